@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "base/buffer.h"
+
+/* HTTPS client over libcurl's multi interface: several exchanges at once, several addresses for each server, bounded in time and
+ * memory. TLS 1.2 at the least, no tickets, no 0-RTT, no redirects, no proxy from the environment, only https. */
+struct http_client;
+
+struct http_client_options {
+        const char *ca_file;                     /* PEM: the fleet's CA, and nothing else, is trusted */
+        const char *certificate_file, *key_file; /* client certificate, or NULL */
+        unsigned connect_timeout_ms;             /* an address (default 3000) */
+        unsigned timeout_ms;                     /* a whole exchange on one address (default 10000) */
+        const char *incident;                    /* Tallyboot-Incident header, or NULL */
+        int64_t not_before;                      /* a clock behind this (seconds since 1970) is taken to be this, for certificates; 0: off */
+};
+int http_client_new(const struct http_client_options *options, struct http_client **ret);
+struct http_client *http_client_free(struct http_client *client);
+DEFINE_CLEANUP(struct http_client *, http_client_free)
+
+/* Base URLs of one server, tried in turn from the one that answered last: "https://host:port". Kept by the caller over exchanges so
+ * that a connection and a good address are used again. */
+struct http_server_list {
+        char **urls;
+        size_t n;
+        size_t current;
+};
+int http_server_list_parse(const char *text /* separated by spaces or commas */, struct http_server_list *ret); /* -EINVAL */
+void http_server_list_done(struct http_server_list *list);
+
+typedef int (*http_sink)(const void *data, size_t size, void *userdata); /* not 0: the exchange ends with that error */
+
+struct http_exchange {
+        /* asked */
+        struct http_server_list *servers;
+        const char *method; /* "GET", "POST", "PUT", "DELETE" */
+        const char *path;   /* "/v1/..." */
+        const void *body;   /* JSON unless content_type says otherwise */
+        size_t body_size;
+        int body_fd; /* with body NULL and body_size: streamed from this file; -1: none. NB: set to -1 where unused */
+        const char *content_type;
+        const char *authorization; /* header value or NULL */
+        size_t max_answer;         /* bytes; default 256 KiB */
+        http_sink sink;            /* a 2xx body goes here instead of answer */
+        void *sink_userdata;
+        /* answered */
+        int result;           /* 0: an HTTP answer came (see status); -ENOLINK not reached, -ETIMEDOUT, -EKEYREJECTED certificate, -EBADMSG not HTTP, -EFBIG */
+        int status;           /* HTTP status */
+        struct blob answer;   /* NUL-terminated behind its size */
+        unsigned retry_after; /* seconds; 0: not said */
+        char error[256];      /* in words, with the address, for a person */
+};
+void http_exchange_done(struct http_exchange *exchange);
+
+/* Performs all exchanges side by side; returns when all are done. 0, or -errno where nothing could be started. extra_fd (or -1): when
+ * it becomes readable, everything is given up and -ECANCELED returned. */
+int http_client_perform(struct http_client *client, struct http_exchange *exchanges, size_t n, int extra_fd);

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "base/buffer.h"
+
+/* HTTPS server: libevent + OpenSSL + http_parser on one event loop; handlers run on worker threads and may block. Requests need
+ * Content-Length (chunked is refused), keep-alive is on, TCP_NODELAY, limits on header (16 KiB), idle (30 s), a request as a
+ * whole (20 s, streamed uploads longer), connections. TLS 1.2 at the least, 1.3 by default, session tickets off. */
+
+struct http_peer { /* from the client certificate; the server verified it against client_ca */
+        bool present;
+        char uri[256]; /* first subjectAltName URI that starts with "urn:tallyboot:", or "" */
+        char address[64];
+};
+
+struct http_request {
+        const char *method, *path, *query; /* path without query, percent-decoding refused; query "" where none */
+        const char *authorization;         /* or NULL */
+        char incident[17];                 /* "" where missing or malformed */
+        struct http_peer peer;
+        const uint8_t *body;
+        size_t body_size;
+        int body_fd; /* for streamed uploads: a temporary file at offset 0; else -1 */
+};
+
+struct http_response {
+        int status;
+        char *body; /* malloc'ed; freed by the server */
+        size_t body_size;
+        const char *content_type; /* static; NULL: application/json, or application/problem+json for status >= 400 */
+        int body_fd;              /* sent as application/octet-stream and closed, when body is NULL; -1: none */
+        unsigned retry_after;     /* seconds; 0: no header */
+};
+
+/* Fills response; what it returns (< 0) becomes a 500 problem. Runs on a worker thread. */
+typedef void (*http_handler)(const struct http_request *request, struct http_response *response, void *userdata);
+/* How large a body may be for this method and path, before it is read; *ret_to_file where it is to be streamed into a file. Runs on the loop. */
+typedef size_t (*http_limit)(const char *method, const char *path, const struct http_peer *peer, bool *ret_to_file, void *userdata);
+
+struct http_server_options {
+        const char *listen;           /* "127.0.0.1:7601", "[::]:7601", ... ; unused when fds are given */
+        const int *fds;               /* socket activation */
+        size_t n_fds;
+        const char *certificate_file; /* PEM chain */
+        const char *key_file;         /* PEM; refused when group or others can read it */
+        const char *client_ca_file;   /* PEM: who may present a client certificate; NULL: none is asked for */
+        unsigned workers;             /* threads, default 16 */
+        unsigned max_connections;     /* default 4096 */
+        const char *temporary_dir;    /* for streamed uploads */
+        http_handler handler;
+        http_limit limit;
+        void *userdata;
+};
+struct http_server;
+int http_server_new(const struct http_server_options *options, struct http_server **ret, char *error, size_t error_size);
+/* Runs until http_server_stop(): finishes requests under way (at most 5 s), then returns. */
+int http_server_run(struct http_server *server);
+void http_server_stop(struct http_server *server);   /* from a signal watcher or another thread */
+int http_server_reload(struct http_server *server);  /* certificates and client CA anew; the old ones stay on failure */
+struct http_server *http_server_free(struct http_server *server);
+DEFINE_CLEANUP(struct http_server *, http_server_free)
+unsigned http_server_port(const struct http_server *server); /* what was bound, for ":0" */
+/* Signals handled on the loop: SIGTERM/SIGINT stop, SIGHUP reload; call before run. */
+int http_server_handle_signals(struct http_server *server);
