@@ -33,8 +33,8 @@ void buffer_be16(struct buffer *buffer, uint16_t value);
 void buffer_be32(struct buffer *buffer, uint32_t value);
 void buffer_be64(struct buffer *buffer, uint64_t value);
 void buffer_printf(struct buffer *buffer, const char *format, ...) _printf_(2, 3); /* without the NUL */
-int buffer_ok(const struct buffer *buffer);                                         /* 0 or -ENOMEM */
-void buffer_done(struct buffer *buffer);                                            /* frees; for _cleanup_ */
+int buffer_ok(const struct buffer *buffer);                                        /* 0 or -ENOMEM */
+void buffer_done(struct buffer *buffer);                                           /* frees; for _cleanup_ */
 
 /* Bytes owned by somebody: {} is none. */
 struct blob {

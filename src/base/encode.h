@@ -9,6 +9,6 @@ char *base64url_encode(const void *data, size_t size); /* RFC 4648, 5, without p
 int base64url_decode(const char *text, size_t length, struct blob *ret);
 char *hex_encode(const void *data, size_t size); /* lower case */
 void hex_write(const void *data, size_t size, char *ret /* 2 * size + 1 */);
-int hex_decode(const char *text, void *ret, size_t size); /* exactly 2 * size lower- or upper-case digits */
-char *base32_encode(const void *data, size_t size); /* RFC 4648, 6, lower case, without padding */
+int hex_decode(const char *text, void *ret, size_t size);    /* exactly 2 * size lower- or upper-case digits */
+char *base32_encode(const void *data, size_t size);          /* RFC 4648, 6, lower case, without padding */
 int base32_decode(const char *text, void *ret, size_t size); /* text must be exactly the encoding of size bytes, lower case */

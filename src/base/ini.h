@@ -14,6 +14,6 @@ typedef int (*ini_callback)(const char *section, const char *key, const char *va
 int ini_parse(const char *text, size_t size, ini_callback callback, void *userdata, char *error, size_t error_size);
 
 /* Values. -EINVAL when not of the type or out of range. */
-int parse_bool(const char *text, bool *ret);                                      /* yes no true false on off 1 0 */
-int parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret);       /* decimal digits only */
-int parse_seconds(const char *text, uint64_t max, uint64_t *ret);                 /* 90, 90s, 5min, 2h, 7d */
+int parse_bool(const char *text, bool *ret);                                /* yes no true false on off 1 0 */
+int parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret); /* decimal digits only */
+int parse_seconds(const char *text, uint64_t max, uint64_t *ret);           /* 90, 90s, 5min, 2h, 7d */

@@ -18,35 +18,32 @@
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
 /* Hand the ownership of a pointer on: the variable is NULL afterwards. */
-#define TAKE_PTR(p)                                                                                                    \
-        ({                                                                                                             \
-                typeof(p) _taken = (p);                                                                                \
-                (p) = NULL;                                                                                            \
-                _taken;                                                                                                \
+#define TAKE_PTR(p)                     \
+        ({                              \
+                typeof(p) _taken = (p); \
+                (p) = NULL;             \
+                _taken;                 \
         })
 
-#define TAKE_FD(fd)                                                                                                    \
-        ({                                                                                                             \
-                int _taken = (fd);                                                                                     \
-                (fd) = -1;                                                                                             \
-                _taken;                                                                                                \
+#define TAKE_FD(fd)                \
+        ({                         \
+                int _taken = (fd); \
+                (fd) = -1;         \
+                _taken;            \
         })
 
 /* Defines NAMEp(), for _cleanup_(NAMEp), from a NAME(type) that accepts NULL. */
-#define DEFINE_CLEANUP(type, name)                                                                                     \
-        static inline void name##p(type *p)                                                                            \
-        {                                                                                                              \
-                if (*p)                                                                                                \
-                        name(*p);                                                                                      \
+#define DEFINE_CLEANUP(type, name)            \
+        static inline void name##p(type *p) { \
+                if (*p)                       \
+                        name(*p);             \
         }
 
-static inline void freep(void *p)
-{
+static inline void freep(void *p) {
         free(*(void **) p);
 }
 
-static inline void closep(const int *fd)
-{
+static inline void closep(const int *fd) {
         if (*fd >= 0)
                 (void) close(*fd);
 }

@@ -17,8 +17,7 @@ int secret_copy(const void *data, size_t size, struct secret **ret);
 int secret_random(size_t size, struct secret **ret);
 struct secret *secret_free(struct secret *secret);
 
-static inline void secret_freep(struct secret **p)
-{
+static inline void secret_freep(struct secret **p) {
         secret_free(*p);
 }
 
@@ -33,8 +32,7 @@ bool bytes_equal_ct(const void *a, const void *b, size_t size);
 void memory_wipe(void *data, size_t size);
 
 /* For stack buffers: _cleanup_(wipe_32) uint8_t key[32]. */
-static inline void wipe_32(uint8_t (*p)[32])
-{
+static inline void wipe_32(uint8_t (*p)[32]) {
         memory_wipe(*p, 32);
 }
 

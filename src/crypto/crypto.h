@@ -49,7 +49,7 @@ int aead_open(const uint8_t key[static 32], const uint8_t nonce[static 12], cons
 /* Node ids and codes (docs/protocol.md, 2). name_digest: the 32 bytes after 0x000b in the AK's Name. */
 int node_id_from_digest(const uint8_t name_digest[static 32], char ret[static NODE_ID_LENGTH + 1]);
 bool node_id_is_valid(const char *text);
-bool key_id_is_valid(const char *text); /* 32 lower-case hex digits */
+bool key_id_is_valid(const char *text);   /* 32 lower-case hex digits */
 bool incident_is_valid(const char *text); /* 16 lower-case hex digits */
 int incident_new(char ret[static 17]);
 int node_code(const uint8_t ek_digest[static 32], const char *node_id, char ret[static CODE_LENGTH + 1]);

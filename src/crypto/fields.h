@@ -17,7 +17,8 @@ struct field field_text(const char *text);
 struct field field_bytes(const void *data, size_t size);
 struct field field_number(uint64_t number);
 
-#define FIELDS(...) ((const struct field[]) { __VA_ARGS__ }), (sizeof((const struct field[]) { __VA_ARGS__ }) / sizeof(struct field))
+#define FIELDS(...) \
+        ((const struct field[]){ __VA_ARGS__ }), (sizeof((const struct field[]){ __VA_ARGS__ }) / sizeof(struct field))
 
 int fields_encode(const struct field *fields, size_t n, struct blob *ret);
 int fields_sha256(const struct field *fields, size_t n, uint8_t ret[static 32]);

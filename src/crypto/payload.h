@@ -23,10 +23,12 @@ int payload_record_seal(const struct secret *content_key, const uint8_t header[s
 int payload_record_open(const struct secret *content_key, const uint8_t header[static PAYLOAD_HEADER_SIZE], uint64_t index,
                         bool last, const void *data, size_t size, uint8_t *ret);
 /* The content key, sealed to a payload public key. */
-int payload_key_seal(const uint8_t public[static POINT_SIZE], const uint8_t header[static PAYLOAD_HEADER_SIZE], const char *key_id,
-                     uint32_t generation, const struct secret *content_key, uint8_t ret_enc[static POINT_SIZE], struct blob *ret_ct);
+int payload_key_seal(const uint8_t public[static POINT_SIZE], const uint8_t header[static PAYLOAD_HEADER_SIZE],
+                     const char *key_id, uint32_t generation, const struct secret *content_key,
+                     uint8_t ret_enc[static POINT_SIZE], struct blob *ret_ct);
 int payload_key_open(const struct keypair *keypair, const uint8_t header[static PAYLOAD_HEADER_SIZE], const char *key_id,
-                     uint32_t generation, const uint8_t enc[static POINT_SIZE], const void *ct, size_t ct_size, struct secret **ret);
+                     uint32_t generation, const uint8_t enc[static POINT_SIZE], const void *ct, size_t ct_size,
+                     struct secret **ret);
 /* A dealt half, sealed to the verifier's inbox: info = L("tallyboot deal v1", node id, key id, generation). */
 int deal_seal(const uint8_t inbox[static POINT_SIZE], const char *node_id, const char *key_id, uint32_t generation,
               const struct secret *half, uint8_t ret_enc[static POINT_SIZE], struct blob *ret_ct);

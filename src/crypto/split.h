@@ -31,7 +31,8 @@ int split_join(const struct half *u, const struct half *v, struct secret **ret);
 int split_other(const struct secret *k_b, const struct secret *u, struct secret **ret);
 
 /* What K_b becomes (docs/protocol.md, 2). */
-int derive_volume_key(const struct secret *k_b, const char *node_id, uint32_t generation, const char *luks_uuid, struct secret **ret);
+int derive_volume_key(const struct secret *k_b, const char *node_id, uint32_t generation, const char *luks_uuid,
+                      struct secret **ret);
 int derive_payload_keypair(const struct secret *k_b, const char *node_id, uint32_t generation, struct keypair **ret);
 int derive_manifest_key(const struct secret *k_b, const char *node_id, uint32_t generation, struct secret **ret);
 /* HMAC(manifest key, L("tallyboot manifest v1", manifest)) */
