@@ -19,6 +19,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -87,14 +88,16 @@ class TestCa:
 
 
 class Swtpm:
-    """One TPM. state: a directory to keep (manufactured if it has no TPM yet); None: removed with the object."""
+    """One TPM. state: a directory to keep (manufactured if it has no TPM yet); None: removed with the object.
+    firmware: at each power-on measure something into PCR 0 to 7, as firmware does; all-zero ones are refused."""
 
-    def __init__(self, ca, state=None, banks=BANKS, start=True):
+    def __init__(self, ca, state=None, banks=BANKS, start=True, firmware=True):
         self.run = tempfile.mkdtemp(prefix="tb-", dir="/tmp")
         self.state = str(state) if state is not None else os.path.join(self.run, "state")
         self.socket = os.path.join(self.run, "tpm")
         self.control = self.socket + ".ctrl"
         self.process = None
+        self.firmware = firmware
         atexit.register(self.destroy)
         if not os.path.exists(os.path.join(self.state, "tpm2-00.permall")):
             ca.manufacture(self.state, banks)
@@ -127,6 +130,32 @@ class Swtpm:
                 self.stop()
                 raise RuntimeError(f"swtpm does not start, see {self.run}/log")
             time.sleep(0.005)
+        if self.firmware:
+            for pcr in range(8):
+                self.event(pcr, b"firmware")
+
+    def event(self, pcr, data):
+        """TPM2_PCR_Event: extend the PCR with the digests of data, in all banks."""
+        password = struct.pack(">IHBH", 0x40000009, 0, 0, 0)
+        body = struct.pack(">II", pcr, len(password)) + password + struct.pack(">H", len(data)) + data
+        self.command(0x8002, 0x13C, body)
+
+    def command(self, tag, code, body):
+        """One raw TPM command; the response without its header. Only while nobody else is connected."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(20)
+            client.connect(self.socket)
+            client.sendall(struct.pack(">HII", tag, 10 + len(body), code) + body)
+            answer = b""
+            while len(answer) < 10 or len(answer) < struct.unpack(">I", answer[2:6])[0]:
+                chunk = client.recv(4096)
+                if not chunk:
+                    raise RuntimeError("swtpm closed the connection")
+                answer += chunk
+        result = struct.unpack(">I", answer[6:10])[0]
+        if result != 0:
+            raise RuntimeError(f"TPM command {code:#x} failed: {result:#x}")
+        return answer[10:]
 
     def _answers(self):
         with socket.socket(socket.AF_UNIX) as client:
