@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <jansson.h>
+
+#include "evidence/evidence.h"
+#include "http/server.h"
+#include "keystore/keystore.h"
+#include "store/store.h"
+
+/* What the three daemons share: start, configuration, the way of a request to its handler, problems. A daemon is a
+ * struct service_definition and a main() of one line. */
+
+/* Who asks: what the client certificate's URI says; a peer without a certificate is ROLE_ANYONE and nothing more. */
+enum service_role {
+        ROLE_ANYONE = 1 << 0,
+        ROLE_OPERATOR = 1 << 1,
+        ROLE_TENANT = 1 << 2,
+        ROLE_VERIFIER = 1 << 3,
+        ROLE_REGISTRAR = 1 << 4,
+};
+
+/* The configuration file (INI). Paths are absolute here; those in the file are relative to the file's directory. */
+struct service_config {
+        char *file;
+        char *listen;
+        char *certificate, *key, *client_ca; /* PEM; the certificate is the client certificate of this service, too */
+        char *database;
+        char *master_key;
+        char *ek_roots; /* directory; NULL: none */
+        bool ek_required;
+        char *payload_dir;                    /* tenant */
+        char *registrar_url, *registrar_ca;   /* tenant, verifier; url: one or more, separated by spaces or commas */
+        char *verifier_url, *verifier_ca;     /* tenant */
+        unsigned nonce_ttl;                   /* seconds */
+        unsigned answers_per_minute, workers; /* a node's; threads */
+};
+
+struct service_definition;
+
+struct service {
+        const struct service_definition *definition;
+        struct service_config config;
+        struct store *store;
+        struct keystore *keystore;
+        struct ek_roots *roots; /* vendor roots of EK certificates; NULL where none are configured */
+        void *data;             /* the daemon's own: set by setup, freed by teardown */
+};
+
+enum { SERVICE_PARAMETERS_MAX = 4 };
+
+/* One request on its way to a handler, on a worker thread. */
+struct service_call {
+        struct service *service;
+        const struct http_request *request;
+        const struct service_route *route;
+        enum service_role role; /* of the peer */
+        char who[128]; /* the operator's name, "tenant", "verifier", "registrar"; "node" without a certificate: for the audit log */
+        struct {
+                char name[16];
+                char value[72];
+        } parameters[SERVICE_PARAMETERS_MAX]; /* of the pattern, in order, already checked (below) */
+        size_t n_parameters;
+};
+
+/* Fills the response: with service_json(), service_text() or service_problem(). One that leaves status 0 becomes a 500. */
+typedef void (*service_handler)(const struct service_call *call, struct http_response *response);
+
+struct service_route {
+        const char *method;
+        /* "/v1/nodes/{id}/release". A parameter is one path segment and is checked before the handler runs: {id} a node id, {key} a
+         * key id, {name} a group's name (1-64 of a-z A-Z 0-9 . _ -), {version} decimal digits; anything else is a 404. */
+        const char *pattern;
+        unsigned roles;  /* mask of service_role; ROLE_ANYONE: a certificate is not looked at */
+        size_t max_body; /* bytes; 0: WIRE_REQUEST_MAX */
+        bool body_to_file;
+        service_handler handler;
+};
+
+struct service_definition {
+        const char *role;                         /* "registrar", "tenant", "verifier" */
+        bool has_payload_dir;                     /* [service] payload-dir is a key of this role */
+        bool has_registrar;                       /* section [registrar] */
+        bool has_verifier;                        /* section [verifier] */
+        const struct store_migration *migrations; /* the role's, numbered from 3; may be NULL */
+        size_t n_migrations;
+        const struct service_route *const *routes; /* tables, each ended by a route without method; the list by NULL */
+        int (*setup)(struct service *service);     /* after store and keystore are open, before the first request; may be NULL */
+        void (*teardown)(struct service *service); /* may be NULL */
+};
+
+/* The whole life of a daemon; returns the exit code (0; 1 it failed; 2 wrong usage or configuration). Options: --config FILE
+ * (default /etc/tallyboot/ROLE.conf), --check, --help, --version. Socket activation, READY/RELOADING/STOPPING, SIGTERM, SIGHUP. */
+int service_main(int argc, char *argv[], const struct service_definition *definition);
+
+/* Configuration (config.c). error: "FILE:LINE: what is wrong". */
+int service_config_read(const char *file, const struct service_definition *definition, struct service_config *ret, char *error,
+                        size_t error_size);
+void service_config_done(struct service_config *config);
+
+/* The one place where a request finds its route and is held against the route's roles (routes.c; invariant 14). */
+void service_dispatch(const struct http_request *request, struct http_response *response, void *service);
+size_t service_limit(const char *method, const char *path, const struct http_peer *peer, bool *ret_to_file, void *service);
+/* "urn:tallyboot:operator:NAME" and so on. ROLE_ANYONE and "node" for anything else. */
+enum service_role service_peer_role(const struct http_peer *peer, char *ret_who, size_t size);
+
+/* For handlers (answer.c). */
+const char *service_parameter(const struct service_call *call, const char *name); /* asserts that it is in the pattern */
+/* A problem document; name is of the table in docs/protocol.md, 11, and gives the status. Never what differs in PCRs. rate-limited
+ * and unavailable get Retry-After: 5 unless response->retry_after is set. */
+void service_problem(const struct service_call *call, struct http_response *response, const char *name, const char *title, ...)
+        _printf_(4, 5);
+/* -ENOMEM and the like of the handler's own, logged, as "internal" (or "unavailable" for -EIO, -ENOSPC, -EROFS). */
+void service_failure(const struct service_call *call, struct http_response *response, int r);
+void service_json(struct http_response *response, int status, json_t *take); /* steals take; NULL: a 500 */
+void service_text(struct http_response *response, int status, char *take);   /* JSON text, freed by the server; NULL: a 500 */
+void service_empty(struct http_response *response, int status);              /* 204 */
+/* The request's body as a JSON object ({} where it is empty); NULL: the problem "malformed" is in response. */
+json_t *service_body(const struct service_call *call, struct http_response *response);
+/* A value of the query string, percent-decoding refused. 0, -ENOENT absent or empty, -EBADMSG (too long, or characters other than
+ * A-Z a-z 0-9 . _ - :). */
+int service_query(const struct service_call *call, const char *name, char *ret, size_t size);
+bool service_name_is_valid(const char *text); /* a group's name */
+
+/* GET /v1/health and GET /v1/log (log.c), for every role. */
+extern const struct service_route service_common_routes[];
+
+/* The JSON-speaking client of this service towards another one (client.c): certificate and key of [service]. method and path as in
+ * struct http_exchange; body may be NULL. 0 with the HTTP status and the answer; -ENOLINK, -ETIMEDOUT, -EKEYREJECTED, ... with words
+ * in error. */
+int service_exchange(struct service *service, const char *urls, const char *ca, const char *incident, const char *method,
+                     const char *path, const char *body, int *ret_status, struct blob *ret_answer, char *error,
+                     size_t error_size);
