@@ -11,17 +11,17 @@
 /* Why evidence was refused, in the order of docs/protocol.md, 5. */
 enum evidence_fault {
         EVIDENCE_OK = 0,
-        EVIDENCE_SIGNATURE,       /* not by the pinned AK */
-        EVIDENCE_MALFORMED,       /* TPMS_ATTEST or TPMT_SIGNATURE do not parse, or bytes are left over */
-        EVIDENCE_MAGIC,           /* not made inside a TPM */
-        EVIDENCE_TYPE,            /* not a quote */
-        EVIDENCE_BINDING,         /* qualifying data differ */
-        EVIDENCE_TEMPLATE,        /* the AK is not what it must be */
-        EVIDENCE_COUNTERS,        /* lower than the highest boot seen */
-        EVIDENCE_SELECTION,       /* PCR missing, wrong bank, empty bitmap, values without quote or quote without values */
-        EVIDENCE_DIGEST,          /* PCR digest differs */
-        EVIDENCE_GATE,            /* gate PCR not zero */
-        EVIDENCE_PCR_CONSTANT,    /* PCR 0-7 all zero or all one bits */
+        EVIDENCE_SIGNATURE,    /* not by the pinned AK */
+        EVIDENCE_MALFORMED,    /* TPMS_ATTEST or TPMT_SIGNATURE do not parse, or bytes are left over */
+        EVIDENCE_MAGIC,        /* not made inside a TPM */
+        EVIDENCE_TYPE,         /* not a quote */
+        EVIDENCE_BINDING,      /* qualifying data differ */
+        EVIDENCE_TEMPLATE,     /* the AK is not what it must be */
+        EVIDENCE_COUNTERS,     /* lower than the highest boot seen */
+        EVIDENCE_SELECTION,    /* PCR missing, wrong bank, empty bitmap, values without quote or quote without values */
+        EVIDENCE_DIGEST,       /* PCR digest differs */
+        EVIDENCE_GATE,         /* gate PCR not zero */
+        EVIDENCE_PCR_CONSTANT, /* PCR 0-7 all zero or all one bits */
 };
 const char *evidence_fault_to_string(enum evidence_fault fault); /* "signature", "malformed", ... */
 
@@ -39,7 +39,10 @@ struct attest {
         struct boot_counters boot;
         uint64_t clock, firmware_version;
         bool safe;
-        struct { uint16_t alg; uint32_t mask; } selections[16];
+        struct {
+                uint16_t alg;
+                uint32_t mask;
+        } selections[16];
         size_t n_selections;
         uint8_t pcr_digest[WIRE_DIGEST_MAX];
         size_t pcr_digest_size;
@@ -50,9 +53,9 @@ struct evidence_expected {
         const char *node_id;
         const struct blob *ak_public; /* TPMT_PUBLIC as pinned */
         uint16_t bank;
-        uint32_t pcrs;      /* mask wanted, the gate included for boot and rotate */
+        uint32_t pcrs; /* mask wanted, the gate included for boot and rotate */
         unsigned gate;
-        bool has_boot;      /* a highest boot is known */
+        bool has_boot; /* a highest boot is known */
         struct boot_counters boot;
 };
 struct evidence_verdict {
@@ -70,11 +73,12 @@ int ak_node_id(const void *public, size_t size, char ret[static NODE_ID_LENGTH +
 
 /* EK certificates. Roots and intermediates from a directory of PEM or DER files (any names); loaded once. */
 struct ek_roots;
-int ek_roots_from_blobs(const struct blob *files, size_t n, struct ek_roots **ret, size_t *ret_loaded); /* pure: the caller reads */
+int ek_roots_from_blobs(const struct blob *files, size_t n, struct ek_roots **ret,
+                        size_t *ret_loaded); /* pure: the caller reads */
 struct ek_roots *ek_roots_free(struct ek_roots *roots);
 DEFINE_CLEANUP(struct ek_roots *, ek_roots_free)
 /* The whole check of a registration: certificate path to roots at time now (seconds), CA flags, key usage, the EK usage OID 2.23.133.8.1
  * (where extendedKeyUsage is present), critical SAN with only a directoryName, the certified key is ek_public, and ek_public is a
  * restricted decryption key. ret_digest: the EK digest. On -EKEYREJECTED error says why. */
-int ek_check(const struct ek_roots *roots, const struct wire_registration *registration, int64_t now, uint8_t ret_digest[static 32],
-             char *error, size_t error_size);
+int ek_check(const struct ek_roots *roots, const struct wire_registration *registration, int64_t now,
+             uint8_t ret_digest[static 32], char *error, size_t error_size);

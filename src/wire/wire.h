@@ -16,7 +16,7 @@ enum {
         WIRE_DIGEST_MAX = 64,
         WIRE_NONCE_SIZE = 60,
         WIRE_TICKET_SIZE = 52,
-        WIRE_REQUEST_MAX = 16384,  /* bytes of any request of a node */
+        WIRE_REQUEST_MAX = 16384, /* bytes of any request of a node */
         WIRE_KEYS_MAX = 64,
         WIRE_URL_MAX = 1024,
 };
@@ -219,11 +219,11 @@ int wire_problem_parse(const char *text, size_t size, struct wire_problem *ret);
 int wire_problem_status(const char *name);
 
 /* Helpers for everything else that speaks JSON with these rules (operator routes, tallyctl, manifest). */
-json_t *wire_json_parse(const void *text, size_t size);                                       /* NULL: malformed or not an object */
-int wire_get_bin(const json_t *object, const char *name, size_t max, struct blob *ret);        /* -EBADMSG; absent: -ENOENT */
-int wire_get_bin_fixed(const json_t *object, const char *name, void *ret, size_t size);        /* the same */
+json_t *wire_json_parse(const void *text, size_t size);                                 /* NULL: malformed or not an object */
+int wire_get_bin(const json_t *object, const char *name, size_t max, struct blob *ret); /* -EBADMSG; absent: -ENOENT */
+int wire_get_bin_fixed(const json_t *object, const char *name, void *ret, size_t size); /* the same */
 int wire_get_hex_fixed(const json_t *object, const char *name, void *ret, size_t size);
-int wire_get_string(const json_t *object, const char *name, char *ret, size_t size);           /* fits with its NUL, else -EBADMSG */
+int wire_get_string(const json_t *object, const char *name, char *ret, size_t size); /* fits with its NUL, else -EBADMSG */
 int wire_get_u64(const json_t *object, const char *name, uint64_t max, uint64_t *ret);
 int wire_get_bool(const json_t *object, const char *name, bool *ret);
 int wire_set_bin(json_t *object, const char *name, const void *data, size_t size);
