@@ -36,10 +36,12 @@ struct store *store_close(struct store *store);
 DEFINE_CLEANUP(struct store *, store_close)
 
 /* fn runs inside a transaction; a negative return rolls its own changes back and is returned. store_write() returns after the commit is
- * on disk; -EIO and the like where it could not be: nothing of it then happened. store_read() sees all commits that returned before. */
+ * on disk (-EDEADLK from inside a write); -EIO and the like where it could not be: nothing of it then happened. store_read() sees all commits that returned before. */
 typedef int (*store_fn)(struct store_txn *txn, void *userdata);
 int store_write(struct store *store, store_fn fn, void *userdata);
 int store_read(struct store *store, store_fn fn, void *userdata);
+/* What was deleted is then in no file any more. It happens by itself after two quiet seconds; -EBUSY: a reader is in the way. */
+int store_checkpoint(struct store *store);
 
 /* -EEXIST: a unique or primary key is there already. ret_changes (may be NULL): rows changed. */
 int store_exec(struct store_txn *txn, const char *sql, const struct store_value *args, size_t n, int64_t *ret_changes);
