@@ -9,7 +9,8 @@
 #   make demo           watch a machine enroll, reboot and open its disk with both halves
 #   make check          everything on the host and the core VM scenarios; check-unit, check-asan, check-vm [SHARD=i/n]: parts
 #   make fuzz           SECONDS=n for each target, TARGET=name for one
-#   make bench lint clean
+#   make bench lint format clean
+#   V=1 shows the commands.
 
 CC ?= gcc
 FUZZ_CC ?= clang
@@ -21,12 +22,15 @@ unitdir ?= $(prefix)/lib/systemd/system
 dracutdir ?= $(prefix)/lib/dracut/modules.d
 tokendir ?= $(prefix)/lib/$(shell $(CC) -print-multiarch)/cryptsetup
 
+V ?=
 SECONDS ?= 60
 TARGET ?=
 SHARD ?=
 JOBS ?= 2
 
 VERSION := 0.1.0
+# say NAME: a line for each file made, or with V=1 the command itself.
+say = $(if $(V),,@printf '%-5s %s\n' $(1) $@;)
 CPPFLAGS += -D_GNU_SOURCE -DTALLYBOOT_VERSION='"$(VERSION)"' -Isrc
 WARNINGS := -Wall -Wextra -Wformat=2 -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wno-missing-field-initializers
 CFLAGS ?= -O2 -g
@@ -87,36 +91,34 @@ all: $(PROGRAMS:%=build/%) $(PLUGIN) $(MANUALS)
 define variant
 $(2)/obj/%.o: src/%.c
 	@mkdir -p $$(@D)
-	$(3) $$(CPPFLAGS) $$($(1)_CFLAGS) -c -o $$@ $$<
+	$$(call say,CC) $(3) $$(CPPFLAGS) $$($(1)_CFLAGS) -c -o $$@ $$<
 $(2)/obj/tests/%.o: tests/%.c
 	@mkdir -p $$(@D)
-	$(3) $$(CPPFLAGS) -Itests/unit $$($(1)_CFLAGS) -Wno-missing-prototypes -c -o $$@ $$<
+	$$(call say,CC) $(3) $$(CPPFLAGS) -Itests/unit $$($(1)_CFLAGS) -Wno-missing-prototypes -c -o $$@ $$<
 $(foreach m,$(MODULES),$(call archive,$(2),$(m),$(filter-out $(MAINS),$(wildcard src/$(m)/*.c))))
 $(2)/lib/unit-shared.a: $(UNIT_SHARED:%.c=$(2)/obj/%.o)
 	@mkdir -p $$(@D)
-	@rm -f $$@
-	$$(AR) rcs $$@ $$^
+	$$(call say,AR) rm -f $$@ && $$(AR) rcs $$@ $$^
 endef
 
 define archive
 
 $(1)/lib/$(2).a: $(3:src/%.c=$(1)/obj/%.o)
 	@mkdir -p $$(@D)
-	@rm -f $$@
-	$$(AR) rcs $$@ $$^
+	$$(call say,AR) rm -f $$@ && $$(AR) rcs $$@ $$^
 
 endef
 
 # $(1), $(2), $(3) as above; $(4): the program
 define program
 $(2)/$(4): $(2)/obj/$($(4)_MAIN)/main.o $(patsubst %,$(2)/lib/%.a,$(filter $(MODULES),$($(4)_USES)))
-	$(3) $$($(1)_LDFLAGS) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$($(4)_LIBS)
+	$$(call say,LINK) $(3) $$($(1)_LDFLAGS) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$($(4)_LIBS)
 endef
 
 define test_programs
 $(2)/tests/%: $(2)/obj/tests/%.o $(MODULES:%=$(2)/lib/%.a) $(2)/lib/unit-shared.a
 	@mkdir -p $$(@D)
-	$(3) $$($(1)_LDFLAGS) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group -lcmocka $$(LIBS_all)
+	$$(call say,LINK) $(3) $$($(1)_LDFLAGS) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group -lcmocka $$(LIBS_all)
 endef
 
 $(eval $(call variant,release,build,$(CC)))
@@ -128,16 +130,16 @@ $(eval $(call test_programs,release,build,$(CC)))
 $(eval $(call test_programs,asan,build/asan,$(CC)))
 
 $(FUZZERS): build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o $(MODULES:%=build/fuzz/lib/%.a)
-	$(FUZZ_CC) $(fuzz_LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_all)
+	$(call say,LINK) $(FUZZ_CC) $(fuzz_LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_all)
 
 build/libcryptsetup-token-tallyboot.so: $(patsubst src/%.c,build/obj/%.o,$(wildcard src/token/*.c)) src/token/token.map \
 		$(patsubst %,build/lib/%.a,$(filter luks base,$(MODULES)))
-	$(CC) -shared $(BASE_LDFLAGS) -Wl,--version-script=src/token/token.map -o $@ $(filter %.o,$^) \
+	$(call say,LINK) $(CC) -shared $(BASE_LDFLAGS) -Wl,--version-script=src/token/token.map -o $@ $(filter %.o,$^) \
 		-Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcryptsetup -ljansson -lcrypto
 
 build/man/%: docs/man/%.scd
 	@mkdir -p $(@D)
-	scdoc < $< > $@
+	$(call say,MAN) scdoc < $< > $@
 
 -include $(shell find build/obj build/asan/obj build/fuzz/obj -name '*.d' 2>/dev/null)
 
