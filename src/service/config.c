@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "service/service.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/ini.h"
+#include "base/log.h"
+
+enum type { TYPE_TEXT, TYPE_PATH, TYPE_REQUIREMENT, TYPE_SECONDS, TYPE_NUMBER };
+
+struct key {
+        const char *section, *name;
+        enum type type;
+        size_t offset; /* in struct service_config */
+        uint64_t min, max;
+        bool required;
+};
+
+#define AT(member) offsetof(struct service_config, member)
+
+static const struct key keys_service[] = {
+        { "service", "listen", TYPE_TEXT, AT(listen), .required = true },
+        { "service", "certificate", TYPE_PATH, AT(certificate), .required = true },
+        { "service", "key", TYPE_PATH, AT(key), .required = true },
+        { "service", "client-ca", TYPE_PATH, AT(client_ca), .required = true },
+        { "service", "database", TYPE_PATH, AT(database), .required = true },
+        { "service", "master-key", TYPE_PATH, AT(master_key), .required = true },
+        { "service", "ek-roots", TYPE_PATH, AT(ek_roots) },
+        { "service", "ek-certificates", TYPE_REQUIREMENT, AT(ek_required) },
+        { "limits", "nonce-ttl", TYPE_SECONDS, AT(nonce_ttl), 10, 3600 },
+        { "limits", "answers-per-minute", TYPE_NUMBER, AT(answers_per_minute), 1, 100000 },
+        { "limits", "workers", TYPE_NUMBER, AT(workers), 2, 512 },
+        {},
+};
+static const struct key keys_payload[] = { { "service", "payload-dir", TYPE_PATH, AT(payload_dir), .required = true }, {} };
+static const struct key keys_registrar[] = {
+        { "registrar", "url", TYPE_TEXT, AT(registrar_url), .required = true },
+        { "registrar", "ca", TYPE_PATH, AT(registrar_ca), .required = true },
+        {},
+};
+static const struct key keys_verifier[] = {
+        { "verifier", "url", TYPE_TEXT, AT(verifier_url), .required = true },
+        { "verifier", "ca", TYPE_PATH, AT(verifier_ca), .required = true },
+        {},
+};
+
+struct reading {
+        const struct key *tables[4];
+        size_t n_tables;
+        struct service_config *config;
+        char *directory;
+        uint64_t seen[4]; /* bit masks, one a table */
+        bool oom;
+};
+
+static const struct key *key_find(struct reading *reading, const char *section, const char *name, size_t *ret_table,
+                                  size_t *ret_index) {
+        for (size_t t = 0; t < reading->n_tables; t++)
+                for (size_t i = 0; reading->tables[t][i].name; i++) {
+                        const struct key *key = reading->tables[t] + i;
+
+                        if (strcmp(key->section, section) != 0 || strcmp(key->name, name) != 0)
+                                continue;
+                        *ret_table = t;
+                        *ret_index = i;
+                        return key;
+                }
+
+        return NULL;
+}
+
+static char *path_resolve(const char *directory, const char *value) {
+        return value[0] == '/' ? strdup(value) : path_join(directory, value);
+}
+
+static int set_text(struct reading *reading, const struct key *key, const char *value, char **target) {
+        if (!value[0])
+                return -EINVAL;
+
+        *target = key->type == TYPE_PATH ? path_resolve(reading->directory, value) : strdup(value);
+        if (*target)
+                return 0;
+
+        reading->oom = true;
+        return -ENOMEM;
+}
+
+static int set_value(struct reading *reading, const struct key *key, const char *value) {
+        void *target = (char *) reading->config + key->offset;
+        uint64_t number;
+        int r;
+
+        switch (key->type) {
+        case TYPE_TEXT:
+        case TYPE_PATH:
+                return set_text(reading, key, value, target);
+        case TYPE_REQUIREMENT:
+                *(bool *) target = strcmp(value, "required") == 0;
+                return *(bool *) target || strcmp(value, "optional") == 0 ? 0 : -EINVAL;
+        case TYPE_SECONDS:
+                r = parse_seconds(value, key->max, &number);
+                break;
+        default:
+                r = parse_u64(value, 0, key->max, &number);
+        }
+        if (r < 0)
+                return r;
+        if (number < key->min)
+                return -EINVAL;
+
+        *(unsigned *) target = (unsigned) number;
+        return 0;
+}
+
+static void wrong_value(const struct key *key, char *error, size_t error_size) {
+        if (key->type == TYPE_REQUIREMENT)
+                (void) snprintf(error, error_size, "%s must be required or optional", key->name);
+        else if (key->type == TYPE_SECONDS || key->type == TYPE_NUMBER)
+                (void) snprintf(error, error_size, "%s must be %llu to %llu%s", key->name, (unsigned long long) key->min,
+                                (unsigned long long) key->max, key->type == TYPE_SECONDS ? " seconds" : "");
+        else
+                (void) snprintf(error, error_size, "%s must not be empty", key->name);
+}
+
+static int on_key(const char *section, const char *name, const char *value, unsigned line, char *error, size_t error_size,
+                  void *userdata) {
+        struct reading *reading = userdata;
+        const struct key *key;
+        size_t table, index;
+        int r;
+
+        (void) line;
+
+        key = key_find(reading, section, name, &table, &index);
+        if (!key) {
+                (void) snprintf(error, error_size, "unknown key '%s' in section [%s]; remove it", name, section);
+                return -ENOENT;
+        }
+        if (reading->seen[table] & (UINT64_C(1) << index)) {
+                (void) snprintf(error, error_size, "key '%s' is there twice in section [%s]; keep one", name, section);
+                return -EEXIST;
+        }
+        reading->seen[table] |= UINT64_C(1) << index;
+
+        r = set_value(reading, key, value);
+        if (r < 0 && r != -ENOMEM)
+                wrong_value(key, error, error_size);
+        return r;
+}
+
+static int check_required(const struct reading *reading, const char *file, char *error, size_t error_size) {
+        for (size_t t = 0; t < reading->n_tables; t++)
+                for (size_t i = 0; reading->tables[t][i].name; i++) {
+                        const struct key *key = reading->tables[t] + i;
+
+                        if (!key->required || reading->seen[t] & (UINT64_C(1) << i))
+                                continue;
+                        (void) snprintf(error, error_size, "%s: key '%s' is missing in section [%s]", file, key->name,
+                                        key->section);
+                        return -EBADMSG;
+                }
+
+        return 0;
+}
+
+static char *directory_of(const char *file) {
+        const char *slash = strrchr(file, '/');
+
+        if (!slash)
+                return getcwd(NULL, 0);
+        return slash == file ? strdup("/") : strndup(file, (size_t) (slash - file));
+}
+
+static void choose_tables(const struct service_definition *definition, struct reading *reading) {
+        reading->tables[reading->n_tables++] = keys_service;
+        if (definition->has_payload_dir)
+                reading->tables[reading->n_tables++] = keys_payload;
+        if (definition->has_registrar)
+                reading->tables[reading->n_tables++] = keys_registrar;
+        if (definition->has_verifier)
+                reading->tables[reading->n_tables++] = keys_verifier;
+}
+
+static int config_parse(const char *file, const struct blob *text, struct reading *reading, char *error, size_t error_size) {
+        char wrong[512] = "";
+        int r;
+
+        r = ini_parse((const char *) text->data, text->size, on_key, reading, wrong, sizeof(wrong));
+        if (r < 0) {
+                (void) snprintf(error, error_size, "%s:%s", file, wrong[0] ? wrong : " out of memory");
+                return r;
+        }
+
+        r = check_required(reading, file, error, error_size);
+        if (r < 0)
+                return r;
+
+        if (reading->config->ek_required && !reading->config->ek_roots) {
+                (void) snprintf(
+                        error, error_size,
+                        "%s: ek-certificates = required needs ek-roots, the directory of the TPM vendors' certificates; set it, "
+                        "or say ek-certificates = optional",
+                        file);
+                return -EBADMSG;
+        }
+        return 0;
+}
+
+int service_config_read(const char *file, const struct service_definition *definition, struct service_config *ret, char *error,
+                        size_t error_size) {
+        _cleanup_(service_config_done) struct service_config config = {
+                .ek_required = true,
+                .nonce_ttl = 120,
+                .answers_per_minute = 30,
+                .workers = 16,
+        };
+        _cleanup_(blob_done) struct blob text = {};
+        _cleanup_(freep) char *directory = NULL;
+        struct reading reading = { .config = &config };
+        int r;
+
+        r = file_read(file, 65536, &text);
+        if (r < 0) {
+                (void) snprintf(error, error_size, "%s: cannot be read: %s", file, strerror(-r));
+                return r;
+        }
+
+        directory = directory_of(file);
+        config.file = strdup(file);
+        if (!directory || !config.file)
+                return -ENOMEM;
+        reading.directory = directory;
+        choose_tables(definition, &reading);
+
+        r = config_parse(file, &text, &reading, error, error_size);
+        if (r < 0)
+                return r;
+
+        *ret = config;
+        config = (struct service_config){};
+        return 0;
+}
+
+void service_config_done(struct service_config *config) {
+        char *texts[] = { config->file,        config->listen,        config->certificate,  config->key,
+                          config->client_ca,   config->database,      config->master_key,   config->ek_roots,
+                          config->payload_dir, config->registrar_url, config->registrar_ca, config->verifier_url,
+                          config->verifier_ca };
+
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++)
+                free(texts[i]);
+        *config = (struct service_config){};
+}

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "service/service.h"
+
+#include <dirent.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#include "audit/audit.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+
+#ifndef TALLYBOOT_VERSION
+#define TALLYBOOT_VERSION "unknown"
+#endif
+
+enum { EXIT_USAGE = 2, MIGRATIONS_MAX = 32, EK_ROOTS_MAX = 4096 };
+
+struct options {
+        const char *file;
+        bool check;
+};
+
+static void usage(const char *program, const char *role) {
+        printf("%s [OPTIONS]\n\n"
+               "The %s of a tallyboot fleet. `tallyctl init` writes its configuration.\n\n"
+               "  --config FILE  configuration (default /etc/tallyboot/%s.conf)\n"
+               "  --check        check the configuration and the files it names, and end\n"
+               "  --verbose      log what is done for each request\n"
+               "  --help         this text\n"
+               "  --version      the version\n\n"
+               "SIGTERM ends the service after the requests under way, SIGHUP reads its certificates anew.\n"
+               "Exit codes: 0 ended as asked, 1 failed, 2 wrong usage or configuration.\n",
+               program, role, role);
+}
+
+/* Positive: go on. 0 and below: the exit code, negated. */
+static int parse_options(int argc, char *argv[], const char *role, struct options *options) {
+        static const struct option longs[] = {
+                { "config", required_argument, NULL, 'c' }, { "check", no_argument, NULL, 'k' },
+                { "verbose", no_argument, NULL, 'v' },      { "help", no_argument, NULL, 'h' },
+                { "version", no_argument, NULL, 'V' },      {},
+        };
+        int c;
+
+        while ((c = getopt_long(argc, argv, "c:h", longs, NULL)) >= 0)
+                switch (c) {
+                case 'c':
+                        options->file = optarg;
+                        break;
+                case 'k':
+                        options->check = true;
+                        break;
+                case 'v':
+                        log_set_level(LOG_LEVEL_DEBUG);
+                        break;
+                case 'h':
+                        usage(argv[0], role);
+                        return 0;
+                case 'V':
+                        printf("tallyboot-%s %s\n", role, TALLYBOOT_VERSION);
+                        return 0;
+                default:
+                        return -EXIT_USAGE;
+                }
+
+        if (optind < argc) {
+                log_error("There are no arguments but options: '%s'. See --help.", argv[optind]);
+                return -EXIT_USAGE;
+        }
+        return 1;
+}
+
+static int check_file(const char *what, const char *path) {
+        if (path && access(path, R_OK) < 0)
+                return log_error_errno(errno, "%s %s: %m", what, path);
+        return 0;
+}
+
+static int check_files(const struct service_config *config) {
+        const struct {
+                const char *what, *path;
+        } files[] = {
+                { "certificate", config->certificate },   { "key", config->key },
+                { "client-ca", config->client_ca },       { "master-key", config->master_key },
+                { "ek-roots", config->ek_roots },         { "payload-dir", config->payload_dir },
+                { "registrar ca", config->registrar_ca }, { "verifier ca", config->verifier_ca },
+        };
+        int r = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(files); i++)
+                if (check_file(files[i].what, files[i].path) < 0)
+                        r = -ENOENT;
+
+        return r;
+}
+
+static int read_roots(const char *directory, struct blob *files, size_t max, size_t *ret_n) {
+        DIR *dir;
+        int r = 0;
+
+        dir = opendir(directory);
+        if (!dir)
+                return -errno;
+
+        for (struct dirent *entry; r >= 0 && *ret_n < max && (entry = readdir(dir));) {
+                _cleanup_(freep) char *path = NULL;
+
+                if (entry->d_name[0] == '.')
+                        continue;
+                path = path_join(directory, entry->d_name);
+                r = path ? file_read(path, 1024 * 1024, files + *ret_n) : -ENOMEM;
+                if (r < 0 && r != -ENOMEM) {
+                        log_warning_errno(r, "%s is not used: %m", path);
+                        r = 0;
+                        continue;
+                }
+                *ret_n += r >= 0;
+        }
+
+        (void) closedir(dir);
+        return r;
+}
+
+static int load_roots(struct service *service) {
+        struct blob *files;
+        size_t n = 0, loaded = 0;
+        int r;
+
+        if (!service->config.ek_roots)
+                return 0;
+
+        files = calloc(EK_ROOTS_MAX, sizeof(struct blob));
+        if (!files)
+                return log_oom();
+
+        r = read_roots(service->config.ek_roots, files, EK_ROOTS_MAX, &n);
+        if (r >= 0)
+                r = ek_roots_from_blobs(files, n, &service->roots, &loaded);
+        for (size_t i = 0; i < n; i++)
+                blob_done(files + i);
+        free(files);
+        if (r < 0)
+                return log_error_errno(r, "ek-roots %s: %m", service->config.ek_roots);
+
+        log_info("%zu certificates of TPM vendors in %s.", loaded, service->config.ek_roots);
+        if (loaded == 0 && service->config.ek_required)
+                log_warning("No TPM can prove where it comes from: put its vendor's root certificates into %s and start again.",
+                            service->config.ek_roots);
+        return 0;
+}
+
+static int open_stores(struct service *service) {
+        const struct service_definition *definition = service->definition;
+        struct store_migration migrations[MIGRATIONS_MAX] = { audit_migration, keystore_migration };
+        char error[512] = "";
+        int r;
+
+        assert(definition->n_migrations + 2 <= MIGRATIONS_MAX);
+        for (size_t i = 0; i < definition->n_migrations; i++)
+                migrations[2 + i] = definition->migrations[i];
+
+        r = store_open(service->config.database, definition->role, migrations, 2 + definition->n_migrations, &service->store,
+                       error, sizeof(error));
+        if (r < 0)
+                return log_error_errno(r, "database %s: %s (%m)", service->config.database, error);
+
+        r = keystore_open(service->config.master_key, service->store, definition->role, &service->keystore, error, sizeof(error));
+        if (r < 0)
+                return log_error_errno(r, "master-key %s: %s (%m)", service->config.master_key, error);
+
+        log_notice("The master key is the file %s: whoever reads it and the database has what this %s keeps. Fine for a lab.",
+                   service->config.master_key, definition->role);
+        return 0;
+}
+
+static void close_all(struct service *service) {
+        if (service->definition->teardown && service->data)
+                service->definition->teardown(service);
+        keystore_close(service->keystore);
+        store_close(service->store);
+        ek_roots_free(service->roots);
+        service_config_done(&service->config);
+}
+
+/* Signals of a service are taken by a thread that does nothing else, so that no handler runs in the middle of anything. */
+struct signals {
+        struct http_server *server;
+        sigset_t set;
+};
+
+static void reload(struct http_server *server) {
+        int r;
+
+        (void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long) clock_monotonic_ms() * 1000);
+        r = http_server_reload(server);
+        if (r < 0)
+                log_error_errno(r, "The certificates could not be read anew, the old ones stay: %m");
+        else
+                log_info("The certificates were read anew.");
+        (void) sd_notify(0, "READY=1");
+}
+
+static void *signals_run(void *userdata) {
+        struct signals *signals = userdata;
+        int number;
+
+        while (sigwait(&signals->set, &number) == 0) {
+                if (number == SIGUSR1) /* the server ended by itself */
+                        return NULL;
+                if (number == SIGHUP) {
+                        reload(signals->server);
+                        continue;
+                }
+                (void) sd_notify(0, "STOPPING=1");
+                http_server_stop(signals->server);
+        }
+
+        return NULL;
+}
+
+static void signals_block(sigset_t *ret) {
+        (void) sigemptyset(ret);
+        (void) sigaddset(ret, SIGTERM);
+        (void) sigaddset(ret, SIGINT);
+        (void) sigaddset(ret, SIGHUP);
+        (void) sigaddset(ret, SIGUSR1);
+        (void) pthread_sigmask(SIG_BLOCK, ret, NULL);
+        (void) signal(SIGPIPE, SIG_IGN);
+}
+
+static int new_server(struct service *service, struct http_server **ret) {
+        struct http_server_options options = {
+                .listen = service->config.listen,
+                .certificate_file = service->config.certificate,
+                .key_file = service->config.key,
+                .client_ca_file = service->config.client_ca,
+                .workers = service->config.workers,
+                .temporary_dir = service->config.payload_dir,
+                .handler = service_dispatch,
+                .limit = service_limit,
+                .userdata = service,
+        };
+        char error[512] = "";
+        int fds[16], n, r;
+
+        n = sd_listen_fds(1);
+        for (int i = 0; i < n && i < (int) ELEMENTSOF(fds); i++)
+                fds[options.n_fds++] = SD_LISTEN_FDS_START + i;
+        if (n > 0)
+                options.fds = fds;
+
+        r = http_server_new(&options, ret, error, sizeof(error));
+        return r < 0 ? log_error_errno(r, "The server cannot start: %s (%m)", error) : 0;
+}
+
+static int serve(struct service *service, const sigset_t *set) {
+        _cleanup_(http_server_freep) struct http_server *server = NULL;
+        struct signals signals = { .set = *set };
+        pthread_t thread;
+        int r;
+
+        r = new_server(service, &server);
+        if (r < 0)
+                return r;
+
+        signals.server = server;
+        r = pthread_create(&thread, NULL, signals_run, &signals);
+        if (r > 0)
+                return log_error_errno(r, "No thread for signals: %m");
+
+        log_info("tallyboot-%s %s listens on port %u.", service->definition->role, TALLYBOOT_VERSION, http_server_port(server));
+        (void) sd_notify(0, "READY=1");
+
+        r = http_server_run(server);
+        (void) pthread_kill(thread, SIGUSR1);
+        (void) pthread_join(thread, NULL);
+        (void) sd_notify(0, "STOPPING=1");
+        if (r < 0)
+                return log_error_errno(r, "The server failed: %m");
+
+        log_info("Ended as asked.");
+        return 0;
+}
+
+static int run(struct service *service, const sigset_t *set) {
+        int r;
+
+        r = load_roots(service);
+        if (r < 0)
+                return r;
+
+        r = open_stores(service);
+        if (r < 0)
+                return r;
+
+        if (service->definition->setup) {
+                r = service->definition->setup(service);
+                if (r < 0)
+                        return log_error_errno(r, "The %s cannot start: %m", service->definition->role);
+        }
+
+        return serve(service, set);
+}
+
+int service_main(int argc, char *argv[], const struct service_definition *definition) {
+        struct service service = { .definition = definition };
+        struct options options = {};
+        char error[1024] = "", file[128];
+        sigset_t set;
+        int r;
+
+        r = process_harden();
+        if (r < 0)
+                return EXIT_FAILURE;
+        signals_block(&set);
+
+        (void) snprintf(file, sizeof(file), "/etc/tallyboot/%s.conf", definition->role);
+        options.file = file;
+        log_set_program(argv[0] && strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0]);
+
+        r = parse_options(argc, argv, definition->role, &options);
+        if (r <= 0)
+                return -r;
+
+        r = service_config_read(options.file, definition, &service.config, error, sizeof(error));
+        if (r < 0) {
+                log_error("%s", error[0] ? error : "Out of memory.");
+                return EXIT_USAGE;
+        }
+
+        r = check_files(&service.config);
+        if (r < 0 || options.check) {
+                service_config_done(&service.config);
+                if (r >= 0)
+                        printf("%s is a good configuration of a %s.\n", options.file, definition->role);
+                return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;
+        }
+
+        r = run(&service, &set);
+        close_all(&service);
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "service/service.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "wire/wire.h"
+
+enum service_role service_peer_role(const struct http_peer *peer, char *ret_who, size_t size) {
+        static const struct {
+                const char *uri, *who;
+                enum service_role role;
+        } services[] = {
+                { "urn:tallyboot:tenant", "tenant", ROLE_TENANT },
+                { "urn:tallyboot:verifier", "verifier", ROLE_VERIFIER },
+                { "urn:tallyboot:registrar", "registrar", ROLE_REGISTRAR },
+        };
+        static const char operator[] = "urn:tallyboot:operator:";
+
+        (void) snprintf(ret_who, size, "node");
+        if (!peer->present)
+                return ROLE_ANYONE;
+
+        for (size_t i = 0; i < ELEMENTSOF(services); i++)
+                if (strcmp(peer->uri, services[i].uri) == 0) {
+                        (void) snprintf(ret_who, size, "%s", services[i].who);
+                        return services[i].role;
+                }
+
+        /* The name ends up in the audit log and on terminals. */
+        if (strncmp(peer->uri, operator, sizeof(operator) - 1) == 0 && service_name_is_valid(peer->uri + sizeof(operator) - 1)) {
+                (void) snprintf(ret_who, size, "%s", peer->uri + sizeof(operator) - 1);
+                return ROLE_OPERATOR;
+        }
+
+        return ROLE_ANYONE;
+}
+
+static bool parameter_is_valid(const char *name, const char *value) {
+        if (strcmp(name, "id") == 0)
+                return node_id_is_valid(value);
+        if (strcmp(name, "key") == 0)
+                return key_id_is_valid(value);
+        if (strcmp(name, "name") == 0)
+                return service_name_is_valid(value);
+        if (strcmp(name, "version") == 0)
+                return value[0] && strlen(value) <= 15 && strspn(value, "0123456789") == strlen(value);
+
+        return false;
+}
+
+/* One segment "{name}" of the pattern against the same segment of the path. */
+static bool take_parameter(const char *pattern, size_t n, const char *path, size_t m, struct service_call *call) {
+        size_t i = call->n_parameters;
+
+        assert(i < SERVICE_PARAMETERS_MAX);
+        if (m >= sizeof(call->parameters[i].value) || n - 2 >= sizeof(call->parameters[i].name))
+                return false;
+
+        memcpy(call->parameters[i].name, pattern + 1, n - 2);
+        call->parameters[i].name[n - 2] = '\0';
+        memcpy(call->parameters[i].value, path, m);
+        call->parameters[i].value[m] = '\0';
+        if (!parameter_is_valid(call->parameters[i].name, call->parameters[i].value))
+                return false;
+
+        call->n_parameters++;
+        return true;
+}
+
+static bool match(const char *pattern, const char *path, struct service_call *call) {
+        call->n_parameters = 0;
+
+        while (*pattern == '/' && *path == '/') {
+                size_t n, m;
+
+                pattern++;
+                path++;
+                n = strcspn(pattern, "/");
+                m = strcspn(path, "/");
+
+                if (pattern[0] == '{') {
+                        if (!take_parameter(pattern, n, path, m, call))
+                                return false;
+                } else if (n != m || memcmp(pattern, path, n) != 0)
+                        return false;
+
+                pattern += n;
+                path += m;
+        }
+
+        return *pattern == '\0' && *path == '\0';
+}
+
+/* -ENOENT: no such path; -ENOTSUP: not with this method. */
+static int find_route(const struct service_definition *definition, const char *method, const char *path,
+                      struct service_call *call) {
+        int r = -ENOENT;
+
+        for (const struct service_route *const *table = definition->routes; *table; table++)
+                for (const struct service_route *route = *table; route->method; route++) {
+                        if (!match(route->pattern, path, call))
+                                continue;
+                        if (strcmp(route->method, method) == 0) {
+                                call->route = route;
+                                return 0;
+                        }
+                        r = -ENOTSUP;
+                }
+
+        return r;
+}
+
+static bool role_may(const struct service_route *route, enum service_role role) {
+        return route->roles & ROLE_ANYONE || (role != ROLE_ANYONE && route->roles & role);
+}
+
+size_t service_limit(const char *method, const char *path, const struct http_peer *peer, bool *ret_to_file, void *userdata) {
+        struct service *service = userdata;
+        struct service_call call = { .service = service };
+        char who[128];
+
+        *ret_to_file = false;
+
+        /* Nobody makes the service read more than a node's request before it is known that he may: he gets his 403 or 404. */
+        if (find_route(service->definition, method, path, &call) < 0 ||
+            !role_may(call.route, service_peer_role(peer, who, sizeof(who))))
+                return WIRE_REQUEST_MAX;
+
+        *ret_to_file = call.route->body_to_file;
+        return call.route->max_body > 0 ? call.route->max_body : WIRE_REQUEST_MAX;
+}
+
+void service_dispatch(const struct http_request *request, struct http_response *response, void *userdata) {
+        struct service_call call = { .service = userdata, .request = request };
+        int r;
+
+        response->body_fd = -1;
+        call.role = service_peer_role(&request->peer, call.who, sizeof(call.who));
+
+        r = find_route(call.service->definition, request->method, request->path, &call);
+        if (r == -ENOENT) {
+                service_problem(&call, response, "not-found", "There is nothing here.");
+                return;
+        }
+        if (r < 0) {
+                service_problem(&call, response, "method-not-allowed", "Not with this method.");
+                return;
+        }
+
+        if (!role_may(call.route, call.role)) {
+                log_notice("%s %s refused: %s%s from %s", request->method, request->path,
+                           request->peer.present ? "not for a certificate of " : "no client certificate", request->peer.uri,
+                           request->peer.address);
+                service_problem(&call, response, "unauthorized",
+                                request->peer.present ? "Not with this client certificate." : "A client certificate is needed.");
+                return;
+        }
+
+        call.route->handler(&call, response);
+        if (response->status == 0)
+                service_failure(&call, response, -ENODATA);
+}
