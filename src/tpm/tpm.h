@@ -15,7 +15,8 @@ struct tpm;
 int tpm_open(const char *tcti, struct tpm **ret);
 struct tpm *tpm_close(struct tpm *tpm); /* flushes all that we loaded */
 DEFINE_CLEANUP(struct tpm *, tpm_close)
-const char *tpm_last_error(const struct tpm *tpm); /* in words, for a person: "the TPM is in dictionary-attack lockout, ..." */
+/* In words, for a person: "the TPM is in dictionary-attack lockout: ...". NULL: why tpm_open() failed, in this thread. */
+const char *tpm_last_error(const struct tpm *tpm);
 
 /* The EK (the low-range template of its certificate: RSA-2048 at NV 0x01c00002, else ECC P-256 0x01c0000a, P-384 0x01c00016) and
  * certificates; chain from NV 0x01c00100 on. ret_certificate empty where the TPM has none. */
@@ -41,3 +42,9 @@ int tpm_pcr_event(struct tpm *tpm, unsigned pcr, const void *data, size_t size);
 
 /* "IFX SLB9670 7.85" and so on: vendor, model, firmware; for doctor and register. */
 int tpm_describe(struct tpm *tpm, char *ret, size_t size);
+
+/* What a person may have to change about the TPM; for doctor. A lockout does not stop us (our keys are outside of it). */
+struct tpm_state {
+        bool in_lockout, endorsement_auth_set, endorsement_enabled;
+};
+int tpm_state(struct tpm *tpm, struct tpm_state *ret);
