@@ -1,0 +1,125 @@
+"""The product's side on the host: registrar, tenant and verifier on loopback ports, and the operator's command.
+
+All that depends on how the product is called, and where `tallyctl init` puts its files, is in the upper half."""
+import json
+import os
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+from . import BUILD, Failure, process
+from .tpm import CA_CERTIFICATES
+
+# What a guest calls the host's loopback, and what the host calls it: both are in the services' certificates.
+FROM_GUEST, FROM_HOST = "10.0.2.2", "127.0.0.1"
+SERVICES = ("registrar", "tenant", "verifier")
+
+
+def program(name):
+    return BUILD / name
+
+
+def init_arguments(directory, ports, roots):
+    """How `tallyctl` makes a lab: CA, certificates, configurations of services and nodes, an operator."""
+    return ["init", "--lab", directory, "--address", FROM_GUEST, "--address", FROM_HOST, "--ek-roots", roots,
+            *[word for name in SERVICES for word in (f"--{name}-port", ports[name])]]
+
+
+def service_arguments(name, directory):
+    return [program(f"tallyboot-{name}"), "--config", directory / f"{name}.conf"]
+
+
+def control_arguments(directory, words):
+    return [program("tallyctl"), "--config", directory / "operator.conf", "--json", *words]
+
+
+def node_directory(directory):
+    """What a node has in /etc/tallyboot."""
+    return directory / "node"
+
+
+class Lab:
+    """The services of one scenario, in the run directory's lab/; their logs are lab/NAME.log."""
+
+    def __init__(self, name="lab"):
+        self.directory, self._processes = Path(name).resolve(), {}
+        missing = [name for name in ("tallyctl", *(f"tallyboot-{s}" for s in SERVICES)) if not program(name).exists()]
+        if missing:
+            raise Failure(f"not built: {' '.join(missing)} (run make)")
+        self.ports = self._free_ports()
+        roots = Path("ek-roots.pem")
+        roots.write_bytes(b"".join(file.read_bytes() for file in CA_CERTIFICATES))
+        process.command(program("tallyctl"), *init_arguments(self.directory, self.ports, roots.resolve()))
+
+    @staticmethod
+    def _free_ports():
+        """Three ports that nobody has now; held together while they are chosen, so that they differ."""
+        sockets = [socket.create_server((FROM_HOST, 0)) for _ in SERVICES]
+        ports = {name: s.getsockname()[1] for name, s in zip(SERVICES, sockets)}
+        for s in sockets:
+            s.close()
+        return ports
+
+    def log(self, name):
+        return self.directory / f"{name}.log"
+
+    def start(self, *names):
+        """Start these services (default: all) and wait until each listens."""
+        for name in names or SERVICES:
+            with open(self.log(name), "a") as log:
+                self._processes[name] = process.spawn(service_arguments(name, self.directory), stdin=subprocess.DEVNULL,
+                                                      stdout=log, stderr=log)
+        for name in names or SERVICES:
+            process.wait_until(lambda n=name: self.listens(n), f"{name} listens", process=self._processes[name],
+                               log=self.log(name))
+
+    def stop(self, *names):
+        """Stop these services (default: all) as systemd would."""
+        for name in names or SERVICES:
+            if name in self._processes:
+                process.stop(self._processes.pop(name))
+
+    def kill(self, *names):
+        """The power of these services (default: all) fails."""
+        for name in names or SERVICES:
+            if name in self._processes:
+                self._processes[name].kill()
+                self._processes.pop(name).wait()
+
+    def listens(self, name):
+        with socket.socket() as s:
+            return s.connect_ex((FROM_HOST, self.ports[name])) == 0
+
+    def ctl(self, *words, status=0):
+        """Run tallyctl; returns its JSON (None if it prints nothing). `status` is the exit status it has to have."""
+        command = [str(word) for word in control_arguments(self.directory, words)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              timeout=60 * process.PATIENCE, check=False)
+        log = self.log("tallyctl")
+        with open(log, "a") as file:
+            print(f"+ {' '.join(command)}\n{done.stdout}{done.stderr}= {done.returncode}", file=file)
+        if done.returncode != status:
+            why = (done.stderr.strip().split("\n") or [""])[-1]
+            raise Failure(f"tallyctl {' '.join(map(str, words))}: status {done.returncode}: {why}", log)
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def logged(self, name, regex):
+        """Whether a service's log has it, for process.wait_until and checks."""
+        return re.search(regex, self.log(name).read_text(errors="replace"), re.MULTILINE)
+
+    def node_files(self):
+        """{path: Path} of what a node has in /etc/tallyboot: for an initramfs, or for install()."""
+        top = node_directory(self.directory)
+        return {f"etc/tallyboot/{file.relative_to(top)}": (file, file.stat().st_mode & 0o777)
+                for file in sorted(top.rglob("*")) if file.is_file()}
+
+    def install(self, machine):
+        """Give a booted machine its /etc/tallyboot, as an operator copies it there."""
+        for path, (file, mode) in self.node_files().items():
+            machine.put(f"/{path}", file.read_bytes(), mode)
+
+    def node_command(self, *words, tpm, **options):
+        """Run the node's program on the host, with a machine's TPM (tpm.powered_on_by_host()): enroll an image, say."""
+        environment = os.environ | {"TALLYBOOT_CONFIG": str(node_directory(self.directory)), "TPM2TOOLS_TCTI": tpm}
+        return process.command(program("tallyboot"), *words, env=environment, log=self.log("tallyboot"), **options)
