@@ -20,8 +20,9 @@ int keystore_create_master(const char *path);
 
 /* Wrap a secret (at most 64 bytes) of a node under its group's key; context binds it (node, key id, generation, what). In a write
  * transaction. ret_handle: the row that must be there to unwrap. */
-int keystore_wrap(struct keystore *keystore, struct store_txn *txn, const char *group, const struct field *context, size_t n_context,
-                  const struct secret *secret, int64_t *ret_handle);
+int keystore_wrap(struct keystore *keystore, struct store_txn *txn, const char *group, const struct field *context,
+                  size_t n_context, const struct secret *secret, int64_t *ret_handle);
+/* -ENOENT: destroyed, or never there. -EKEYREJECTED: not wrapped with this context, or rows were changed or exchanged. */
 int keystore_unwrap(struct keystore *keystore, struct store_txn *txn, int64_t handle, const struct field *context,
                     size_t n_context, struct secret **ret);
 int keystore_destroy(struct keystore *keystore, struct store_txn *txn, int64_t handle);
@@ -29,7 +30,8 @@ int keystore_destroy(struct keystore *keystore, struct store_txn *txn, int64_t h
 int keystore_rewrap(struct keystore *keystore, struct store_txn *txn, int64_t handle, const char *group,
                     const struct field *context, size_t n_context, int64_t *ret_handle);
 
-/* MAC keys shared by the party's replicas: for nonces, tickets, credentials. number: which one; current() makes one when there is none. Cached. */
+/* MAC keys shared by the party's replicas: for nonces, tickets, credentials; 32 bytes. number: which one. Cached; they live as long as the
+ * keystore, which makes the first one when it is opened. May be called from inside a write. */
 int keystore_mac_current(struct keystore *keystore, uint32_t *ret_number, const struct secret **ret);
 int keystore_mac_get(struct keystore *keystore, uint32_t number, const struct secret **ret); /* -ENOENT */
 /* The party's inbox key pair (dealt halves are sealed to it). */

@@ -20,7 +20,9 @@ struct store_value store_int(int64_t number);
 struct store_value store_text(const char *text); /* NULL: null */
 struct store_value store_blob(const void *data, size_t size);
 struct store_value store_null(void);
-#define STORE_ARGS(...) ((const struct store_value[]) { __VA_ARGS__ }), (sizeof((const struct store_value[]) { __VA_ARGS__ }) / sizeof(struct store_value))
+#define STORE_ARGS(...)                                \
+        ((const struct store_value[]){ __VA_ARGS__ }), \
+                (sizeof((const struct store_value[]){ __VA_ARGS__ }) / sizeof(struct store_value))
 #define STORE_NO_ARGS NULL, 0
 
 /* Numbered from 1, in order, each applied once; a database that is newer than the program is refused (-EPROTONOSUPPORT). */

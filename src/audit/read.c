@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <string.h>
+
+#include "audit/chain.h"
+
+enum { LIMIT_MAX = 1000 };
+
+/* seq, time, event, node, incident, who, detail. The texts live as long as the columns. */
+static int entry_from_columns(const struct store_value *columns, size_t n, struct audit_entry *ret) {
+        if (n < 7 || columns[0].type != STORE_INT || columns[1].type != STORE_INT)
+                return -EUCLEAN;
+        for (size_t i = 2; i < 7; i++)
+                if (columns[i].type != STORE_TEXT || strlen(columns[i].data) != columns[i].size)
+                        return -EUCLEAN;
+
+        *ret = (struct audit_entry){
+                .seq = columns[0].number,
+                .time = columns[1].number,
+                .record.event = columns[2].data,
+                .record.node = columns[3].data,
+                .record.incident = columns[4].data,
+                .record.who = columns[5].data,
+                .record.detail = columns[6].data,
+        };
+        return 0;
+}
+
+static int row_to_json(const struct store_value *columns, size_t n, void *userdata) {
+        struct audit_entry entry;
+        json_t *json;
+        int r;
+
+        r = entry_from_columns(columns, n, &entry);
+        if (r < 0)
+                return r;
+
+        json = json_pack("{s:I, s:I, s:s, s:s, s:s, s:s, s:s}", "seq", (json_int_t) entry.seq, "time",
+                         (json_int_t) (entry.time / 1000), "event", entry.record.event, "node", entry.record.node, "incident",
+                         entry.record.incident, "who", entry.record.who, "detail", entry.record.detail);
+        return json && json_array_append_new(userdata, json) == 0 ? 0 : -ENOMEM;
+}
+
+#define QUERY(node, incident)                                                                                       \
+        "SELECT seq, time, event, node, incident, who, detail FROM audit WHERE seq > $1 AND " node " AND " incident \
+        " ORDER BY seq LIMIT $4"
+
+/* One for each filter, so that each uses its index. */
+static const char *const queries[2][2] = {
+        { QUERY("$2 IS NULL", "$3 IS NULL"), QUERY("$2 IS NULL", "incident = $3") },
+        { QUERY("node = $2", "$3 IS NULL"), QUERY("node = $2", "incident = $3") },
+};
+
+int audit_query(struct store_txn *txn, const char *node, const char *incident, int64_t after, unsigned limit, json_t **ret) {
+        json_t *records = json_array();
+        int r;
+
+        if (!records)
+                return -ENOMEM;
+
+        limit = MIN(limit, (unsigned) LIMIT_MAX);
+        r = store_query(txn, queries[node != NULL][incident != NULL],
+                        STORE_ARGS(store_int(after), store_text(node), store_text(incident), store_int(limit)), row_to_json,
+                        records);
+        if (r < 0) {
+                json_decref(records);
+                return r;
+        }
+
+        *ret = records;
+        return 0;
+}
+
+struct walk {
+        int64_t records, bad;
+        uint8_t hash[32];
+};
+
+static int row_check(const struct store_value *columns, size_t n, void *userdata) {
+        struct walk *walk = userdata;
+        struct audit_entry entry;
+        uint8_t hash[32];
+        int r;
+
+        walk->bad = walk->records + 1;
+        if (n != 8 || entry_from_columns(columns, n, &entry) < 0 || entry.seq != walk->bad)
+                return -EUCLEAN;
+
+        r = audit_hash(walk->hash, &entry, hash);
+        if (r < 0)
+                return r;
+        if (columns[7].type != STORE_BLOB || columns[7].size != sizeof(hash) || memcmp(columns[7].data, hash, sizeof(hash)) != 0)
+                return -EUCLEAN;
+
+        memcpy(walk->hash, hash, sizeof(hash));
+        walk->records++;
+        walk->bad = 0;
+        return 0;
+}
+
+int audit_check(struct store_txn *txn, int64_t *ret_records, int64_t *ret_bad) {
+        struct walk walk = {};
+        int r;
+
+        r = store_query(txn, "SELECT seq, time, event, node, incident, who, detail, hash FROM audit ORDER BY seq", STORE_NO_ARGS,
+                        row_check, &walk);
+        if (ret_bad)
+                *ret_bad = walk.bad;
+        if (r < 0)
+                return r;
+        if (ret_records)
+                *ret_records = walk.records;
+        return 0;
+}
