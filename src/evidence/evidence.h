@@ -30,7 +30,10 @@ struct boot_counters { /* as the AK signs them */
 };
 int boot_counters_compare(struct boot_counters a, struct boot_counters b); /* <0, 0, >0 */
 
-/* The attest structure, parsed (TPM 2.0 Library, Part 2, 10.12.8): exactly the bytes of a quote. */
+/* The attest structure, parsed (TPM 2.0 Library, Part 2, 10.12.12): exactly the bytes of a quote. Of another type, or with another
+ * magic, only what all types have in common. */
+enum { ATTEST_TYPE_QUOTE = 0x8018 };
+#define ATTEST_MAGIC UINT32_C(0xff544347)
 struct attest {
         uint32_t magic;
         uint16_t type;

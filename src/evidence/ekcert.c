@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/x509v3.h>
+
+#include "base/log.h"
+#include "evidence/evidence-internal.h"
+
+DEFINE_CLEANUP(EVP_PKEY *, EVP_PKEY_free)
+DEFINE_CLEANUP(X509 *, X509_free)
+DEFINE_CLEANUP(X509_STORE_CTX *, X509_STORE_CTX_free)
+
+/* TPMT_PUBLIC (TPM 2.0 Library, Part 2, 12.2.4), TPMA_OBJECT (8.3). */
+enum {
+        ALG_RSA = 0x0001,
+        ALG_ECC = 0x0023,
+        OBJECT_FIXED_TPM = 1 << 1,
+        OBJECT_FIXED_PARENT = 1 << 4,
+        OBJECT_SENSITIVE_DATA_ORIGIN = 1 << 5,
+        OBJECT_RESTRICTED = 1 << 16,
+        OBJECT_DECRYPT = 1 << 17,
+        OBJECT_SIGN = 1 << 18,
+        EK_MUST_HAVE = OBJECT_FIXED_TPM | OBJECT_FIXED_PARENT | OBJECT_SENSITIVE_DATA_ORIGIN | OBJECT_RESTRICTED | OBJECT_DECRYPT,
+};
+
+/* The foreign names in it are made safe for a terminal. */
+_printf_(3, 4) static int reject(char *error, size_t size, const char *text, ...) {
+        char line[512];
+        va_list args;
+
+        va_start(args, text);
+        (void) vsnprintf(line, sizeof(line), text, args);
+        va_end(args);
+
+        if (error && size > 0)
+                text_sanitize(line, error, size);
+        ERR_clear_error();
+        return -EKEYREJECTED;
+}
+
+/* Only a key that decrypts nothing but credentials and the like proves that the AK is in the same TPM. */
+static bool is_restricted_decryption_key(const struct blob *public) {
+        struct reader reader = { .data = public->data, .left = public->size };
+        uint16_t type, name_alg;
+        uint32_t attributes;
+
+        if (reader_be16(&reader, &type) < 0 || reader_be16(&reader, &name_alg) < 0 || reader_be32(&reader, &attributes) < 0)
+                return false;
+        return (type == ALG_RSA || type == ALG_ECC) && (attributes & EK_MUST_HAVE) == EK_MUST_HAVE && !(attributes & OBJECT_SIGN);
+}
+
+static X509 *certificate_from_blob(const struct blob *blob) {
+        const unsigned char *p = blob->data;
+        X509 *certificate;
+
+        if (blob->size == 0 || blob->size > INT32_MAX)
+                return NULL;
+
+        certificate = d2i_X509(NULL, &p, (long) blob->size);
+        if (certificate && p != blob->data + blob->size) {
+                X509_free(certificate);
+                return NULL;
+        }
+        return certificate;
+}
+
+/* The certified key. Some makers write its algorithm as RSA-OAEP (1.2.840.113549.1.1.7), which OpenSSL does not read. */
+static EVP_PKEY *certified_key(X509 *certificate) {
+        EVP_PKEY *key = X509_get_pubkey(certificate);
+        const unsigned char *bits;
+        ASN1_OBJECT *algorithm;
+        int size;
+
+        if (key)
+                return key;
+        if (X509_PUBKEY_get0_param(&algorithm, &bits, &size, NULL, X509_get_X509_PUBKEY(certificate)) != 1 ||
+            OBJ_obj2nid(algorithm) != NID_rsaesOaep)
+                return NULL;
+        return d2i_PublicKey(EVP_PKEY_RSA, NULL, &bits, size);
+}
+
+static bool has_ek_usage(X509 *certificate) {
+        EXTENDED_KEY_USAGE *usages;
+        bool found = false;
+        int critical;
+
+        usages = X509_get_ext_d2i(certificate, NID_ext_key_usage, &critical, NULL);
+        if (!usages)
+                return critical == -1; /* not there at all: allowed; broken or doubled: not */
+
+        for (int i = 0; i < sk_ASN1_OBJECT_num(usages) && !found; i++) {
+                char oid[32];
+
+                found = OBJ_obj2txt(oid, sizeof(oid), sk_ASN1_OBJECT_value(usages, i), 1) > 0 && strcmp(oid, "2.23.133.8.1") == 0;
+        }
+        EXTENDED_KEY_USAGE_free(usages);
+        return found;
+}
+
+/* TCG EK Credential Profile 2.5, 3.2: the TPM's names are in a critical SAN, as a directoryName and nothing else. */
+static bool critical_san_is_directory_name(X509 *certificate) {
+        GENERAL_NAMES *names;
+        bool good = true;
+        int critical;
+
+        names = X509_get_ext_d2i(certificate, NID_subject_alt_name, &critical, NULL);
+        if (!names)
+                return critical == -1;
+
+        for (int i = 0; critical && i < sk_GENERAL_NAME_num(names); i++)
+                good &= sk_GENERAL_NAME_value(names, i)->type == GEN_DIRNAME;
+        GENERAL_NAMES_free(names);
+        return good;
+}
+
+/* What the certificate itself says that its key is for. */
+static int check_leaf(X509 *certificate, char *error, size_t error_size) {
+        uint32_t flags = X509_get_extension_flags(certificate);
+
+        if (flags & EXFLAG_INVALID)
+                return reject(error, error_size, "the EK certificate has a malformed extension");
+        if (flags & EXFLAG_CA)
+                return reject(error, error_size, "the EK certificate is one of a CA, not of a TPM");
+        if (flags & EXFLAG_KUSAGE && !(X509_get_key_usage(certificate) & (KU_KEY_ENCIPHERMENT | KU_KEY_AGREEMENT)))
+                return reject(error, error_size, "the EK certificate's key usage is neither key encipherment nor key agreement");
+        if (!has_ek_usage(certificate))
+                return reject(error, error_size, "the EK certificate's extended key usage is not that of an EK (2.23.133.8.1)");
+        if (!critical_san_is_directory_name(certificate))
+                return reject(error, error_size, "the EK certificate's critical subjectAltName is not just a directoryName");
+        return 0;
+}
+
+static void name_to_text(const X509_NAME *name, char *ret, size_t size) {
+        BIO *bio = BIO_new(BIO_s_mem());
+        char *text;
+        long length;
+
+        ret[0] = '\0';
+        if (!bio)
+                return;
+        if (X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253) >= 0) {
+                length = BIO_get_mem_data(bio, &text);
+                if (length > 0)
+                        (void) snprintf(ret, size, "%.*s", (int) MIN((size_t) length, size - 1), text);
+        }
+        BIO_free(bio);
+}
+
+static int explain_path(X509_STORE_CTX *context, X509 *leaf, char *error, size_t error_size) {
+        X509 *at = X509_STORE_CTX_get_current_cert(context);
+        int code = X509_STORE_CTX_get_error(context);
+        char subject[128], issuer[128];
+
+        if (!at)
+                at = leaf;
+        name_to_text(X509_get_subject_name(at), subject, sizeof(subject));
+        name_to_text(X509_get_issuer_name(at), issuer, sizeof(issuer));
+
+        switch (code) {
+        case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+        case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+        case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+                return reject(error, error_size, "the issuer '%s' of '%s' is not known: put its certificate among the EK roots",
+                              issuer, subject);
+        case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+        case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+                return reject(error, error_size, "the root '%s' is not among the EK roots: put it there if it is the TPM maker's",
+                              subject);
+        default:
+                return reject(error, error_size, "the certificate '%s' by '%s': %s", subject, issuer,
+                              X509_verify_cert_error_string(code));
+        }
+}
+
+/* RFC 5280 path building, from the EK certificate over intermediates of ours and of the TPM to an anchor of ours. */
+static int check_path(const struct ek_roots *roots, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now, char *error,
+                      size_t error_size) {
+        _cleanup_(X509_STORE_CTX_freep) X509_STORE_CTX *context = X509_STORE_CTX_new();
+        X509_VERIFY_PARAM *param;
+
+        if (!context || X509_STORE_CTX_init(context, roots->anchors, leaf, untrusted) != 1)
+                return -ENOMEM;
+
+        param = X509_STORE_CTX_get0_param(context);
+        X509_VERIFY_PARAM_set_time(param, (time_t) now);
+        X509_VERIFY_PARAM_set_depth(param, 8);
+
+        if (X509_verify_cert(context) != 1)
+                return explain_path(context, leaf, error, error_size);
+        return 0;
+}
+
+static int push_new_reference(STACK_OF(X509) * stack, X509 *certificate) {
+        if (X509_up_ref(certificate) != 1)
+                return -ENOMEM;
+        if (sk_X509_push(stack, certificate) <= 0) {
+                X509_free(certificate);
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+/* Intermediates: ours, and what the TPM carries. A broken one of the TPM's is left out: it may not be needed. */
+static STACK_OF(X509) * untrusted_new(const struct ek_roots *roots, const struct wire_registration *registration) {
+        STACK_OF(X509) *untrusted = sk_X509_new_null();
+        int r = untrusted ? 0 : -ENOMEM;
+
+        for (int i = 0; r >= 0 && i < sk_X509_num(roots->intermediates); i++)
+                r = push_new_reference(untrusted, sk_X509_value(roots->intermediates, i));
+
+        for (size_t i = 0; r >= 0 && i < registration->n_ek_chain; i++) {
+                _cleanup_(X509_freep) X509 *certificate = certificate_from_blob(registration->ek_chain + i);
+
+                if (certificate)
+                        r = push_new_reference(untrusted, certificate);
+        }
+
+        if (r < 0) {
+                sk_X509_pop_free(untrusted, X509_free);
+                return NULL;
+        }
+        return untrusted;
+}
+
+static int check_same_key(X509 *certificate, EVP_PKEY *ek, char *error, size_t error_size) {
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *certified = certified_key(certificate);
+
+        if (!certified)
+                return reject(error, error_size, "the key in the EK certificate cannot be read");
+        if (EVP_PKEY_eq(certified, ek) != 1)
+                return reject(error, error_size, "the EK certificate is of another key than the EK");
+        return 0;
+}
+
+int ek_check(const struct ek_roots *roots, const struct wire_registration *registration, int64_t now,
+             uint8_t ret_digest[static 32], char *error, size_t error_size) {
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *ek = NULL;
+        _cleanup_(X509_freep) X509 *certificate = NULL;
+        STACK_OF(X509) * untrusted;
+        int r;
+
+        if (pubkey_from_tpmt(registration->ek_public.data, registration->ek_public.size, &ek) < 0)
+                return reject(error, error_size, "the EK's public area is malformed, or of a kind that is not supported");
+        if (!is_restricted_decryption_key(&registration->ek_public))
+                return reject(error, error_size, "the EK is not a restricted decryption key of a TPM");
+        if (roots->n_anchors == 0)
+                return reject(error, error_size, "there are no EK roots: put the TPM makers' root certificates there");
+        if (registration->ek_certificate.size == 0)
+                return reject(error, error_size, "the TPM has no EK certificate");
+
+        certificate = certificate_from_blob(&registration->ek_certificate);
+        if (!certificate)
+                return reject(error, error_size, "the EK certificate is malformed");
+
+        r = check_same_key(certificate, ek, error, error_size);
+        if (r < 0)
+                return r;
+
+        r = check_leaf(certificate, error, error_size);
+        if (r < 0)
+                return r;
+
+        untrusted = untrusted_new(roots, registration);
+        if (!untrusted)
+                return -ENOMEM;
+        r = check_path(roots, certificate, untrusted, now, error, error_size);
+        sk_X509_pop_free(untrusted, X509_free);
+        if (r < 0)
+                return r;
+
+        ERR_clear_error();
+        return pubkey_digest(ek, ret_digest);
+}
