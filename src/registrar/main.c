@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/log.h"
+#include "registrar/registrar.h"
+
+static int setup(struct service *service) {
+        if (!service->config.ek_required)
+                log_notice(
+                        "ek-certificates = optional: nodes register without proof that a vendor made their TPM. "
+                        "A program on any machine can pretend to be a TPM; only an operator who compares codes stands in between.");
+        else if (!service->roots)
+                return log_error_errno(
+                        -EINVAL, "ek-certificates = required needs ek-roots = DIRECTORY with the TPM vendors' certificates.");
+        return 0;
+}
+
+int main(int argc, char *argv[]) {
+        static const struct service_route *const routes[] = { registrar_node_routes, registrar_operator_routes,
+                                                              service_common_routes, NULL };
+        const struct service_definition definition = {
+                .role = "registrar",
+                .migrations = &registrar_migration,
+                .n_migrations = 1,
+                .routes = routes,
+                .setup = setup,
+        };
+
+        return service_main(argc, argv, &definition);
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/encode.h"
+#include "base/log.h"
+#include "registrar/registrar.h"
+
+static void pkey_freep(EVP_PKEY **key) {
+        EVP_PKEY_free(*key);
+}
+
+static int ek_digest(const struct service *service, const struct wire_registration *registration, uint8_t ret[static 32],
+                     char *error, size_t error_size) {
+        _cleanup_(pkey_freep) EVP_PKEY *key = NULL;
+        int r;
+
+        if (registration->ek_certificate.size > 0 || service->config.ek_required)
+                return ek_check(service->roots, registration, (int64_t) (clock_realtime_ms() / 1000), ret, error, error_size);
+
+        /* ek-certificates = optional: any key that a credential can be made for */
+        r = pubkey_from_tpmt(registration->ek_public.data, registration->ek_public.size, &key);
+        return r < 0 ? r : pubkey_digest(key, ret);
+}
+
+int identity_check(const struct service *service, const struct wire_registration *registration, struct identity *ret, char *error,
+                   size_t error_size) {
+        const struct blob *ak = &registration->ak_public;
+        struct identity identity = { .name = { 0x00, 0x0b } };
+        int r;
+
+        *error = 0;
+        r = ek_digest(service, registration, identity.ek_digest, error, error_size);
+        if (r < 0)
+                return r;
+
+        r = ak_check_template(ak->data, ak->size);
+        if (r < 0) {
+                (void) snprintf(error, error_size, "the AK is not made from the template");
+                return r;
+        }
+
+        r = ak_node_id(ak->data, ak->size, identity.id);
+        if (r >= 0)
+                r = tpmt_name_digest(ak->data, ak->size, identity.name + 2);
+        if (r >= 0)
+                r = node_code(identity.ek_digest, identity.id, identity.code);
+        if (r < 0)
+                return r;
+
+        hex_write(identity.ek_digest, sizeof(identity.ek_digest), identity.ek_sha256);
+        *ret = identity;
+        return 0;
+}
+
+static bool registration_read(const struct service_call *call, struct http_response *response, struct wire_registration *ret) {
+        int r;
+
+        r = wire_registration_parse((const char *) call->request->body, call->request->body_size, ret);
+        if (r == -EBADMSG)
+                service_problem(call, response, "malformed", "This is not a registration");
+        else if (r < 0)
+                service_failure(call, response, r);
+        return r >= 0;
+}
+
+static bool identity_read(const struct service_call *call, struct http_response *response,
+                          const struct wire_registration *registration, struct identity *ret) {
+        char error[256];
+        int r;
+
+        r = identity_check(call->service, registration, ret, error, sizeof(error));
+        if (r >= 0)
+                return true;
+
+        if (r != -EKEYREJECTED && r != -EBADMSG && r != -EOPNOTSUPP) {
+                service_failure(call, response, r);
+                return false;
+        }
+
+        /* not in the audit log: nobody has proven anything yet */
+        log_info("Registration refused (incident %s): %s", *call->request->incident ? call->request->incident : "-",
+                 *error ? error : "the keys are malformed");
+        service_problem(call, response, "bad-evidence", "The endorsement or attestation key is not accepted here");
+        return false;
+}
+
+static void handle_register(const struct service_call *call, struct http_response *response) {
+        _cleanup_(wire_registration_done) struct wire_registration registration = {};
+        _cleanup_(wire_registered_done) struct wire_registered registered = {};
+        _cleanup_(wipe_32) uint8_t secret[32];
+        uint8_t challenge[REGISTER_CHALLENGE_SIZE];
+        struct identity identity;
+        int r;
+
+        if (!registration_read(call, response, &registration) || !identity_read(call, response, &registration, &identity))
+                return;
+
+        r = challenge_make(call->service->keystore, &registration, clock_realtime_ms(), challenge, secret);
+        if (r >= 0)
+                r = credential_make(registration.ek_public.data, registration.ek_public.size, identity.name, secret,
+                                    sizeof(secret), &registered.credential.id_object, &registered.credential.secret);
+        if (r == -EBADMSG || r == -EOPNOTSUPP) {
+                service_problem(call, response, "bad-evidence", "No credential can be made for this endorsement key");
+                return;
+        }
+        if (r >= 0)
+                r = blob_copy(challenge, sizeof(challenge), &registered.challenge);
+        if (r < 0) {
+                service_failure(call, response, r);
+                return;
+        }
+
+        memcpy(registered.id, identity.id, sizeof(registered.id));
+        service_text(response, 200, wire_registered_encode(&registered));
+}
+
+/* Proof first: what has not shown that EK and AK are in one TPM changes nothing and learns nothing about what is registered. */
+static bool proof_check(const struct service_call *call, struct http_response *response,
+                        const struct wire_registration *registration) {
+        int r;
+
+        r = challenge_check(call->service->keystore, registration, service_parameter(call, "id"), clock_realtime_ms());
+        if (r == -ESTALE)
+                service_problem(call, response, "stale-nonce", "The challenge is too old: register again");
+        else if (r == -EBADMSG)
+                service_problem(call, response, "malformed", "challenge or proof is not of the right size");
+        else if (r == -EKEYREJECTED)
+                service_problem(call, response, "bad-evidence", "The proof is wrong");
+        else if (r < 0)
+                service_failure(call, response, r);
+        return r >= 0;
+}
+
+static char *registration_document(struct wire_registration *registration) {
+        _cleanup_(json_decrefp) json_t *json = NULL;
+
+        blob_done(&registration->challenge);
+        blob_done(&registration->proof);
+        registration->challenge = registration->proof = (struct blob){};
+        json = wire_registration_to_json(registration);
+        return json ? json_dumps(json, JSON_COMPACT) : NULL;
+}
+
+static void activate_answer(const struct service_call *call, struct http_response *response,
+                            const struct node_addition *addition) {
+        if (addition->result == NODE_CONFLICT)
+                service_problem(
+                        call, response, "conflict",
+                        "Another attestation key is active for this endorsement key, or another endorsement key for this id");
+        else if (addition->result == NODE_REVOKED)
+                service_problem(call, response, "revoked", "This node, or its endorsement key, was revoked");
+        else
+                service_json(response, 201,
+                             json_pack("{s:s, s:s}", "id", addition->identity->id, "code", addition->identity->code));
+}
+
+static void handle_activate(const struct service_call *call, struct http_response *response) {
+        _cleanup_(wire_registration_done) struct wire_registration registration = {};
+        _cleanup_(freep) char *document = NULL;
+        struct node_addition addition = {};
+        struct identity identity;
+        int r;
+
+        if (!registration_read(call, response, &registration) || !proof_check(call, response, &registration) ||
+            !identity_read(call, response, &registration, &identity))
+                return;
+
+        if (strcmp(identity.id, service_parameter(call, "id")) != 0) {
+                service_problem(call, response, "malformed", "This is not the id of this attestation key");
+                return;
+        }
+
+        document = registration_document(&registration);
+        if (!document) {
+                service_failure(call, response, -ENOMEM);
+                return;
+        }
+
+        addition.identity = &identity;
+        addition.document = document;
+        addition.record = (struct audit_record){ .node = identity.id, .incident = call->request->incident, .who = call->who };
+        r = store_write(call->service->store, node_add, &addition);
+        if (r < 0)
+                service_failure(call, response, r);
+        else
+                activate_answer(call, response, &addition);
+}
+
+const struct service_route registrar_node_routes[] = {
+        { .method = "POST", .pattern = "/v1/nodes", .roles = ROLE_ANYONE, .handler = handle_register },
+        { .method = "POST", .pattern = "/v1/nodes/{id}/activate", .roles = ROLE_ANYONE, .handler = handle_activate },
+        {},
+};

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "audit/audit.h"
+#include "service/service.h"
+
+/* The registrar: a directory of endorsement and attestation keys. Nobody has to trust it with more: each party checks all of it again. */
+
+enum { REGISTER_CHALLENGE_SIZE = 28, REGISTER_TTL_MS = 120000 };
+
+/* What follows from a registration once it is checked. */
+struct identity {
+        char id[NODE_ID_LENGTH + 1];
+        uint8_t name[34]; /* of the AK */
+        uint8_t ek_digest[32];
+        char ek_sha256[65];
+        char code[CODE_LENGTH + 1];
+};
+
+/* EK (certificate, restricted decryption key) and AK (template) of a registration (register.c). On -EKEYREJECTED and -EBADMSG error
+ * says why, for the log; -EOPNOTSUPP where the EK is of a type that no credential can be made for. */
+int identity_check(const struct service *service, const struct wire_registration *registration, struct identity *ret, char *error,
+                   size_t error_size);
+
+/* Stateless challenges (challenge.c): number (4) || time in ms (8) || random (16); the credential's secret is HMAC(MAC key,
+ * L("tallyboot register v1", number, time, random, SHA-256 of the registration's fields)), so it proves this registration and no other. */
+int challenge_make(struct keystore *keystore, const struct wire_registration *registration, uint64_t now_ms,
+                   uint8_t ret_challenge[static REGISTER_CHALLENGE_SIZE], uint8_t ret_secret[static 32]);
+/* -ESTALE: too old; -EKEYREJECTED: the proof is not of this registration, challenge and node id. */
+int challenge_check(struct keystore *keystore, const struct wire_registration *registration, const char *id, uint64_t now_ms);
+
+/* What the directory says (nodes.c). */
+enum node_result { NODE_ADDED, NODE_SAME, NODE_CONFLICT, NODE_REVOKED };
+struct node_addition {
+        const struct identity *identity;
+        const char *document; /* the registration as JSON, without challenge and proof */
+        struct audit_record record;
+        enum node_result result; /* out */
+};
+/* A store_fn with a struct node_addition: looks and adds in one transaction, so that two that come at once have an order. */
+int node_add(struct store_txn *txn, void *userdata);
+
+extern const struct store_migration registrar_migration; /* number 3 */
+extern const struct service_route registrar_node_routes[], registrar_operator_routes[];
