@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <string.h>
+
+#include "policy/policy-internal.h"
+
+int policy_capture(struct policy *policy, const char *name, const struct pcr_values *pcrs, uint16_t bank, unsigned gate) {
+        const struct pcr_bank *values = pcr_values_bank(pcrs, bank);
+        struct policy_set set = { .bank = bank }, *appended;
+        int r;
+
+        if (!set_name_is_valid(name) || !values || (bank != BANK_SHA256 && bank != BANK_SHA384))
+                return -EINVAL;
+        if (policy_find(policy, name))
+                return -EEXIST;
+
+        for (unsigned pcr = 0; pcr < WIRE_PCRS; pcr++) {
+                if (!(values->mask & (1U << pcr)) || pcr == gate)
+                        continue;
+
+                memcpy(set.values[pcr], values->values[pcr], pcr_alg_size(bank));
+                set.mask |= 1U << pcr;
+                if (value_is(set.values[pcr], pcr_alg_size(bank), 0))
+                        set.zero |= 1U << pcr;
+
+                r = set_check_value(&set, pcr, NULL, 0);
+                if (r < 0)
+                        return r;
+        }
+        if (set.mask == 0)
+                return -EINVAL;
+
+        r = policy_append(policy, name, &appended);
+        if (r < 0)
+                return r;
+
+        memcpy(set.name, appended->name, sizeof(set.name));
+        *appended = set;
+        return 0;
+}
+
+/* Whether the set holds a PCR to a value that somebody measured. */
+static bool measures(const struct policy_set *set, unsigned pcr) {
+        return set->mask & (1U << pcr) && !(set->zero & (1U << pcr));
+}
+
+static bool fixes(const struct policy_set *set, unsigned pcr) {
+        return set->mask & (1U << pcr);
+}
+
+/* UEFI (TCG PC Client Platform Firmware Profile, 3.3.4): 4 is the boot loader or UKI. GRUB measures commands into 8, files into 9;
+ * Linux the initrd into 9; systemd-stub the sections of a UKI, its command line and initrd among them, into 11, another command
+ * line and credentials into 12, system extensions into 13. */
+static void append_uncovered(const struct policy_set *set, struct buffer *buffer) {
+        const struct {
+                bool covered;
+                const char *text;
+        } parts[] = {
+                { measures(set, 0), "firmware (PCR 0)" },
+                { measures(set, 4), "boot loader (PCR 4)" },
+                { measures(set, 7), "Secure Boot state (PCR 7)" },
+                { measures(set, 9) || measures(set, 11), "initramfs (PCR 9, or 11 with a UKI)" },
+                { measures(set, 8) || (measures(set, 11) && fixes(set, 12)),
+                  "kernel command line (PCR 8 with GRUB, 11 and 12 with a UKI)" },
+                { fixes(set, 12) && fixes(set, 13), "add-ons (PCR 12 and 13)" },
+        };
+        bool first = true;
+
+        for (size_t i = 0; i < ELEMENTSOF(parts); i++) {
+                if (parts[i].covered)
+                        continue;
+                if (first)
+                        buffer_printf(buffer, "%sset %s does not cover: %s", buffer->size > 0 ? "; " : "", set->name,
+                                      parts[i].text);
+                else
+                        buffer_printf(buffer, ", %s", parts[i].text);
+                first = false;
+        }
+}
+
+char *policy_uncovered(const struct policy *policy) {
+        _cleanup_(buffer_done) struct buffer buffer = {};
+
+        for (size_t i = 0; i < policy->n; i++)
+                append_uncovered(policy->sets + i, &buffer);
+        buffer_u8(&buffer, '\0');
+        return buffer_ok(&buffer) < 0 ? NULL : (char *) TAKE_PTR(buffer.data);
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/encode.h"
+#include "policy/policy-internal.h"
+
+/* More differences than anybody reads, and little enough memory for a node that makes us find them at each boot. */
+enum { DIFFERENCES_MAX = 512 };
+
+static bool pcr_matches(const struct policy_set *set, const struct pcr_bank *bank, unsigned pcr) {
+        size_t size = pcr_alg_size(set->bank);
+
+        if (!bank || !(bank->mask & (1U << pcr)))
+                return false;
+        if (set->zero & (1U << pcr))
+                return pcr >= 8 && value_is(bank->values[pcr], size, 0);
+
+        /* docs/protocol.md, 5.9: whatever a set says, a value that nobody measured is allowed by name alone. */
+        return !value_is(bank->values[pcr], size, 0) && !value_is(bank->values[pcr], size, 0xff) &&
+               memcmp(bank->values[pcr], set->values[pcr], size) == 0;
+}
+
+static unsigned count_differences(const struct policy_set *set, const struct pcr_bank *bank) {
+        unsigned n = 0;
+
+        for (unsigned pcr = 0; pcr < WIRE_PCRS; pcr++)
+                if (set->mask & (1U << pcr) && !pcr_matches(set, bank, pcr))
+                        n++;
+        return n;
+}
+
+static void describe_difference(const struct policy_set *set, const struct pcr_bank *bank, unsigned pcr,
+                                struct policy_difference *ret) {
+        size_t size = pcr_alg_size(set->bank);
+
+        *ret = (struct policy_difference){ .set = set->name, .pcr = pcr };
+
+        if (set->zero & (1U << pcr))
+                (void) snprintf(ret->expected, sizeof(ret->expected), "zero");
+        else
+                hex_write(set->values[pcr], size, ret->expected);
+
+        if (!bank || !(bank->mask & (1U << pcr)))
+                (void) snprintf(ret->got, sizeof(ret->got), "missing");
+        else if (value_is(bank->values[pcr], size, 0))
+                (void) snprintf(ret->got, sizeof(ret->got), "zero");
+        else
+                hex_write(bank->values[pcr], size, ret->got);
+}
+
+struct rank {
+        unsigned differences;
+        size_t index;
+};
+
+static int compare_ranks(const void *a, const void *b) {
+        const struct rank *x = a, *y = b;
+
+        if (x->differences != y->differences)
+                return x->differences < y->differences ? -1 : 1;
+        return x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* Nearest set first, so that the operator sees what changed before what belongs to another machine. */
+static int list_differences(const struct policy *policy, const struct pcr_values *pcrs, struct rank *ranks,
+                            struct policy_decision *ret) {
+        size_t total = 0, n = 0;
+
+        for (size_t i = 0; i < policy->n; i++)
+                total += ranks[i].differences;
+        total = MIN(total, (size_t) DIFFERENCES_MAX);
+
+        ret->differences = calloc(MAX(total, 1U), sizeof(*ret->differences));
+        if (!ret->differences)
+                return -ENOMEM;
+
+        qsort(ranks, policy->n, sizeof(*ranks), compare_ranks);
+        for (size_t i = 0; i < policy->n; i++) {
+                const struct policy_set *set = policy->sets + ranks[i].index;
+                const struct pcr_bank *bank = pcr_values_bank(pcrs, set->bank);
+
+                for (unsigned pcr = 0; pcr < WIRE_PCRS && n < total; pcr++)
+                        if (set->mask & (1U << pcr) && !pcr_matches(set, bank, pcr))
+                                describe_difference(set, bank, pcr, ret->differences + n++);
+        }
+        ret->n = n;
+        return 0;
+}
+
+int policy_decide(const struct policy *policy, const struct pcr_values *pcrs, struct policy_decision *ret) {
+        _cleanup_(freep) struct rank *ranks = calloc(MAX(policy->n, 1U), sizeof(*ranks));
+        struct policy_decision decision = {};
+        int r;
+
+        if (!ranks)
+                return -ENOMEM;
+
+        for (size_t i = 0; i < policy->n; i++) {
+                const struct policy_set *set = policy->sets + i;
+
+                ranks[i] = (struct rank){ count_differences(set, pcr_values_bank(pcrs, set->bank)), i };
+                if (set->mask != 0 && ranks[i].differences == 0) {
+                        *ret = (struct policy_decision){ .allowed = true, .set = set->name };
+                        return 0;
+                }
+        }
+
+        r = list_differences(policy, pcrs, ranks, &decision);
+        if (r < 0)
+                return r;
+
+        *ret = decision;
+        return 0;
+}
+
+void policy_decision_done(struct policy_decision *decision) {
+        free(decision->differences);
+        *decision = (struct policy_decision){};
+}

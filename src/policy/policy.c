@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "policy/policy.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/encode.h"
+#include "base/ini.h"
+#include "policy/policy-internal.h"
+
+enum { SETS_MAX = 256 };
+
+struct parsing {
+        struct policy policy;
+        char section[sizeof("set ") + sizeof(((struct policy_set *) NULL)->name)]; /* that the last set is of */
+};
+
+bool value_is(const uint8_t *value, size_t size, uint8_t byte) {
+        for (size_t i = 0; i < size; i++)
+                if (value[i] != byte)
+                        return false;
+        return true;
+}
+
+bool set_name_is_valid(const char *name) {
+        size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-+:");
+
+        return length > 0 && name[length] == '\0' && length < sizeof(((struct policy_set *) NULL)->name);
+}
+
+struct policy_set *policy_find(const struct policy *policy, const char *name) {
+        for (size_t i = 0; i < policy->n; i++)
+                if (strcmp(policy->sets[i].name, name) == 0)
+                        return policy->sets + i;
+        return NULL;
+}
+
+int policy_append(struct policy *policy, const char *name, struct policy_set **ret) {
+        struct policy_set *sets;
+
+        if (policy->n >= SETS_MAX)
+                return -E2BIG;
+
+        sets = reallocarray(policy->sets, policy->n + 1, sizeof(*sets));
+        if (!sets)
+                return -ENOMEM;
+
+        policy->sets = sets;
+        sets[policy->n] = (struct policy_set){};
+        (void) snprintf(sets[policy->n].name, sizeof(sets[policy->n].name), "%s", name);
+        *ret = sets + policy->n++;
+        return 0;
+}
+
+/* The set that a line belongs to: the last one, or a new one. A set is in one piece. */
+static int set_for_section(struct parsing *parsing, const char *section, char *error, size_t error_size,
+                           struct policy_set **ret) {
+        const char *name = section + strlen("set ");
+        struct policy *policy = &parsing->policy;
+        int r;
+
+        if (strncmp(section, "set ", strlen("set ")) != 0 || !set_name_is_valid(name)) {
+                (void) snprintf(error, error_size,
+                                "not a section of a policy: write [set NAME], NAME being up to 63 letters, digits "
+                                "or any of . _ - + :");
+                return -EINVAL;
+        }
+
+        if (policy->n > 0 && strcmp(parsing->section, section) == 0) {
+                *ret = policy->sets + policy->n - 1;
+                return 0;
+        }
+        if (policy_find(policy, name)) {
+                (void) snprintf(error, error_size, "[%s] is there already: give each set a name of its own", section);
+                return -EEXIST;
+        }
+
+        r = policy_append(policy, name, ret);
+        if (r == -E2BIG)
+                (void) snprintf(error, error_size, "more than %d sets: remove those that no node boots any more", SETS_MAX);
+        if (r < 0)
+                return r;
+        (void) snprintf(parsing->section, sizeof(parsing->section), "%s", section);
+        return 0;
+}
+
+static int set_bank(struct policy_set *set, const char *value, char *error, size_t error_size) {
+        if (set->bank != 0) {
+                (void) snprintf(error, error_size, "bank is there already: a set has one bank, at its start");
+                return -EEXIST;
+        }
+        if (pcr_alg_from_string(value, &set->bank) < 0 || (set->bank != BANK_SHA256 && set->bank != BANK_SHA384)) {
+                (void) snprintf(error, error_size, "no such bank: write sha256 or sha384");
+                return -EINVAL;
+        }
+        return 0;
+}
+
+/* docs/protocol.md, 5.9: what nobody measured is only allowed by name, and never for the firmware. */
+int set_check_value(const struct policy_set *set, unsigned pcr, char *error, size_t error_size) {
+        size_t size = pcr_alg_size(set->bank);
+        bool by_name = set->zero & (1U << pcr);
+
+        if (value_is(set->values[pcr], size, 0xff)) {
+                (void) snprintf(error, error_size,
+                                "PCR %u: all one bits is what a PCR holds that nobody measured into: leave it out", pcr);
+                return -EINVAL;
+        }
+        if (value_is(set->values[pcr], size, 0) && pcr < 8) {
+                (void) snprintf(error, error_size, "PCR %u: zero is never allowed for PCR 0 to 7, firmware measures into them",
+                                pcr);
+                return -EINVAL;
+        }
+        if (value_is(set->values[pcr], size, 0) && !by_name) {
+                (void) snprintf(error, error_size, "PCR %u: all zero bits are written as the word zero", pcr);
+                return -EINVAL;
+        }
+        return 0;
+}
+
+static int set_pcr(struct policy_set *set, const char *index, const char *value, char *error, size_t error_size) {
+        uint64_t pcr;
+
+        if (parse_u64(index, 0, WIRE_PCRS - 1, &pcr) < 0) {
+                (void) snprintf(error, error_size, "no such PCR: write pcr 0 to pcr %d", WIRE_PCRS - 1);
+                return -EINVAL;
+        }
+        if (set->bank == 0) {
+                (void) snprintf(error, error_size, "the set's bank is not known yet: write bank = sha256 before the first PCR");
+                return -EINVAL;
+        }
+        if (set->mask & (1U << pcr)) {
+                (void) snprintf(error, error_size, "PCR %u is there already: a set has one value for each PCR", (unsigned) pcr);
+                return -EEXIST;
+        }
+
+        if (strcmp(value, "zero") == 0)
+                set->zero |= 1U << pcr;
+        else if (hex_decode(value, set->values[pcr], pcr_alg_size(set->bank)) < 0) {
+                (void) snprintf(error, error_size, "PCR %u: write its value as %zu hexadecimal digits, or zero", (unsigned) pcr,
+                                2 * pcr_alg_size(set->bank));
+                return -EINVAL;
+        }
+        set->mask |= 1U << pcr;
+        return set_check_value(set, (unsigned) pcr, error, error_size);
+}
+
+static int on_line(const char *section, const char *key, const char *value, _unused_ unsigned line, char *error,
+                   size_t error_size, void *userdata) {
+        struct parsing *parsing = userdata;
+        struct policy_set *set = NULL;
+        int r;
+
+        r = set_for_section(parsing, section, error, error_size, &set);
+        if (r < 0)
+                return r;
+
+        if (strcmp(key, "bank") == 0)
+                return set_bank(set, value, error, error_size);
+        if (strncmp(key, "pcr ", 4) == 0)
+                return set_pcr(set, key + 4, value, error, error_size);
+        return -ENOENT;
+}
+
+int policy_parse(const char *text, size_t size, struct policy *ret, char *error, size_t error_size) {
+        struct parsing parsing = {};
+        int r;
+
+        r = ini_parse(text, size, on_line, &parsing, error, error_size);
+
+        /* A set that wants nothing would match every boot. */
+        for (size_t i = 0; r >= 0 && i < parsing.policy.n; i++)
+                if (parsing.policy.sets[i].mask == 0) {
+                        if (error && error_size > 0)
+                                (void) snprintf(error, error_size,
+                                                "[set %s] has no PCR: write pcr 4 = ... and so on, or remove it",
+                                                parsing.policy.sets[i].name);
+                        r = -EBADMSG;
+                }
+
+        if (r < 0) {
+                policy_done(&parsing.policy);
+                return r;
+        }
+        *ret = parsing.policy;
+        return 0;
+}
+
+void policy_done(struct policy *policy) {
+        free(policy->sets);
+        *policy = (struct policy){};
+}
+
+static void format_set(const struct policy_set *set, struct buffer *buffer) {
+        char hex[2 * WIRE_DIGEST_MAX + 1];
+
+        buffer_printf(buffer, "[set %s]\nbank = %s\n", set->name, pcr_alg_to_string(set->bank));
+        for (unsigned pcr = 0; pcr < WIRE_PCRS; pcr++) {
+                if (!(set->mask & (1U << pcr)))
+                        continue;
+                hex_write(set->values[pcr], pcr_alg_size(set->bank), hex);
+                buffer_printf(buffer, "pcr %u = %s\n", pcr, set->zero & (1U << pcr) ? "zero" : hex);
+        }
+}
+
+char *policy_format(const struct policy *policy) {
+        _cleanup_(buffer_done) struct buffer buffer = {};
+
+        for (size_t i = 0; i < policy->n; i++) {
+                if (i > 0)
+                        buffer_u8(&buffer, '\n');
+                format_set(policy->sets + i, &buffer);
+        }
+        buffer_u8(&buffer, '\0');
+        return buffer_ok(&buffer) < 0 ? NULL : (char *) TAKE_PTR(buffer.data);
+}
+
+uint32_t policy_pcrs(const struct policy *policy, uint16_t bank) {
+        uint32_t mask = 0;
+
+        for (size_t i = 0; i < policy->n; i++)
+                if (policy->sets[i].bank == bank)
+                        mask |= policy->sets[i].mask;
+        return mask;
+}
