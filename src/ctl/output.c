@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ctl/ctl.h"
+
+struct table {
+        size_t columns, rows;
+        char **cells; /* row 0: the headings */
+};
+
+struct table *table_new(const char *const *headings, size_t n) {
+        struct table *table = calloc(1, sizeof *table);
+
+        if (!table)
+                return NULL;
+        table->columns = n;
+        if (table_row(table, headings) < 0)
+                return table_free(table);
+        return table;
+}
+
+int table_row(struct table *table, const char *const *cells) {
+        char **grown = reallocarray(table->cells, (table->rows + 1) * table->columns, sizeof *grown);
+
+        if (!grown)
+                return -ENOMEM;
+        table->cells = grown;
+        for (size_t i = 0; i < table->columns; i++) {
+                char clean[512];
+
+                text_sanitize(cells[i] ? cells[i] : "", clean, sizeof clean);
+                grown[table->rows * table->columns + i] = strdup(clean);
+        }
+        table->rows++;
+        return 0;
+}
+
+static const char *cell(const struct table *table, size_t row, size_t column) {
+        const char *text = table->cells[row * table->columns + column];
+
+        return text ? text : "";
+}
+
+static int column_width(const struct table *table, size_t column) {
+        size_t width = 0;
+
+        for (size_t row = 0; row < table->rows; row++)
+                width = MAX(width, strlen(cell(table, row, column)));
+        return (int) width;
+}
+
+void table_print(const struct table *table) {
+        for (size_t row = 0; row < table->rows; row++) {
+                for (size_t column = 0; column + 1 < table->columns; column++)
+                        printf("%-*s  ", column_width(table, column), cell(table, row, column));
+                printf("%s\n", cell(table, row, table->columns - 1));
+        }
+}
+
+struct table *table_free(struct table *table) {
+        if (!table)
+                return NULL;
+        for (size_t i = 0; i < table->rows * table->columns; i++)
+                free(table->cells[i]);
+        free(table->cells);
+        free(table);
+        return NULL;
+}
+
+const char *ctl_string(const json_t *object, const char *name) {
+        const char *text = json_string_value(json_object_get(object, name));
+
+        return text ? text : "";
+}
+
+int64_t ctl_integer(const json_t *object, const char *name) {
+        const json_t *value = json_object_get(object, name);
+
+        return json_is_integer(value) ? json_integer_value(value) : -1;
+}
+
+void ctl_print_json(const json_t *json) {
+        _cleanup_(freep) char *text = json_dumps(json, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+
+        if (text)
+                puts(text);
+}
+
+void ctl_print_answers(const struct ctl_call *calls, size_t n) {
+        json_t *all = json_object();
+
+        for (size_t i = 0; i < n; i++) {
+                json_t *one = calls[i].result < 0 ? json_pack("{s:s}", "error", calls[i].error)
+                              : calls[i].answer   ? json_incref(calls[i].answer)
+                                                  : json_object();
+
+                json_object_set_new(all, server_names[calls[i].server], one);
+        }
+        ctl_print_json(all);
+        json_decref(all);
+}
+
+void ctl_print_line(const char *format, ...) {
+        char line[1024], clean[2048];
+        va_list arguments;
+
+        va_start(arguments, format);
+        vsnprintf(line, sizeof line, format, arguments);
+        va_end(arguments);
+        text_sanitize(line, clean, sizeof clean);
+        puts(clean);
+}
+
+void ctl_print_verbs(const char *prefix, const struct ctl_verb *verbs, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                char left[128];
+
+                snprintf(left, sizeof left, "%s%s%s %s", prefix, *prefix ? " " : "", verbs[i].name, verbs[i].arguments);
+                printf("  %-44s %s\n", left, verbs[i].help);
+        }
+}
+
+int ctl_dispatch(struct ctl *ctl, const char *group, const struct ctl_verb *verbs, size_t n, int argc, char *argv[]) {
+        if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+                printf("tallyctl %s VERB ...\n\n", group);
+                ctl_print_verbs(group, verbs, n);
+                return argc < 2 ? CTL_USAGE : CTL_OK;
+        }
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(argv[1], verbs[i].name) == 0) {
+                        if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
+                                printf("tallyctl %s %s %s\n    %s\n", group, verbs[i].name, verbs[i].arguments, verbs[i].help);
+                                return CTL_OK;
+                        }
+                        return verbs[i].run(ctl, argc - 1, argv + 1);
+                }
+        log_error("No such verb: %s %s. \"tallyctl %s --help\" lists them.", group, argv[1], group);
+        return CTL_USAGE;
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/encode.h"
+#include "ctl/ctl.h"
+#include "ctl/pack.h"
+#include "wire/wire.h"
+
+enum { PAYLOAD_KEYS_MAX = 8 };
+
+struct recipient { /* a live generation of a payload key */
+        char key_id[KEY_ID_LENGTH + 1];
+        uint32_t generation;
+        uint8_t public[POINT_SIZE];
+};
+
+struct upload {
+        char node[NODE_ID_LENGTH + 1];
+        struct recipient recipients[PAYLOAD_KEYS_MAX];
+        size_t n_recipients;
+        uint64_t version, size;
+        uint8_t sha256[32];
+        int fd; /* the encrypted file, unlinked */
+};
+
+static void take_recipient(struct upload *upload, const json_t *key) {
+        struct recipient recipient = {};
+        size_t i;
+        json_t *generation;
+
+        if (upload->n_recipients == PAYLOAD_KEYS_MAX || strcmp(ctl_string(key, "kind"), "payload") != 0 ||
+            wire_get_string(key, "id", recipient.key_id, sizeof recipient.key_id) < 0)
+                return;
+        json_array_foreach (json_object_get(key, "generations"), i, generation) {
+                /* A rotation gives each generation a public half of its own. */
+                const json_t *holder = json_object_get(generation, "public") ? generation : key;
+
+                if (strcmp(ctl_string(generation, "state"), "live") != 0 || upload->n_recipients == PAYLOAD_KEYS_MAX ||
+                    wire_get_bin_fixed(holder, "public", recipient.public, POINT_SIZE) < 0)
+                        continue;
+                recipient.generation = (uint32_t) ctl_integer(generation, "generation");
+                upload->recipients[upload->n_recipients++] = recipient;
+        }
+}
+
+static uint64_t payload_version(const json_t *node) {
+        int64_t version = ctl_integer(json_object_get(node, "payload"), "version");
+
+        return version > 0 ? (uint64_t) version : 0;
+}
+
+static int read_node(struct ctl *ctl, struct upload *upload) {
+        struct ctl_call calls[2] = { ctl_call(SERVER_TENANT, "GET", "/v1/nodes/%s", upload->node),
+                                     ctl_call(SERVER_VERIFIER, "GET", "/v1/nodes/%s", upload->node) };
+        size_t i;
+        json_t *key;
+        int r;
+
+        if (ctl_perform(ctl, calls, 2) < 0)
+                return CTL_FAILURE;
+        r = ctl_followed(calls, 2);
+        if (r == CTL_OK) {
+                upload->version = MAX(payload_version(calls[0].answer), payload_version(calls[1].answer)) + 1;
+                json_array_foreach (json_object_get(calls[0].answer, "keys"), i, key)
+                        take_recipient(upload, key);
+        }
+        ctl_call_done(calls);
+        ctl_call_done(calls + 1);
+        return r == CTL_NOT_FOLLOWED ? CTL_REFUSED : r;
+}
+
+/* One request whose failure ends the command. ret_answer may be NULL. */
+static int step(struct ctl *ctl, struct ctl_call *call, json_t **ret_answer) {
+        int r;
+
+        if (ctl_perform(ctl, call, 1) < 0)
+                return CTL_FAILURE;
+        r = ctl_followed(call, 1);
+        if (r == CTL_OK && ret_answer)
+                *ret_answer = TAKE_PTR(call->answer);
+        ctl_call_done(call);
+        return r;
+}
+
+/* A node without a payload key gets a dealt one: the verifier is told first that this deal is wanted. */
+static int deal(struct ctl *ctl, struct upload *upload) {
+        struct ctl_call allow = ctl_call(SERVER_VERIFIER, "POST", "/v1/nodes/%s/deals", upload->node);
+        struct ctl_call make = ctl_call(SERVER_TENANT, "POST", "/v1/nodes/%s/deals", upload->node);
+        struct recipient *recipient = upload->recipients;
+        uint8_t id[KEY_ID_SIZE];
+        json_t *body, *answer = NULL;
+        int r;
+
+        if (random_bytes(id, sizeof id) < 0)
+                return CTL_FAILURE;
+        hex_write(id, sizeof id, recipient->key_id);
+        body = json_pack("{s:s}", "key", recipient->key_id);
+        allow.body = make.body = body;
+        r = step(ctl, &allow, NULL);
+        if (r == CTL_OK)
+                r = step(ctl, &make, &answer);
+        if (r == CTL_OK) {
+                recipient->generation = (uint32_t) ctl_integer(answer, "generation");
+                upload->n_recipients = 1;
+                if (wire_get_bin_fixed(answer, "public", recipient->public, POINT_SIZE) < 0) {
+                        log_error("The tenant's answer to the deal has no public key.");
+                        r = CTL_FAILURE;
+                } else
+                        log_notice(
+                                "The tenant dealt a payload key: whoever has the tenant's memory at this moment could read this payload. "
+                                "A node enrolled with \"--payload\" has a joint key instead.");
+        }
+        json_decref(answer);
+        json_decref(body);
+        return r;
+}
+
+static int open_temporary(void) {
+        const char *dir = getenv("TMPDIR");
+        int fd = open(dir ? dir : "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+        return fd < 0 ? log_error_errno(errno, "%s: no temporary file: %m", dir ? dir : "/tmp") : fd;
+}
+
+static int seal_to(const struct upload *upload, const struct payload_header *header, const struct secret *content_key,
+                   json_t **ret) {
+        uint8_t head[PAYLOAD_HEADER_SIZE], enc[POINT_SIZE];
+        json_t *keys = json_array();
+
+        payload_header_encode(header, head);
+        for (size_t i = 0; i < upload->n_recipients; i++) {
+                const struct recipient *to = upload->recipients + i;
+                _cleanup_(blob_done) struct blob ct = {};
+                json_t *entry;
+                int r;
+
+                r = payload_key_seal(to->public, head, to->key_id, to->generation, content_key, enc, &ct);
+                if (r < 0) {
+                        json_decref(keys);
+                        return log_error_errno(r, "The payload key %s cannot be sealed to: %m", to->key_id);
+                }
+                entry = json_pack("{s:s, s:i}", "id", to->key_id, "generation", (int) to->generation);
+                wire_set_bin(entry, "enc", enc, sizeof enc);
+                wire_set_bin(entry, "ct", ct.data, ct.size);
+                json_array_append_new(keys, entry);
+        }
+        *ret = keys;
+        return 0;
+}
+
+static int encrypt(struct upload *upload, const char *path, json_t **ret_keys) {
+        _cleanup_(pack_done) struct pack pack = {};
+        _cleanup_(secret_freep) struct secret *content_key = NULL;
+        struct payload_header header = { .version = upload->version };
+        int r;
+
+        r = pack_collect(path, &pack);
+        if (r < 0)
+                return r;
+        memcpy(header.node_id, upload->node, sizeof header.node_id);
+        header.length = pack.length;
+        upload->fd = open_temporary();
+        if (upload->fd < 0)
+                return upload->fd;
+        r = secret_random(AEAD_KEY_SIZE, &content_key);
+        if (r < 0)
+                return log_error_errno(r, "No key for the payload: %m");
+        r = pack_write(&pack, &header, content_key, upload->fd, upload->sha256);
+        if (r < 0)
+                return log_error_errno(r, "The payload could not be encrypted: %m");
+        upload->size = payload_file_size(pack.length);
+        return seal_to(upload, &header, content_key, ret_keys);
+}
+
+static int tell_verifier(struct ctl *ctl, const struct upload *upload, bool final) {
+        struct ctl_call call = ctl_call(SERVER_VERIFIER, "POST", "/v1/nodes/%s/payload", upload->node);
+        json_t *body = json_pack("{s:I, s:b}", "version", (json_int_t) upload->version, "final", final);
+        int r;
+
+        wire_set_hex(body, "sha256", upload->sha256, sizeof upload->sha256);
+        call.body = body;
+        r = step(ctl, &call, NULL);
+        json_decref(body);
+        return r;
+}
+
+static int send_to_tenant(struct ctl *ctl, const struct upload *upload, json_t *keys) {
+        struct ctl_call describe = ctl_call(SERVER_TENANT, "POST", "/v1/nodes/%s/payload", upload->node);
+        struct ctl_call file =
+                ctl_call(SERVER_TENANT, "PUT", "/v1/nodes/%s/payload/%llu", upload->node, (unsigned long long) upload->version);
+        json_t *body = json_pack("{s:I, s:I, s:O}", "version", (json_int_t) upload->version, "size", (json_int_t) upload->size,
+                                 "keys", keys);
+        int r;
+
+        wire_set_hex(body, "sha256", upload->sha256, sizeof upload->sha256);
+        describe.body = body;
+        r = step(ctl, &describe, NULL);
+        json_decref(body);
+        if (r != CTL_OK)
+                return r;
+        if (lseek(upload->fd, 0, SEEK_SET) < 0)
+                return log_error_errno(errno, "The temporary file: %m"), CTL_FAILURE;
+        file.body_fd = upload->fd;
+        file.body_size = upload->size;
+        return step(ctl, &file, NULL);
+}
+
+/* The verifier knows the new digest before the tenant serves the file, and forgets the old one after: a node that boots in between
+ * finds a pair that fits, and a run that was cut short is mended by running it again. */
+static int publish(struct ctl *ctl, const struct upload *upload, json_t *keys) {
+        int r;
+
+        r = tell_verifier(ctl, upload, false);
+        if (r == CTL_OK)
+                r = send_to_tenant(ctl, upload, keys);
+        if (r == CTL_OK && tell_verifier(ctl, upload, true) != CTL_OK)
+                r = CTL_NOT_FOLLOWED;
+        if (r != CTL_OK)
+                log_error(
+                        "The payload is not complete at both parties. The node goes on with the one before; run the command again.");
+        return r;
+}
+
+static int payload_set(struct ctl *ctl, int argc, char *argv[]) {
+        struct upload upload = { .fd = -1 };
+        json_t *keys = NULL;
+        int r;
+
+        if (argc != 3)
+                return log_error("Usage: tallyctl payload set NODE FILE-OR-DIRECTORY"), CTL_USAGE;
+        if (access(argv[2], R_OK) < 0)
+                return log_error_errno(errno, "%s: %m", argv[2]), CTL_FAILURE;
+        r = ctl_resolve_node(ctl, argv[1], upload.node);
+        if (r == CTL_OK)
+                r = read_node(ctl, &upload);
+        if (r == CTL_OK && upload.n_recipients == 0)
+                r = deal(ctl, &upload);
+        if (r == CTL_OK && encrypt(&upload, argv[2], &keys) < 0)
+                r = CTL_FAILURE;
+        if (r == CTL_OK)
+                r = publish(ctl, &upload, keys);
+        if (r == CTL_OK && ctl->json)
+                printf("{\"version\": %llu, \"size\": %llu}\n", (unsigned long long) upload.version,
+                       (unsigned long long) upload.size);
+        else if (r == CTL_OK)
+                ctl_print_line("%s: payload version %llu, %llu bytes, sealed to %zu key%s; the node has it at its next boot.",
+                               upload.node, (unsigned long long) upload.version, (unsigned long long) upload.size,
+                               upload.n_recipients, upload.n_recipients == 1 ? "" : "s");
+        json_decref(keys);
+        closep(&upload.fd);
+        return r;
+}
+
+static const struct ctl_verb verbs[] = {
+        { "set", "NODE FILE-OR-DIRECTORY", "encrypt it to the node and hand it to the tenant, its digest to the verifier",
+          payload_set },
+};
+
+int ctl_payload(struct ctl *ctl, int argc, char *argv[]) {
+        return ctl_dispatch(ctl, "payload", verbs, ELEMENTSOF(verbs), argc, argv);
+}

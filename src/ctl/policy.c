@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <string.h>
+
+#include "ctl/group.h"
+#include "policy/policy.h"
+
+static void warn_uncovered(const struct policy *policy) {
+        _cleanup_(freep) char *uncovered = policy_uncovered(policy);
+
+        if (policy->n == 0)
+                log_warning("This policy has no set: it allows no boot at all.");
+        else if (uncovered && *uncovered)
+                log_warning("This policy does not cover %s. Whoever can change that can have a half.", uncovered);
+}
+
+static int read_policy(const char *path, struct blob *ret) {
+        _cleanup_(policy_done) struct policy policy = {};
+        char error[256];
+        int r;
+
+        r = file_read(path, 1024 * 1024, ret);
+        if (r < 0)
+                return log_error_errno(r, "%s: %m", path);
+        r = policy_parse((char *) ret->data, ret->size, &policy, error, sizeof error);
+        if (r < 0) {
+                log_error("%s:%s", path, error);
+                return r;
+        }
+        warn_uncovered(&policy);
+        return 0;
+}
+
+/* A write names the version that it replaces, so that of two operators one is told. Each party counts by itself. */
+static int put_policy(struct ctl *ctl, const char *group, const char *text) {
+        struct ctl_call reads[2] = { ctl_call(SERVER_VERIFIER, "GET", "/v1/groups/%s/policy", group),
+                                     ctl_call(SERVER_TENANT, "GET", "/v1/groups/%s/policy", group) };
+        struct ctl_call writes[2] = { ctl_call(SERVER_VERIFIER, "PUT", "/v1/groups/%s/policy", group),
+                                      ctl_call(SERVER_TENANT, "PUT", "/v1/groups/%s/policy", group) };
+        json_t *bodies[2] = {};
+        int r;
+
+        if (ctl_perform(ctl, reads, 2) < 0)
+                return CTL_FAILURE;
+        r = ctl_followed(reads, 2);
+        for (int i = 0; i < 2; i++) {
+                bodies[i] = json_pack("{s:s, s:I}", "text", text, "version",
+                                      (json_int_t) MAX(ctl_integer(reads[i].answer, "version"), 0));
+                writes[i].body = bodies[i];
+                ctl_call_done(reads + i);
+        }
+        if (r == CTL_OK)
+                r = ctl_perform(ctl, writes, 2) < 0 ? CTL_FAILURE : ctl_followed(writes, 2);
+        else if (r == CTL_NOT_FOLLOWED)
+                r = CTL_UNREACHED; /* nothing was written anywhere */
+        if (ctl->json && r != CTL_UNREACHED)
+                ctl_print_answers(writes, 2);
+        else if (r == CTL_OK)
+                ctl_print_line("Group %s: policy version %lld at the tenant, %lld at the verifier.", group,
+                               (long long) ctl_integer(writes[1].answer, "version"),
+                               (long long) ctl_integer(writes[0].answer, "version"));
+        for (int i = 0; i < 2; i++) {
+                ctl_call_done(writes + i);
+                json_decref(bodies[i]);
+        }
+        return r;
+}
+
+static int policy_set_verb(struct ctl *ctl, int argc, char *argv[]) {
+        _cleanup_(blob_done) struct blob text = {};
+
+        if (argc != 3 || !group_name_is_valid(argv[1]))
+                return log_error("Usage: tallyctl policy set GROUP FILE"), CTL_USAGE;
+        if (read_policy(argv[2], &text) < 0)
+                return CTL_FAILURE;
+        return put_policy(ctl, argv[1], (char *) text.data);
+}
+
+static void show_one(const struct ctl_call *call) {
+        _cleanup_(policy_done) struct policy policy = {};
+        const char *text = ctl_string(call->answer, "text");
+        char error[256];
+
+        printf("# %s, version %lld\n", server_names[call->server], (long long) ctl_integer(call->answer, "version"));
+        if (policy_parse(text, strlen(text), &policy, error, sizeof error) < 0) {
+                log_error("The %s sent a policy that does not parse: %s", server_names[call->server], error);
+                return;
+        }
+        warn_uncovered(&policy);
+        fputs(text, stdout);
+}
+
+static int policy_show(struct ctl *ctl, int argc, char *argv[]) {
+        int r;
+
+        if (argc != 2 || !group_name_is_valid(argv[1]))
+                return log_error("Usage: tallyctl policy show GROUP"), CTL_USAGE;
+        struct ctl_call calls[2] = { ctl_call(SERVER_TENANT, "GET", "/v1/groups/%s/policy", argv[1]),
+                                     ctl_call(SERVER_VERIFIER, "GET", "/v1/groups/%s/policy", argv[1]) };
+        if (ctl_perform(ctl, calls, 2) < 0)
+                return CTL_FAILURE;
+        bool same = strcmp(ctl_string(calls[0].answer, "text"), ctl_string(calls[1].answer, "text")) == 0;
+        if (ctl->json)
+                ctl_print_answers(calls, 2);
+        else
+                for (int i = 0; i < (same ? 1 : 2); i++)
+                        if (calls[i].answer)
+                                show_one(calls + i);
+        r = ctl_followed(calls, 2);
+        if (r == CTL_OK && !same) {
+                log_error("Tenant and verifier have different policies for %s: set it again.", argv[1]);
+                r = CTL_NOT_FOLLOWED;
+        }
+        ctl_call_done(calls);
+        ctl_call_done(calls + 1);
+        return r;
+}
+
+/* The same as approving with --capture: a set is only ever made of a boot that both parties have seen and hold. */
+static int policy_capture_verb(struct ctl *ctl, int argc, char *argv[]) {
+        char *arguments[5] = { "approve", "--capture", NULL, NULL, NULL };
+
+        if (argc != 2 && !(argc == 4 && strcmp(argv[2], "--name") == 0))
+                return log_error("Usage: tallyctl policy capture NODE [--name NAME]"), CTL_USAGE;
+        arguments[2] = argv[1];
+        if (argc == 4) {
+                arguments[3] = "--name";
+                arguments[4] = argv[3];
+        }
+        return ctl_node_approve(ctl, argc == 4 ? 5 : 3, arguments);
+}
+
+static const struct ctl_verb verbs[] = {
+        { "set", "GROUP FILE", "replace a group's policy at both parties", policy_set_verb },
+        { "show", "GROUP", "print it, and what it leaves uncovered", policy_show },
+        { "capture", "NODE [--name NAME]", "allow what this node booted and is held for", policy_capture_verb },
+};
+
+int ctl_policy(struct ctl *ctl, int argc, char *argv[]) {
+        return ctl_dispatch(ctl, "policy", verbs, ELEMENTSOF(verbs), argc, argv);
+}
