@@ -10,11 +10,14 @@ struct http_client;
 struct http_client_options {
         const char *ca_file;                     /* PEM: the fleet's CA, and nothing else, is trusted */
         const char *certificate_file, *key_file; /* client certificate, or NULL */
-        unsigned connect_timeout_ms;             /* an address (default 3000) */
-        unsigned timeout_ms;                     /* a whole exchange on one address (default 10000) */
-        const char *incident;                    /* Tallyboot-Incident header, or NULL */
-        int64_t not_before;                      /* a clock behind this (seconds since 1970) is taken to be this, for certificates; 0: off */
+        unsigned connect_timeout_ms;             /* TCP and TLS to an address (default 3000) */
+        unsigned timeout_ms;  /* a whole exchange on one address (default 10000); for a streamed body or a sink: how
+                                                  * long it may be slower than 1 KiB/s */
+        const char *incident; /* Tallyboot-Incident header, or NULL */
+        int64_t not_before;   /* a clock behind this (seconds since 1970) is taken to be this, for certificates; 0: off */
 };
+/* -ENOENT, -EACCES: a file cannot be read; -EPERM: others may read the key; -EBADMSG: not PEM; -EKEYREJECTED: the key is not the
+ * certificate's. The files are read here and never again. A client is for one thread at a time. */
 int http_client_new(const struct http_client_options *options, struct http_client **ret);
 struct http_client *http_client_free(struct http_client *client);
 DEFINE_CLEANUP(struct http_client *, http_client_free)
@@ -38,14 +41,15 @@ struct http_exchange {
         const char *path;   /* "/v1/..." */
         const void *body;   /* JSON unless content_type says otherwise */
         size_t body_size;
-        int body_fd; /* with body NULL and body_size: streamed from this file; -1: none. NB: set to -1 where unused */
+        int body_fd; /* with body NULL and body_size: that many bytes from this file's position; -1: none. NB: set to -1 where unused */
         const char *content_type;
         const char *authorization; /* header value or NULL */
-        size_t max_answer;         /* bytes; default 256 KiB */
+        size_t max_answer;         /* bytes; default 256 KiB, for a sink: no limit but the sink's */
         http_sink sink;            /* a 2xx body goes here instead of answer */
         void *sink_userdata;
         /* answered */
-        int result;           /* 0: an HTTP answer came (see status); -ENOLINK not reached, -ETIMEDOUT, -EKEYREJECTED certificate, -EBADMSG not HTTP, -EFBIG */
+        int result;           /* 0: an HTTP answer came (see status); -ENOLINK not reached, -ETIMEDOUT, -EKEYREJECTED certificate,
+                               * -EBADMSG not HTTP, -EFBIG too large, -ECANCELED, or what the sink returned */
         int status;           /* HTTP status */
         struct blob answer;   /* NUL-terminated behind its size */
         unsigned retry_after; /* seconds; 0: not said */
@@ -54,5 +58,6 @@ struct http_exchange {
 void http_exchange_done(struct http_exchange *exchange);
 
 /* Performs all exchanges side by side; returns when all are done. 0, or -errno where nothing could be started. extra_fd (or -1): when
- * it becomes readable, everything is given up and -ECANCELED returned. */
+ * it becomes readable, everything is given up and -ECANCELED returned. An exchange goes on to the next address when one was not reached,
+ * has a wrong certificate, or does not speak HTTP; not after its sink has had bytes. */
 int http_client_perform(struct http_client *client, struct http_exchange *exchanges, size_t n, int extra_fd);

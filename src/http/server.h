@@ -35,11 +35,12 @@ struct http_response {
 /* Fills response; what it returns (< 0) becomes a 500 problem. Runs on a worker thread. */
 typedef void (*http_handler)(const struct http_request *request, struct http_response *response, void *userdata);
 /* How large a body may be for this method and path, before it is read; *ret_to_file where it is to be streamed into a file. Runs on the loop. */
-typedef size_t (*http_limit)(const char *method, const char *path, const struct http_peer *peer, bool *ret_to_file, void *userdata);
+typedef size_t (*http_limit)(const char *method, const char *path, const struct http_peer *peer, bool *ret_to_file,
+                             void *userdata);
 
 struct http_server_options {
-        const char *listen;           /* "127.0.0.1:7601", "[::]:7601", ... ; unused when fds are given */
-        const int *fds;               /* socket activation */
+        const char *listen; /* "127.0.0.1:7601", "[::]:7601", ... ; unused when fds are given */
+        const int *fds;     /* socket activation */
         size_t n_fds;
         const char *certificate_file; /* PEM chain */
         const char *key_file;         /* PEM; refused when group or others can read it */
@@ -55,8 +56,8 @@ struct http_server;
 int http_server_new(const struct http_server_options *options, struct http_server **ret, char *error, size_t error_size);
 /* Runs until http_server_stop(): finishes requests under way (at most 5 s), then returns. */
 int http_server_run(struct http_server *server);
-void http_server_stop(struct http_server *server);   /* from a signal watcher or another thread */
-int http_server_reload(struct http_server *server);  /* certificates and client CA anew; the old ones stay on failure */
+void http_server_stop(struct http_server *server);  /* from a signal watcher or another thread */
+int http_server_reload(struct http_server *server); /* certificates and client CA anew; the old ones stay on failure */
 struct http_server *http_server_free(struct http_server *server);
 DEFINE_CLEANUP(struct http_server *, http_server_free)
 unsigned http_server_port(const struct http_server *server); /* what was bound, for ":0" */

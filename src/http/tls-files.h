@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include "base/macro.h"
+
+/* PEM files of either side. -ENOENT and the like: not readable; -EBADMSG: not PEM; -EPERM: the key is readable by group or others;
+ * -EKEYREJECTED: the key is not the certificate's. */
+enum { TLS_FILE_MAX = 1024 * 1024 };
+
+struct tls_identity {
+        X509 *certificate;
+        STACK_OF(X509) * chain;
+        EVP_PKEY *key;
+};
+int tls_identity_load(const char *certificate_file, const char *key_file, struct tls_identity *ret);
+void tls_identity_done(struct tls_identity *identity);
+int tls_identity_use(const struct tls_identity *identity, SSL_CTX *ctx);
+
+/* ret_names: subjects of the CA certificates, for a server that asks for client certificates; NULL where not wanted. */
+int tls_store_load(const char *ca_file, X509_STORE **ret_store, STACK_OF(X509_NAME) * *ret_names);
+
+/* Versions, options, no tickets, no session cache: the same on both sides. */
+int tls_ctx_harden(SSL_CTX *ctx);
+
+/* Logs OpenSSL's queue at debug and clears it; returns r. */
+int tls_error(int r, const char *what);
