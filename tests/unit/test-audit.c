@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "audit/audit.h"
+
+enum { RECORDS = 9 };
+
+static char directory[64], path[128];
+static struct store *store;
+
+static int append_fn(struct store_txn *txn, void *userdata) {
+        return audit_append(txn, userdata);
+}
+
+static int check_fn(struct store_txn *txn, void *userdata) {
+        int64_t *numbers = userdata;
+
+        return audit_check(txn, &numbers[0], &numbers[1]);
+}
+
+static int exec_fn(struct store_txn *txn, void *userdata) {
+        return store_exec(txn, userdata, STORE_NO_ARGS, NULL);
+}
+
+static int setup(void **state) {
+        char error[256] = "";
+
+        (void) state;
+        strcpy(directory, "/tmp/test-audit-XXXXXX");
+        if (!mkdtemp(directory))
+                return -1;
+        (void) snprintf(path, sizeof(path), "%s/database", directory);
+        if (store_open(path, "tenant", &audit_migration, 1, &store, error, sizeof(error)) < 0)
+                return -1;
+
+        for (int i = 1; i <= RECORDS; i++) {
+                char detail[32];
+                const struct audit_record record = { .event = i % 2 ? "release" : "refusal",
+                                                     .node = i % 3 ? "one" : "two",
+                                                     .incident = i == 7 ? "0123456789abcdef" : "",
+                                                     .who = "node",
+                                                     .detail = detail };
+
+                (void) snprintf(detail, sizeof(detail), "{\"n\":%d}", i);
+                if (store_write(store, append_fn, (void *) &record) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+static int teardown(void **state) {
+        char command[96];
+
+        (void) state;
+        store = store_close(store);
+        (void) snprintf(command, sizeof(command), "rm -rf %s", directory);
+        return system(command);
+}
+
+static void expect_bad(int64_t expected) {
+        int64_t numbers[2] = { -1, -1 };
+
+        assert_int_equal(store_read(store, check_fn, numbers), -EUCLEAN);
+        assert_int_equal(numbers[1], expected);
+}
+
+static void exec(const char *sql) {
+        assert_int_equal(store_write(store, exec_fn, (void *) sql), 0);
+}
+
+static void test_untouched(void **state) {
+        int64_t numbers[2] = { -1, -1 };
+
+        (void) state;
+        assert_int_equal(store_read(store, check_fn, numbers), 0);
+        assert_int_equal(numbers[0], RECORDS);
+        assert_int_equal(numbers[1], 0);
+}
+
+/* Each column on its own; a field's end moved into the next one does not go unseen either. */
+static void test_changed(void **state) {
+        static const char *const changes[] = {
+                "UPDATE audit SET event = 'approve' WHERE seq = 4",
+                "UPDATE audit SET node = 'three' WHERE seq = 4",
+                "UPDATE audit SET incident = 'x' WHERE seq = 4",
+                "UPDATE audit SET who = 'operator' WHERE seq = 4",
+                "UPDATE audit SET detail = '' WHERE seq = 4",
+                "UPDATE audit SET time = time + 1 WHERE seq = 4",
+                "UPDATE audit SET hash = zeroblob(32) WHERE seq = 4",
+                "UPDATE audit SET hash = x'00' WHERE seq = 4",
+                "UPDATE audit SET event = event || 'o', node = 'ne' WHERE seq = 4",
+                "UPDATE audit SET detail = CAST(x'7b007d' AS TEXT) WHERE seq = 4",
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ELEMENTSOF(changes); i++) {
+                exec("CREATE TABLE copy AS SELECT * FROM audit");
+                exec(changes[i]);
+                expect_bad(4);
+                exec("DELETE FROM audit");
+                exec("INSERT INTO audit SELECT * FROM copy");
+                exec("DROP TABLE copy");
+                test_untouched(state);
+        }
+}
+
+static void test_deleted(void **state) {
+        (void) state;
+        exec("DELETE FROM audit WHERE seq = 5");
+        expect_bad(5);
+}
+
+static void test_deleted_and_renumbered(void **state) {
+        (void) state;
+        exec("DELETE FROM audit WHERE seq = 5");
+        exec("UPDATE audit SET seq = -seq WHERE seq > 5");
+        exec("UPDATE audit SET seq = -seq - 1 WHERE seq < 0");
+        expect_bad(5);
+}
+
+static void test_first_deleted(void **state) {
+        (void) state;
+        exec("DELETE FROM audit WHERE seq = 1");
+        expect_bad(1);
+}
+
+static void test_reordered(void **state) {
+        (void) state;
+        exec("UPDATE audit SET seq = -1 WHERE seq = 3");
+        exec("UPDATE audit SET seq = 3 WHERE seq = 6");
+        exec("UPDATE audit SET seq = 6 WHERE seq = -1");
+        expect_bad(3);
+}
+
+static void test_cut_in_the_middle(void **state) {
+        (void) state;
+        exec("DELETE FROM audit WHERE seq BETWEEN 3 AND 6");
+        expect_bad(3);
+}
+
+/* A record that was cut off and written anew does not fit to those that others know (the heads that the other party records). */
+static void test_appended_after_cut(void **state) {
+        const struct audit_record record = { .event = "release" };
+        int64_t numbers[2] = { -1, -1 };
+
+        (void) state;
+        exec("DELETE FROM audit WHERE seq = 9");
+        assert_int_equal(store_write(store, append_fn, (void *) &record), 0);
+        assert_int_equal(store_read(store, check_fn, numbers), 0);
+        assert_int_equal(numbers[0], RECORDS);
+}
+
+static int append_and_fail_fn(struct store_txn *txn, void *userdata) {
+        assert_int_equal(audit_append(txn, userdata), 0);
+        return -EACCES;
+}
+
+static void test_rolled_back(void **state) {
+        const struct audit_record record = { .event = "release" };
+
+        (void) state;
+        assert_int_equal(store_write(store, append_and_fail_fn, (void *) &record), -EACCES);
+        test_untouched(state);
+}
+
+struct ask {
+        const char *node, *incident;
+        int64_t after;
+        unsigned limit;
+        json_t *records;
+};
+
+static int query_fn(struct store_txn *txn, void *userdata) {
+        struct ask *ask = userdata;
+
+        return audit_query(txn, ask->node, ask->incident, ask->after, ask->limit, &ask->records);
+}
+
+static void expect_seqs(struct ask ask, const int64_t *seqs, size_t n) {
+        assert_int_equal(store_read(store, query_fn, &ask), 0);
+        assert_int_equal(json_array_size(ask.records), n);
+        for (size_t i = 0; i < n; i++)
+                assert_int_equal(json_integer_value(json_object_get(json_array_get(ask.records, i), "seq")), seqs[i]);
+        json_decref(ask.records);
+}
+
+static void test_query(void **state) {
+        struct ask ask = { .limit = 5000 };
+        json_t *first;
+
+        (void) state;
+        expect_seqs((struct ask){ .limit = 3 }, (const int64_t[]){ 1, 2, 3 }, 3);
+        expect_seqs((struct ask){ .limit = 3, .after = 7 }, (const int64_t[]){ 8, 9 }, 2);
+        expect_seqs((struct ask){ .limit = 9, .node = "two" }, (const int64_t[]){ 3, 6, 9 }, 3);
+        expect_seqs((struct ask){ .limit = 9, .incident = "0123456789abcdef" }, (const int64_t[]){ 7 }, 1);
+        expect_seqs((struct ask){ .limit = 9, .incident = "0123456789abcdef", .node = "two" }, NULL, 0);
+
+        assert_int_equal(store_read(store, query_fn, &ask), 0);
+        first = json_array_get(ask.records, 0);
+        assert_string_equal(json_string_value(json_object_get(first, "event")), "release");
+        assert_string_equal(json_string_value(json_object_get(first, "detail")), "{\"n\":1}");
+        assert_true(json_integer_value(json_object_get(first, "time")) > 1600000000);
+        assert_true(json_integer_value(json_object_get(first, "time")) < 5000000000);
+        json_decref(ask.records);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                TEST(test_untouched),     TEST(test_changed),   TEST(test_deleted),           TEST(test_deleted_and_renumbered),
+                TEST(test_first_deleted), TEST(test_reordered), TEST(test_cut_in_the_middle), TEST(test_appended_after_cut),
+                TEST(test_rolled_back),   TEST(test_query),
+        };
+
+        return cmocka_run_group_tests_name("audit", tests, NULL, NULL);
+}
