@@ -59,7 +59,8 @@ struct luks_options { /* of crypttab and the command line */
 /* Opens the volume from the checked copy of the header (sealed memfd; docs/boot: activation), by keyslot number, after luks_check(),
  * and compares the fingerprint of the volume key. name NULL: tests the key, maps nothing. */
 int luks_open_checked(const struct luks_header *header, const struct luks_expected *expected, const char *device,
-                      const struct secret *key, const char *name, const struct luks_options *options, char *error, size_t error_size);
+                      const struct secret *key, const char *name, const struct luks_options *options, char *error,
+                      size_t error_size);
 int luks_close(const char *name);
 
 /* Enrollment: works on the living device. */
@@ -68,17 +69,19 @@ int luks_device_open(const char *device, struct luks_device **ret, char *error, 
 struct luks_device *luks_device_free(struct luks_device *device);
 DEFINE_CLEANUP(struct luks_device *, luks_device_free)
 const char *luks_device_uuid(const struct luks_device *device);
-/* The volume key by an existing passphrase; tries all slots of another origin. ret_slot: which one opened. -ENOKEY. */
-int luks_unlock_passphrase(struct luks_device *device, const struct secret *passphrase, int *ret_slot, struct secret **ret_volume_key);
+/* The volume key by an existing passphrase; tries all slots of another origin. ret_slot: which one opened. -ENOKEY: none. */
+int luks_unlock_passphrase(struct luks_device *device, const struct secret *passphrase, int *ret_slot,
+                           struct secret **ret_volume_key);
 /* Adds our slot (pbkdf2, 1,000 iterations, sha256, priority normal) into the number given or any (-1). -ENOSPC: no slot free. */
 int luks_slot_add(struct luks_device *device, const struct secret *volume_key, const struct secret *key, int slot, int *ret_slot);
-/* A recovery key or passphrase with the header's default (argon2id) parameters, and a systemd-recovery token for it where recovery. */
-int luks_slot_add_passphrase(struct luks_device *device, const struct secret *volume_key, const struct secret *passphrase, bool recovery,
-                             int *ret_slot);
+/* A passphrase, with the header's default (argon2id) parameters; or, recovery, a recovery key of 256 bits, which needs no stretching, as
+ * systemd-cryptenroll makes it: pbkdf2, 1,000 iterations, and a systemd-recovery token. */
+int luks_slot_add_passphrase(struct luks_device *device, const struct secret *volume_key, const struct secret *passphrase,
+                             bool recovery, int *ret_slot);
 int luks_slot_test(struct luks_device *device, int slot, const struct secret *key); /* 0, -ENOKEY */
 int luks_slot_wipe(struct luks_device *device, int slot);
 int luks_slot_first_free(struct luks_device *device); /* number or -ENOSPC */
-/* Slots that are active and not named by a tallyboot token; mask. */
+/* Slots that are active and not a tallyboot token's own (luks_token_owns_slot()); mask. */
 uint32_t luks_slots_other(struct luks_device *device);
 uint32_t luks_slots_active(struct luks_device *device);
 
@@ -90,11 +93,16 @@ struct luks_token {
         char key_id[KEY_ID_LENGTH + 1];
         uint32_t generation;
         int slot;
+        bool assigned; /* "keyslots" names the slot */
         bool live;
 };
 int luks_token_parse(const char *json, struct luks_token *ret, char *error, size_t error_size); /* strict; used by the plugin */
-int luks_token_write(struct luks_device *device, struct luks_token *token, bool assign); /* sets number; assign: "keyslots" names slot */
+int luks_token_write(struct luks_device *device, struct luks_token *token,
+                     bool assign); /* sets number; assign: "keyslots" names slot */
 int luks_token_list(struct luks_device *device, struct luks_token ret[static LUKS_KEYSLOTS], size_t *ret_n);
 int luks_token_remove(struct luks_device *device, int number);
-/* Whether a device carries a tallyboot token, and its UUID, read cheaply; for `wait`. 0, -ENOENT, -EMEDIUMTYPE. */
+/* Whether the token's slot is there and is one that we made: assigned to this token and to no other, or (a run that was cut between slot and
+ * token) assigned to nobody, and made with our parameters. Only such a slot is ever wiped. */
+bool luks_token_owns_slot(struct luks_device *device, const struct luks_token *token);
+/* Whether a device carries a tallyboot token (a live one first), and its UUID, read cheaply; for `wait`. 0, -ENOENT, -EMEDIUMTYPE. */
 int luks_probe_token(const char *device, char ret_uuid[static LUKS_UUID_LENGTH + 1], struct luks_token *ret);
