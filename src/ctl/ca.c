@@ -65,10 +65,15 @@ static X509 *new_certificate(const char *common_name, EVP_PKEY *key, long days) 
 
 int ca_new(const char *name, struct ca *ret) {
         struct ca ca = { .key = EVP_EC_gen("P-256") };
+        char full[128];
+        uint32_t number;
         int r = -EIO;
 
-        if (ca.key)
-                ca.certificate = new_certificate(name, ca.key, CA_YEARS * 366);
+        /* Two CAs that are trusted side by side must not share a name. */
+        if (ca.key && RAND_bytes((unsigned char *) &number, sizeof number) == 1) {
+                snprintf(full, sizeof full, "%s %08x", name, number);
+                ca.certificate = new_certificate(full, ca.key, CA_YEARS * 366);
+        }
         if (ca.certificate && X509_set_issuer_name(ca.certificate, X509_get_subject_name(ca.certificate)) == 1)
                 r = 0;
         if (r == 0)

@@ -80,15 +80,14 @@ static int load_ca(const char *dir, const char *name, struct ca *ret) {
         return pem && key ? ca_load(pem, key, ret) : log_oom();
 }
 
-static int renew_leaves(const char *dir) {
+static int renew_leaves(const char *dir, const char *what_next) {
         _cleanup_(ca_done) struct ca ca = {};
         int r = load_ca(dir, "ca", &ca);
 
         for (size_t i = 0; i < ELEMENTSOF(places) && r == 0; i++)
                 r = renew_one(&ca, dir, places + i);
         if (r == 0)
-                puts("Copy them to their machines and reload each service (systemctl reload tallyboot-tenant ...). Nodes notice nothing: the CA "
-                     "is the same.");
+                puts(what_next);
         return r;
 }
 
@@ -155,8 +154,15 @@ static int finish_ca(const char *dir) {
                        -ENOENT;
         if (rename(key, old_key) < 0 || rename(pem, old_pem) < 0 || rename(next_key, key) < 0 || rename(next_pem, pem) < 0)
                 return log_error_errno(errno, "%s/ca: %m", dir);
-        return renew_leaves(dir);
+        return renew_leaves(
+                dir,
+                "Copy them to their machines and reload each service. A node whose initramfs knows only the old CA ends at its "
+                "prompt from now on.");
 }
+
+static const char same_ca[] =
+        "Copy them to their machines and reload each service (systemctl reload tallyboot-tenant ...). Nodes notice "
+        "nothing: the CA is the same.";
 
 static int cert_verb(struct ctl *ctl, int argc, char *argv[]) {
         static const struct option options[] = { { "dir", required_argument, NULL, 'd' },
@@ -177,7 +183,10 @@ static int cert_verb(struct ctl *ctl, int argc, char *argv[]) {
         if (wrong || !dir || optind != argc || (step && strcmp(step, "begin") != 0 && strcmp(step, "finish") != 0))
                 return log_error("Usage: tallyctl cert %s", renew ? "renew --dir DIR [--ca begin|finish]" : "show --dir DIR"),
                        CTL_USAGE;
-        r = !renew ? cert_show(dir) : !step ? renew_leaves(dir) : strcmp(step, "begin") == 0 ? begin_ca(dir) : finish_ca(dir);
+        r = !renew                       ? cert_show(dir)
+            : !step                      ? renew_leaves(dir, same_ca)
+            : strcmp(step, "begin") == 0 ? begin_ca(dir)
+                                         : finish_ca(dir);
         return r < 0 ? CTL_FAILURE : CTL_OK;
 }
 

@@ -64,10 +64,10 @@ static int write_unit(const struct fleet *fleet, const char *staging, enum serve
         if (fleet->lab)
                 buffer_printf(&text, "ReadWritePaths=%s\n", dir);
         else
-                buffer_printf(&text, "StateDirectory=tallyboot/%s%s\nStateDirectoryMode=0700\n", role,
+                buffer_printf(&text, "StateDirectory=tallyboot/%s%s\nStateDirectoryMode=0700\nPrivateTmp=yes\n", role,
                               server == SERVER_TENANT ? " tallyboot/tenant/payload" : "");
         buffer_printf(&text,
-                      "CapabilityBoundingSet=\nNoNewPrivileges=yes\nProtectSystem=strict\nPrivateTmp=yes\n"
+                      "CapabilityBoundingSet=\nNoNewPrivileges=yes\nProtectSystem=strict\n"
                       "PrivateDevices=yes\nProtectKernelTunables=yes\nProtectKernelModules=yes\nProtectControlGroups=yes\n"
                       "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\nRestrictNamespaces=yes\nLockPersonality=yes\n"
                       "MemoryDenyWriteExecute=yes\nSystemCallArchitectures=native\n\n[Install]\nWantedBy=multi-user.target\n");

@@ -74,7 +74,7 @@ static int load_key(const char *path, EVP_PKEY **ret) {
         EVP_PKEY *key;
         int r;
 
-        r = file_read_secret(path, TLS_FILE_MAX, true, &pem);
+        r = file_read_secret(path, TLS_KEY_MAX, true, &pem);
         if (r < 0)
                 return r;
         bio = BIO_new_mem_buf(pem->data, (int) pem->size);

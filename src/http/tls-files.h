@@ -7,7 +7,10 @@
 
 /* PEM files of either side. -ENOENT and the like: not readable; -EBADMSG: not PEM; -EPERM: the key is readable by group or others;
  * -EKEYREJECTED: the key is not the certificate's. */
-enum { TLS_FILE_MAX = 1024 * 1024 };
+enum {
+        TLS_FILE_MAX = 1024 * 1024, /* certificates */
+        TLS_KEY_MAX = 64 * 1024,    /* a private key, in locked memory */
+};
 
 struct tls_identity {
         X509 *certificate;
