@@ -32,27 +32,32 @@ struct http_response {
         unsigned retry_after;     /* seconds; 0: no header */
 };
 
-/* Fills response; what it returns (< 0) becomes a 500 problem. Runs on a worker thread. */
+/* Fills response; one without a status becomes a 500 problem. Runs on a worker thread. Any method that HTTP knows arrives here. */
 typedef void (*http_handler)(const struct http_request *request, struct http_response *response, void *userdata);
 /* How large a body may be for this method and path, before it is read; *ret_to_file where it is to be streamed into a file. Runs on the loop. */
 typedef size_t (*http_limit)(const char *method, const char *path, const struct http_peer *peer, bool *ret_to_file,
                              void *userdata);
 
+/* After a SIGHUP, for a line in the log: 0, or why the old certificates stay, in words. Runs on the loop. */
+typedef void (*http_reloaded)(int result, const char *error, void *userdata);
+
 struct http_server_options {
         const char *listen; /* "127.0.0.1:7601", "[::]:7601", ... ; unused when fds are given */
-        const int *fds;     /* socket activation */
+        const int *fds;     /* socket activation: listening sockets, closed with the server */
         size_t n_fds;
         const char *certificate_file; /* PEM chain */
         const char *key_file;         /* PEM; refused when group or others can read it */
         const char *client_ca_file;   /* PEM: who may present a client certificate; NULL: none is asked for */
         unsigned workers;             /* threads, default 16 */
-        unsigned max_connections;     /* default 4096 */
-        const char *temporary_dir;    /* for streamed uploads */
+        unsigned max_connections;     /* default 4096; lowered to what RLIMIT_NOFILE allows */
+        const char *temporary_dir;    /* for streamed uploads: files without a name; NULL: none are possible */
         http_handler handler;
         http_limit limit;
+        http_reloaded reloaded; /* or NULL */
         void *userdata;
 };
 struct http_server;
+/* The options' texts and fds must stay as long as the server. On failure error says what and what to do. */
 int http_server_new(const struct http_server_options *options, struct http_server **ret, char *error, size_t error_size);
 /* Runs until http_server_stop(): finishes requests under way (at most 5 s), then returns. */
 int http_server_run(struct http_server *server);

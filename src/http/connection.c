@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "http/connection.h"
+
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+
+static void process_input(struct connection *connection);
+
+bool connection_is_busy(const struct connection *connection) {
+        switch (connection->state) {
+        case CONNECTION_HANDSHAKE:
+                return false;
+        case CONNECTION_READING:
+                return connection->parser.state != REQUEST_IDLE;
+        case CONNECTION_WORKING:
+        case CONNECTION_WRITING:
+        case CONNECTION_LINGERING:
+                return true;
+        }
+        return true;
+}
+
+/* May be closed when a newer connection needs the place: nothing of it is lost but a half-sent request. */
+static void set_waiting(struct connection *connection, bool waiting) {
+        if (connection->is_waiting)
+                TAILQ_REMOVE(&connection->server->waiting, connection, waiting);
+        connection->is_waiting = waiting;
+        if (waiting)
+                TAILQ_INSERT_TAIL(&connection->server->waiting, connection, waiting);
+}
+
+static void set_timer(struct connection *connection, unsigned ms) {
+        struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000 };
+
+        connection->moved = 0;
+        if (ms > 0)
+                (void) event_add(connection->timer, &tv);
+        else
+                (void) event_del(connection->timer);
+}
+
+void connection_set_state(struct connection *connection, enum connection_state state, unsigned ms) {
+        connection->state = state;
+        set_waiting(connection, state == CONNECTION_HANDSHAKE || state == CONNECTION_READING);
+        set_timer(connection, ms);
+}
+
+static void drop_request(struct connection *connection) {
+        buffer_done(&connection->body);
+        connection->body = (struct buffer){};
+        closep(&connection->upload_fd);
+        connection->upload_fd = -1;
+        response_done(&connection->response);
+}
+
+void connection_free(struct connection *connection) {
+        struct http_server *server = connection->server;
+        SSL *ssl = bufferevent_openssl_get_ssl(connection->bev);
+        int fd = bufferevent_getfd(connection->bev);
+
+        set_waiting(connection, false);
+        LIST_REMOVE(connection, all);
+        server->n_connections--;
+        drop_request(connection);
+        event_free(connection->timer);
+
+        bufferevent_free(connection->bev); /* without BEV_OPT_CLOSE_ON_FREE: both stay, whatever is pending inside of libevent */
+        SSL_free(ssl);
+        (void) close(fd);
+        free(connection);
+
+        listen_pause(server, false);
+        if (server->stopping && server->n_connections == 0)
+                (void) event_base_loopbreak(server->base);
+}
+
+/* libevent never sends close_notify by itself. */
+static void say_goodbye(struct connection *connection) {
+        if (connection->state == CONNECTION_HANDSHAKE)
+                return;
+        (void) SSL_shutdown(bufferevent_openssl_get_ssl(connection->bev));
+        (void) tls_error(0, "SSL_shutdown");
+}
+
+void connection_close(struct connection *connection) {
+        say_goodbye(connection);
+        connection_free(connection);
+}
+
+/* After a refusal the other side may still be sending: closing now would reset the connection and could lose the answer. So only our
+ * end is closed, and what still comes is thrown away for a moment. */
+static void linger(struct connection *connection) {
+        say_goodbye(connection);
+        (void) shutdown(bufferevent_getfd(connection->bev), SHUT_WR);
+        connection_set_state(connection, CONNECTION_LINGERING, LINGER_MS);
+        (void) bufferevent_disable(connection->bev, EV_WRITE);
+        (void) bufferevent_enable(connection->bev, EV_READ);
+        (void) evbuffer_drain(bufferevent_get_input(connection->bev), SIZE_MAX);
+}
+
+static void finish_response(struct connection *connection) {
+        drop_request(connection);
+        if (connection->parser.state == REQUEST_REFUSED) {
+                linger(connection);
+                return;
+        }
+        if (!connection->keep_alive || connection->server->stopping) {
+                connection_close(connection);
+                return;
+        }
+        request_reset(&connection->parser);
+        connection_set_state(connection, CONNECTION_READING, IDLE_MS);
+        (void) bufferevent_enable(connection->bev, EV_READ);
+        process_input(connection);
+}
+
+void connection_respond(struct connection *connection) {
+        struct http_response *response = &connection->response;
+        bool head = strcmp(request_method(&connection->parser), "HEAD") == 0;
+        bool stream;
+        uint64_t size;
+        char *text;
+        size_t n;
+        int r = 0;
+
+        if (connection->server->stopping)
+                connection->keep_alive = false;
+        if (response->status < 100 || response->status > 999) {
+                response_done(response);
+                response_problem(500, connection->parser.incident, response);
+        }
+        stream = !response->body && response->body_fd >= 0;
+        if (stream && download_begin(connection) < 0) {
+                response_done(response);
+                response_problem(500, connection->parser.incident, response);
+                stream = false;
+        }
+        size = stream ? connection->stream_left : response->body ? response->body_size : 0;
+        if (!stream || head)
+                connection->stream_left = 0;
+
+        text = response_encode(response, size, response->body && !head, connection->keep_alive, &n);
+        connection_set_state(connection, CONNECTION_WRITING, REQUEST_MS);
+        bufferevent_setwatermark(connection->bev, EV_WRITE, 0, 0);
+        if (!text || bufferevent_write(connection->bev, text, n) < 0)
+                r = -ENOMEM;
+        free(text);
+        if (r == 0 && connection->stream_left > 0)
+                r = download_more(connection);
+        if (r < 0)
+                connection_free(connection);
+}
+
+void connection_refuse(struct connection *connection, int status) {
+        (void) bufferevent_disable(connection->bev, EV_READ);
+        connection->keep_alive = false;
+        response_done(&connection->response);
+        response_problem(status, connection->parser.incident, &connection->response);
+        connection_respond(connection);
+}
+
+/* The parser's events. */
+static int on_header(struct request *parser, void *userdata) {
+        struct connection *connection = userdata;
+        struct http_server *server = connection->server;
+        bool to_file = false;
+        size_t max;
+        int r;
+
+        connection->keep_alive = parser->keep_alive;
+        max = server->options.limit(request_method(parser), parser->target, &connection->peer, &to_file,
+                                    server->options.userdata);
+        if (parser->content_length > max)
+                return 413;
+        if (to_file && parser->content_length > 0) {
+                r = upload_open(connection);
+                if (r < 0) {
+                        log_debug_errno(r, "No temporary file for an upload: %m");
+                        return 500;
+                }
+        }
+        if (parser->expect_continue && parser->content_length > 0)
+                (void) bufferevent_write(connection->bev, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+        return 0;
+}
+
+static int on_body(struct request *parser _unused_, const void *data, size_t size, void *userdata) {
+        struct connection *connection = userdata;
+
+        if (connection->upload_fd >= 0)
+                return upload_write(connection, data, size) < 0 ? 500 : 0;
+        buffer_append(&connection->body, data, size);
+        return buffer_ok(&connection->body) < 0 ? 500 : 0;
+}
+
+static const struct request_events request_events = { on_header, on_body };
+
+static void start_job(struct connection *connection) {
+        struct request *parser = &connection->parser;
+
+        (void) bufferevent_disable(connection->bev, EV_READ);
+        if (connection->upload_fd >= 0)
+                (void) lseek(connection->upload_fd, 0, SEEK_SET);
+        connection->request = (struct http_request){
+                .method = request_method(parser),
+                .path = parser->target,
+                .query = parser->query,
+                .authorization = parser->has_authorization ? parser->authorization : NULL,
+                .peer = connection->peer,
+                .body = connection->body.data,
+                .body_size = connection->upload_fd >= 0 ? parser->content_length : connection->body.size,
+                .body_fd = connection->upload_fd,
+        };
+        memcpy(connection->request.incident, parser->incident, sizeof parser->incident);
+        connection_set_state(connection, CONNECTION_WORKING, 0);
+        workers_give(&connection->server->workers, connection);
+}
+
+/* Feeds the parser what has come; ends when it wants more, or has a request or a reason to refuse one. */
+static void process_input(struct connection *connection) {
+        struct evbuffer *input = bufferevent_get_input(connection->bev);
+        struct request *parser = &connection->parser;
+
+        while (evbuffer_get_length(input) > 0 && parser->state != REQUEST_WHOLE && parser->state != REQUEST_REFUSED) {
+                size_t size = evbuffer_get_contiguous_space(input);
+
+                if (parser->state == REQUEST_IDLE)
+                        set_timer(connection, REQUEST_MS); /* from the first byte on, for the whole request */
+                size = request_feed(parser, evbuffer_pullup(input, (ssize_t) size), size);
+                (void) evbuffer_drain(input, size);
+        }
+        if (parser->state == REQUEST_WHOLE)
+                start_job(connection);
+        else if (parser->state == REQUEST_REFUSED)
+                connection_refuse(connection, parser->status);
+}
+
+static void on_read(struct bufferevent *bev, void *userdata) {
+        struct connection *connection = userdata;
+
+        if (connection->state == CONNECTION_READING)
+                process_input(connection);
+        else if (connection->state == CONNECTION_LINGERING)
+                (void) evbuffer_drain(bufferevent_get_input(bev), SIZE_MAX);
+}
+
+static void on_write(struct bufferevent *bev, void *userdata) {
+        struct connection *connection = userdata;
+
+        if (connection->state != CONNECTION_WRITING)
+                return;
+        if (connection->stream_left > 0) {
+                if (download_more(connection) < 0)
+                        connection_free(connection);
+        } else if (evbuffer_get_length(bufferevent_get_output(bev)) == 0) {
+                finish_response(connection);
+        }
+}
+
+static void on_event(struct bufferevent *bev, short what, void *userdata) {
+        struct connection *connection = userdata;
+
+        if (what & BEV_EVENT_CONNECTED) {
+                server_tls_peer(bufferevent_openssl_get_ssl(bev), &connection->peer);
+                connection_set_state(connection, CONNECTION_READING, IDLE_MS);
+                return;
+        }
+        if (connection->state == CONNECTION_WORKING)
+                connection->dead = true; /* the worker still has its request */
+        else
+                connection_free(connection);
+}
+
+static void on_timer(evutil_socket_t fd _unused_, short what _unused_, void *userdata) {
+        struct connection *connection = userdata;
+        bool stream = connection->state == CONNECTION_WRITING ? connection->response.body_fd >= 0 : connection->upload_fd >= 0;
+
+        if (stream && connection_is_busy(connection) && connection->moved >= STREAM_MIN)
+                set_timer(connection, REQUEST_MS);
+        else if (connection->state == CONNECTION_READING && !connection_is_busy(connection))
+                connection_close(connection);
+        else
+                connection_free(connection);
+}
+
+static void format_address(const struct sockaddr *address, char *ret, size_t size) {
+        const void *bytes = address->sa_family == AF_INET6 ? (const void *) &((const struct sockaddr_in6 *) address)->sin6_addr
+                                                           : (const void *) &((const struct sockaddr_in *) address)->sin_addr;
+
+        ret[0] = 0;
+        if (address->sa_family == AF_INET || address->sa_family == AF_INET6)
+                (void) inet_ntop(address->sa_family, bytes, ret, (socklen_t) size);
+}
+
+static SSL *new_tls(struct http_server *server) {
+        SSL *ssl;
+
+        pthread_mutex_lock(&server->tls_mutex);
+        ssl = SSL_new(server->tls);
+        pthread_mutex_unlock(&server->tls_mutex);
+        return ssl;
+}
+
+/* Takes fd, also on failure. Without a TLS object the connection is closed: there is no way to clear text. */
+int connection_new(struct http_server *server, int fd, const struct sockaddr *address) {
+        struct connection *connection = calloc(1, sizeof *connection);
+        SSL *ssl = new_tls(server);
+        int one = 1;
+
+        if (!connection || !ssl) {
+                free(connection);
+                SSL_free(ssl);
+                (void) close(fd);
+                return tls_error(-ENOMEM, "SSL_new");
+        }
+        connection->server = server;
+        connection->upload_fd = connection->response.body_fd = -1;
+        connection->timer = event_new(server->base, -1, 0, on_timer, connection);
+        connection->bev =
+                bufferevent_openssl_socket_new(server->base, fd, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_DEFER_CALLBACKS);
+        if (!connection->timer || !connection->bev) {
+                if (connection->bev)
+                        bufferevent_free(connection->bev);
+                if (connection->timer)
+                        event_free(connection->timer);
+                free(connection);
+                SSL_free(ssl);
+                (void) close(fd);
+                return -ENOMEM;
+        }
+
+        (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        format_address(address, connection->peer.address, sizeof connection->peer.address);
+        request_init(&connection->parser, &request_events, connection);
+        LIST_INSERT_HEAD(&server->connections, connection, all);
+        server->n_connections++;
+        bufferevent_openssl_set_allow_dirty_shutdown(connection->bev, 1);
+        bufferevent_setwatermark(connection->bev, EV_READ, 0, CHUNK);
+        bufferevent_setcb(connection->bev, on_read, on_write, on_event, connection);
+        connection_set_state(connection, CONNECTION_HANDSHAKE, HANDSHAKE_MS);
+        (void) bufferevent_enable(connection->bev, EV_READ | EV_WRITE);
+        return 0;
+}
