@@ -82,6 +82,14 @@ static int read_pieces(struct tpm *tpm, ESYS_TR auth, ESYS_TR handle, uint16_t t
         return 0;
 }
 
+/* The index's own, empty authorization, unless that is subject to lockout and the owner may read too: the owner never is, but may
+ * have an authorization value. */
+static ESYS_TR reader_of(const TPMS_NV_PUBLIC *public, ESYS_TR handle) {
+        bool own = public->attributes & TPMA_NV_AUTHREAD, owner = public->attributes & TPMA_NV_OWNERREAD;
+
+        return own && (!owner || public->attributes & TPMA_NV_NO_DA) ? handle : ESYS_TR_RH_OWNER;
+}
+
 int nv_read(struct tpm *tpm, uint32_t index, struct blob *ret) {
         _cleanup_(esys_freep) TPM2B_NV_PUBLIC *public = NULL;
         ESYS_TR handle = ESYS_TR_NONE;
@@ -95,9 +103,8 @@ int nv_read(struct tpm *tpm, uint32_t index, struct blob *ret) {
         rc = TPM_CALL(Esys_NV_ReadPublic(tpm->esys, handle, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &public, NULL));
         if (rc != TSS2_RC_SUCCESS)
                 r = tpm_fail(tpm, rc, "looking for a certificate in the TPM");
-        else /* the index's own, empty authorization where that is allowed: the owner's may be set */
-                r = read_pieces(tpm, public->nvPublic.attributes & TPMA_NV_AUTHREAD ? handle : ESYS_TR_RH_OWNER, handle,
-                                public->nvPublic.dataSize, ret);
+        else
+                r = read_pieces(tpm, reader_of(&public->nvPublic, handle), handle, public->nvPublic.dataSize, ret);
 
         (void) Esys_TR_Close(tpm->esys, &handle);
         return r;
