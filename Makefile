@@ -133,7 +133,7 @@ $(FUZZERS): build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o $(MODULES:%=build/fuzz/l
 	$(call say,LINK) $(FUZZ_CC) $(fuzz_LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_all)
 
 build/libcryptsetup-token-tallyboot.so: $(patsubst src/%.c,build/obj/%.o,$(wildcard src/token/*.c)) src/token/token.map \
-		$(patsubst %,build/lib/%.a,$(filter luks base,$(MODULES)))
+		$(patsubst %,build/lib/%.a,$(filter luks crypto base,$(MODULES)))
 	$(call say,LINK) $(CC) -shared $(BASE_LDFLAGS) -Wl,--version-script=src/token/token.map -o $@ $(filter %.o,$^) \
 		-Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcryptsetup -ljansson -lcrypto
 
