@@ -21,7 +21,7 @@ struct write {
 };
 
 struct committer {
-        struct connection *connection;
+        struct sqlite *connection;
         pthread_t thread;
         pthread_mutex_t lock;
         pthread_cond_t work, done;
@@ -45,25 +45,25 @@ static struct write *queue_pop(struct committer *committer) {
 }
 
 /* One caller's changes, in a savepoint: when fn fails they go and those of the others stay. */
-static int write_run(struct connection *connection, const struct write *write) {
+static int write_run(struct sqlite *connection, const struct write *write) {
         struct store_txn txn = { .connection = connection };
         int r, k;
 
-        r = connection_run(connection, "SAVEPOINT fn");
+        r = sqlite_run(connection, "SAVEPOINT fn");
         if (r < 0)
                 return r;
 
         r = write->fn(&txn, write->userdata);
 
-        if (!connection_in_transaction(connection))
+        if (!sqlite_in_transaction(connection))
                 return r < 0 ? r : -EIO;
         if (r < 0) {
-                k = connection_run(connection, "ROLLBACK TO fn");
-                if (k < 0 && connection_in_transaction(connection))
-                        (void) connection_run(connection, "ROLLBACK");
+                k = sqlite_run(connection, "ROLLBACK TO fn");
+                if (k < 0 && sqlite_in_transaction(connection))
+                        (void) sqlite_run(connection, "ROLLBACK");
         }
-        if (connection_in_transaction(connection)) {
-                k = connection_run(connection, "RELEASE fn");
+        if (sqlite_in_transaction(connection)) {
+                k = sqlite_run(connection, "RELEASE fn");
                 if (k < 0 && r >= 0)
                         r = k;
         }
@@ -83,7 +83,7 @@ static struct write *batch_run(struct committer *committer, struct write *write)
                 if (!write->fn)
                         continue;
                 write->result = write_run(committer->connection, write);
-                if (!connection_in_transaction(committer->connection)) {
+                if (!sqlite_in_transaction(committer->connection)) {
                         log_debug("A write ended the transaction of its whole batch (%u).", n);
                         break;
                 }
@@ -91,15 +91,15 @@ static struct write *batch_run(struct committer *committer, struct write *write)
         return taken;
 }
 
-static int batch_commit(struct connection *connection) {
+static int batch_commit(struct sqlite *connection) {
         int r;
 
-        if (!connection_in_transaction(connection))
+        if (!sqlite_in_transaction(connection))
                 return -EIO;
 
-        r = connection_run(connection, "COMMIT");
-        if (r < 0 && connection_in_transaction(connection))
-                (void) connection_run(connection, "ROLLBACK");
+        r = sqlite_run(connection, "COMMIT");
+        if (r < 0 && sqlite_in_transaction(connection))
+                (void) sqlite_run(connection, "ROLLBACK");
         return r;
 }
 
@@ -123,7 +123,7 @@ static void batch(struct committer *committer, struct write *write) {
         int r, k;
 
         /* the write lock is taken at once: another process on this file waits, nobody's snapshot turns out to be too old */
-        r = connection_run(committer->connection, "BEGIN IMMEDIATE");
+        r = sqlite_run(committer->connection, "BEGIN IMMEDIATE");
         if (r < 0) {
                 for (taken = NULL; write; write = queue_pop(committer)) {
                         write->next = taken;
@@ -139,7 +139,7 @@ static void batch(struct committer *committer, struct write *write) {
         for (i = taken; i; i = i->next)
                 checkpoint = checkpoint || !i->fn;
         if (checkpoint) {
-                k = connection_checkpoint(committer->connection);
+                k = sqlite_checkpoint(committer->connection);
                 for (i = taken; i; i = i->next)
                         if (!i->fn)
                                 i->result = k;
@@ -174,7 +174,7 @@ static struct write *committer_wait(struct committer *committer, bool *dirty) {
 
                 write = queue_pop(committer);
                 if (!write && quiet)
-                        *dirty = connection_checkpoint(committer->connection) == -EBUSY;
+                        *dirty = sqlite_checkpoint(committer->connection) == -EBUSY;
         }
         return write;
 }
@@ -219,7 +219,7 @@ int committer_checkpoint(struct committer *committer) {
         return committer_write(committer, NULL, NULL);
 }
 
-int committer_start(struct connection *connection, struct committer **ret) {
+int committer_start(struct sqlite *connection, struct committer **ret) {
         _cleanup_(freep) struct committer *committer = calloc(1, sizeof(*committer));
         pthread_condattr_t attr;
         sigset_t all, old;
@@ -261,7 +261,7 @@ struct committer *committer_stop(struct committer *committer) {
         (void) pthread_cond_destroy(&committer->work);
         (void) pthread_cond_destroy(&committer->done);
         (void) pthread_mutex_destroy(&committer->lock);
-        (void) connection_close(committer->connection);
+        (void) sqlite_close(committer->connection);
         free(committer);
         return NULL;
 }

@@ -7,7 +7,7 @@
 struct committer;
 
 /* Takes the connection over. */
-int committer_start(struct connection *connection, struct committer **ret);
+int committer_start(struct sqlite *connection, struct committer **ret);
 int committer_write(struct committer *committer, store_fn fn, void *userdata);
 int committer_checkpoint(struct committer *committer);
 /* Finishes what waits. */

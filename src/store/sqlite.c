@@ -20,7 +20,7 @@ struct statement {
         bool busy; /* being stepped: a row callback may ask the same again */
 };
 
-struct connection {
+struct sqlite {
         sqlite3 *db;
         struct statement statements[STATEMENTS_MAX];
         size_t next; /* the place that is used again when all are taken */
@@ -70,7 +70,7 @@ static int sqlite_errno(sqlite3 *db, int rc) {
         }
 }
 
-static int connection_set_wal(struct connection *connection) {
+static int sqlite_set_wal(struct sqlite *connection) {
         _cleanup_(freep) char *mode = NULL;
         sqlite3_stmt *statement = NULL;
         int rc;
@@ -87,8 +87,8 @@ static int connection_set_wal(struct connection *connection) {
         return mode && strcmp(mode, "wal") == 0 ? 0 : -EOPNOTSUPP;
 }
 
-int connection_open(const char *path, bool reader, struct connection **ret) {
-        _cleanup_(connection_closep) struct connection *connection = calloc(1, sizeof(*connection));
+int sqlite_open(const char *path, bool reader, struct sqlite **ret) {
+        _cleanup_(sqlite_closep) struct sqlite *connection = calloc(1, sizeof(*connection));
         int r;
 
         if (!connection)
@@ -103,17 +103,17 @@ int connection_open(const char *path, bool reader, struct connection **ret) {
         (void) sqlite3_db_config(connection->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
         (void) sqlite3_db_config(connection->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
 
-        r = connection_set_wal(connection);
+        r = sqlite_set_wal(connection);
         if (r < 0)
                 return r;
 
-        r = connection_run(connection, "PRAGMA synchronous=FULL; PRAGMA secure_delete=ON; PRAGMA foreign_keys=ON;"
-                                       "PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=ON;");
+        r = sqlite_run(connection, "PRAGMA synchronous=FULL; PRAGMA secure_delete=ON; PRAGMA foreign_keys=ON;"
+                                   "PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=ON;");
         if (r < 0)
                 return r;
 
         if (reader) {
-                r = connection_run(connection, "PRAGMA query_only=ON");
+                r = sqlite_run(connection, "PRAGMA query_only=ON");
                 if (r < 0)
                         return r;
         }
@@ -128,7 +128,7 @@ static void statement_done(struct statement *statement) {
         *statement = (struct statement){};
 }
 
-struct connection *connection_close(struct connection *connection) {
+struct sqlite *sqlite_close(struct sqlite *connection) {
         if (!connection)
                 return NULL;
 
@@ -139,15 +139,15 @@ struct connection *connection_close(struct connection *connection) {
         return NULL;
 }
 
-int connection_run(struct connection *connection, const char *sql) {
+int sqlite_run(struct sqlite *connection, const char *sql) {
         return sqlite_errno(connection->db, sqlite3_exec(connection->db, sql, NULL, NULL, NULL));
 }
 
-bool connection_in_transaction(const struct connection *connection) {
+bool sqlite_in_transaction(const struct sqlite *connection) {
         return sqlite3_get_autocommit(connection->db) == 0;
 }
 
-int connection_checkpoint(struct connection *connection) {
+int sqlite_checkpoint(struct sqlite *connection) {
         int rc;
 
         /* the commit thread does this: writes must not wait long for somebody's slow read */
@@ -166,7 +166,7 @@ static size_t sql_hash(const char *sql) {
 }
 
 /* A free place for a statement: from the hash on, or one that is thrown out. NULL: all are in use. */
-static struct statement *connection_place(struct connection *connection, size_t start) {
+static struct statement *sqlite_place(struct sqlite *connection, size_t start) {
         for (size_t i = 0; i < STATEMENTS_MAX; i++) {
                 struct statement *statement = connection->statements + (start + i) % STATEMENTS_MAX;
 
@@ -186,7 +186,7 @@ static struct statement *connection_place(struct connection *connection, size_t 
 }
 
 /* A prepared statement, from the cache where it is there and not being stepped. */
-static int connection_prepare(struct connection *connection, const char *sql, struct statement **ret) {
+static int sqlite_prepare(struct sqlite *connection, const char *sql, struct statement **ret) {
         struct statement *place;
         size_t start = sql_hash(sql) % STATEMENTS_MAX;
         int rc;
@@ -203,7 +203,7 @@ static int connection_prepare(struct connection *connection, const char *sql, st
                         break;
         }
 
-        place = connection_place(connection, start);
+        place = sqlite_place(connection, start);
         if (!place)
                 return -EMLINK;
 
@@ -294,7 +294,7 @@ static int statement_row(struct statement *statement, store_row row, void *userd
 
 /* After an error that made SQLite roll back everything, the next statement would be a transaction of its own: refused. */
 static int txn_check(const struct store_txn *txn) {
-        return connection_in_transaction(txn->connection) ? 0 : -EIO;
+        return sqlite_in_transaction(txn->connection) ? 0 : -EIO;
 }
 
 int store_query(struct store_txn *txn, const char *sql, const struct store_value *args, size_t n, store_row row, void *userdata) {
@@ -305,7 +305,7 @@ int store_query(struct store_txn *txn, const char *sql, const struct store_value
         if (r < 0)
                 return r;
 
-        r = connection_prepare(txn->connection, sql, &statement);
+        r = sqlite_prepare(txn->connection, sql, &statement);
         if (r < 0)
                 return r;
 

@@ -16,7 +16,7 @@ struct store {
         char *path;
         struct committer *committer;
         pthread_mutex_t lock;
-        struct connection *readers[READERS_MAX]; /* idle ones */
+        struct sqlite *readers[READERS_MAX]; /* idle ones */
         size_t n_readers;
 };
 
@@ -110,7 +110,7 @@ static int schema_version(struct store_txn *txn, int64_t *ret) {
 
 /* The next migration, if there is one, inside a transaction that holds the write lock: of two processes that start at once, one
  * migrates and the other one finds it done. Returns 1 when something was done. */
-static int migrate_step(struct connection *connection, const struct store_migration *migrations, size_t n, char *error,
+static int migrate_step(struct sqlite *connection, const struct store_migration *migrations, size_t n, char *error,
                         size_t error_size) {
         struct store_txn txn = { .connection = connection };
         int64_t version;
@@ -128,7 +128,7 @@ static int migrate_step(struct connection *connection, const struct store_migrat
         if (version == (int64_t) n)
                 return 0;
 
-        r = connection_run(connection, migrations[version].sql);
+        r = sqlite_run(connection, migrations[version].sql);
         if (r < 0) {
                 (void) snprintf(error, error_size, "migration %u of the database failed: %s", migrations[version].number,
                                 strerror(-r));
@@ -139,19 +139,19 @@ static int migrate_step(struct connection *connection, const struct store_migrat
         return r < 0 ? r : 1;
 }
 
-static int migrate_begin(struct connection *connection, const char *role, char *error, size_t error_size) {
+static int migrate_begin(struct sqlite *connection, const char *role, char *error, size_t error_size) {
         struct store_txn txn = { .connection = connection };
         int r;
 
-        r = connection_run(connection, "CREATE TABLE IF NOT EXISTS store_meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);"
-                                       "CREATE TABLE IF NOT EXISTS store_migration (number BIGINT PRIMARY KEY)");
+        r = sqlite_run(connection, "CREATE TABLE IF NOT EXISTS store_meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);"
+                                   "CREATE TABLE IF NOT EXISTS store_migration (number BIGINT PRIMARY KEY)");
         if (r < 0)
                 return r;
         return role_check(&txn, role, error, error_size);
 }
 
-static int migrate(struct connection *connection, const char *role, const struct store_migration *migrations, size_t n,
-                   char *error, size_t error_size) {
+static int migrate(struct sqlite *connection, const char *role, const struct store_migration *migrations, size_t n, char *error,
+                   size_t error_size) {
         int r, k;
 
         for (size_t i = 0; i < n; i++)
@@ -159,7 +159,7 @@ static int migrate(struct connection *connection, const char *role, const struct
                         return -EINVAL;
 
         do {
-                r = connection_run(connection, "BEGIN IMMEDIATE");
+                r = sqlite_run(connection, "BEGIN IMMEDIATE");
                 if (r < 0)
                         return r;
 
@@ -167,7 +167,7 @@ static int migrate(struct connection *connection, const char *role, const struct
                 if (r >= 0)
                         r = migrate_step(connection, migrations, n, error, error_size);
 
-                k = connection_in_transaction(connection) ? connection_run(connection, r < 0 ? "ROLLBACK" : "COMMIT") : -EIO;
+                k = sqlite_in_transaction(connection) ? sqlite_run(connection, r < 0 ? "ROLLBACK" : "COMMIT") : -EIO;
                 if (k < 0 && r >= 0)
                         r = k;
         } while (r > 0);
@@ -176,7 +176,7 @@ static int migrate(struct connection *connection, const char *role, const struct
 
 int store_open(const char *path, const char *role, const struct store_migration *migrations, size_t n, struct store **ret,
                char *error, size_t error_size) {
-        _cleanup_(connection_closep) struct connection *writer = NULL;
+        _cleanup_(sqlite_closep) struct sqlite *writer = NULL;
         _cleanup_(store_closep) struct store *store = NULL;
         int r;
 
@@ -193,7 +193,7 @@ int store_open(const char *path, const char *role, const struct store_migration 
         if (!store->path)
                 return -ENOMEM;
 
-        r = connection_open(path, false, &writer);
+        r = sqlite_open(path, false, &writer);
         if (r >= 0)
                 r = migrate(writer, role, migrations, n, error, error_size);
         if (r >= 0) {
@@ -217,15 +217,15 @@ struct store *store_close(struct store *store) {
 
         (void) committer_stop(store->committer);
         while (store->n_readers > 0)
-                (void) connection_close(store->readers[--store->n_readers]);
+                (void) sqlite_close(store->readers[--store->n_readers]);
         (void) pthread_mutex_destroy(&store->lock);
         free(store->path);
         free(store);
         return NULL;
 }
 
-static int reader_take(struct store *store, struct connection **ret) {
-        struct connection *connection = NULL;
+static int reader_take(struct store *store, struct sqlite **ret) {
+        struct sqlite *connection = NULL;
 
         (void) pthread_mutex_lock(&store->lock);
         if (store->n_readers > 0)
@@ -233,23 +233,23 @@ static int reader_take(struct store *store, struct connection **ret) {
         (void) pthread_mutex_unlock(&store->lock);
 
         if (!connection)
-                return connection_open(store->path, true, ret);
+                return sqlite_open(store->path, true, ret);
 
         *ret = connection;
         return 0;
 }
 
-static void reader_give(struct store *store, struct connection *connection) {
+static void reader_give(struct store *store, struct sqlite *connection) {
         (void) pthread_mutex_lock(&store->lock);
-        if (store->n_readers < READERS_MAX && !connection_in_transaction(connection))
+        if (store->n_readers < READERS_MAX && !sqlite_in_transaction(connection))
                 store->readers[store->n_readers++] = TAKE_PTR(connection);
         (void) pthread_mutex_unlock(&store->lock);
 
-        (void) connection_close(connection);
+        (void) sqlite_close(connection);
 }
 
 int store_read(struct store *store, store_fn fn, void *userdata) {
-        struct connection *connection = NULL;
+        struct sqlite *connection = NULL;
         struct store_txn txn;
         int r;
 
@@ -257,12 +257,12 @@ int store_read(struct store *store, store_fn fn, void *userdata) {
         if (r < 0)
                 return r;
 
-        r = connection_run(connection, "BEGIN");
+        r = sqlite_run(connection, "BEGIN");
         if (r >= 0) {
                 txn.connection = connection;
                 r = fn(&txn, userdata);
-                if (connection_in_transaction(connection))
-                        (void) connection_run(connection, "ROLLBACK");
+                if (sqlite_in_transaction(connection))
+                        (void) sqlite_run(connection, "ROLLBACK");
         }
 
         reader_give(store, connection);
