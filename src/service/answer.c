@@ -53,9 +53,9 @@ void service_problem(const struct service_call *call, struct http_response *resp
 
         if (strcmp(name, "method-not-allowed") == 0)
                 problem.status = 405;
-        /* "unauthorized" has two: nobody said who it is, or said and may not. */
-        if (problem.status == 401 && call->request->peer.present)
-                problem.status = 403;
+        /* "unauthorized" has two: nobody said who it is, or somebody who may not did. */
+        if (strcmp(name, "unauthorized") == 0 && !call->request->peer.present)
+                problem.status = 401;
         if ((problem.status == 429 || problem.status == 503) && response->retry_after == 0)
                 response->retry_after = 5;
 
@@ -67,7 +67,7 @@ void service_failure(const struct service_call *call, struct http_response *resp
         log_error_errno(r, "%s %s, incident %s: %m", call->request->method, call->request->path,
                         call->request->incident[0] ? call->request->incident : "none");
 
-        if (r == -EIO || r == -ENOSPC || r == -EROFS || r == -EDQUOT)
+        if (r == -EIO || r == -ENOSPC || r == -EROFS || r == -EDQUOT || r == -EBUSY)
                 service_problem(call, response, "unavailable", "The service cannot store anything at the moment.");
         else
                 service_problem(call, response, "internal", "The service failed; its journal says why.");

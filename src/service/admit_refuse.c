@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "service/admit.h"
+#include "service/limiter.h"
+
+json_t *admit_detail(const struct admission *a) {
+        return json_pack("{s:s, s:{s:I, s:I}}", "purpose", purpose_to_string(a->evidence.purpose), "boot", "reset",
+                         (json_int_t) a->verdict.boot.reset, "restart", (json_int_t) a->verdict.boot.restart);
+}
+
+int admit_refuse(struct admission *a, const char *problem, const char *title) {
+        json_decref(a->refusal.detail);
+        a->refusal.problem = problem;
+        a->refusal.title = title;
+        a->refusal.detail = admit_detail(a);
+        if (!a->refusal.detail)
+                return -ENOMEM;
+
+        return json_object_set_new(a->refusal.detail, "problem", json_string(problem)) < 0 ? -ENOMEM : 0;
+}
+
+/* Only values of the pinned bank inside the verified selection. */
+void admit_hold(struct admission *a, json_t *differences) {
+        struct held *held = &a->refusal.held;
+        const struct pcr_bank *bank = pcr_values_bank(&a->evidence.pcrs, a->node.bank);
+
+        held_done(held);
+        held->bank = a->node.bank;
+        held->differences = differences;
+        if (bank && a->verdict.fault == EVIDENCE_OK) {
+                held->pcrs.banks[0] = *bank;
+                held->pcrs.n = 1;
+        }
+        a->refusal.hold = true;
+}
+
+int admit_use_nonce(struct admission *a, struct store_txn *txn) {
+        int r;
+
+        r = nonce_use(txn, a->evidence.nonce[a->scope.party], a->ttl_ms, a->now);
+        return r == -EEXIST ? -ESTALE : r;
+}
+
+/* Also takes over what a release changes without a new revision (the boot row), so that saving the node puts back nothing old. */
+int admit_recheck(struct admission *a, struct store_txn *txn) {
+        struct node node;
+        int64_t revision;
+        int r;
+
+        r = node_load(txn, a->id, &node);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        if (r == -ENOENT && a->known)
+                return -EAGAIN;
+        if (r == 0) {
+                revision = a->node.revision;
+                node_done(&a->node);
+                a->node = node;
+                if (!a->known || revision != node.revision)
+                        return -EAGAIN;
+        }
+
+        r = query_int(txn, "SELECT revision FROM groups WHERE name = $1", STORE_ARGS(store_text(a->group.name)), &revision);
+        if (r < 0)
+                return r;
+        return revision == a->group.revision ? 0 : -EAGAIN;
+}
+
+static int keep_held(struct admission *a, struct store_txn *txn) {
+        struct held *held = &a->refusal.held;
+
+        (void) snprintf(held->reason, sizeof(held->reason), "%s", a->refusal.problem);
+        (void) snprintf(held->incident, sizeof(held->incident), "%s", a->call->request->incident);
+        held->time = (int64_t) (a->now / 1000);
+        held->boot = a->verdict.boot;
+        if (held->bank == 0)
+                held->bank = a->node.bank;
+        return held_store(txn, a->id, held);
+}
+
+static int remember_boot(struct admission *a, struct store_txn *txn) {
+        return store_exec(txn, "UPDATE nodes SET refused_reset = $1, refused_restart = $2 WHERE id = $3",
+                          STORE_ARGS(store_int(a->verdict.boot.reset), store_int(a->verdict.boot.restart), store_text(a->id)),
+                          NULL);
+}
+
+int admit_record_refusal(struct admission *a, struct store_txn *txn) {
+        int64_t one;
+        int r;
+
+        r = query_int(txn, "SELECT 1 FROM nodes WHERE id = $1", STORE_ARGS(store_text(a->id)), &one);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        if (r == 0 && (a->refusal.hold || a->refusal.rolled_back)) {
+                r = keep_held(a, txn);
+                if (r >= 0 && a->refusal.rolled_back)
+                        r = remember_boot(a, txn);
+                if (r < 0)
+                        return r;
+        }
+
+        return party_audit(txn, a->call, "refusal", a->id, json_incref(a->refusal.detail));
+}
+
+static int refuse_txn(struct store_txn *txn, void *userdata) {
+        struct admission *a = userdata;
+        int r;
+
+        r = admit_use_nonce(a, txn);
+        if (r < 0)
+                return r;
+        return admit_record_refusal(a, txn);
+}
+
+int admit_rate(struct admission *a, struct http_response *response) {
+        response->retry_after = limiter_count(a->party->limiter, "proven", a->id);
+        if (response->retry_after == 0)
+                return 0;
+
+        log_info("Node %s, incident %s: asks too often, it has to wait %u s.", a->id, a->call->request->incident,
+                 response->retry_after);
+        service_problem(a->call, response, "rate-limited", "This node asks too often.");
+        return -ECANCELED;
+}
+
+int admit_written(struct admission *a, int r, struct http_response *response) {
+        if (r == -ESTALE) {
+                log_info("Node %s, incident %s: a nonce that was used before.", a->id, a->call->request->incident);
+                service_problem(a->call, response, "stale-nonce", "The nonce was used before.");
+                return -ECANCELED;
+        }
+        if (r < 0 || !a->refusal.problem)
+                return r;
+
+        log_info("Node %s, incident %s: refused, %s.", a->id, a->call->request->incident, a->refusal.problem);
+        service_problem(a->call, response, a->refusal.problem, "%s", a->refusal.title);
+        return -ECANCELED;
+}
+
+int admit_answer_refusal(struct admission *a, struct http_response *response) {
+        int r;
+
+        if (admit_rate(a, response) < 0)
+                return 0;
+
+        r = store_write(a->party->service->store, refuse_txn, a);
+        r = admit_written(a, r, response);
+        return r == -ECANCELED ? 0 : r;
+}
+
+int admit_require_state(struct admission *a) {
+        switch (a->node.state) {
+        case NODE_APPROVED:
+                return 0;
+        case NODE_PENDING:
+                return admit_refuse(a, "pending-approval", "This node waits for an operator's approval.");
+        case NODE_SUSPENDED:
+                return admit_refuse(a, "suspended", "This node was suspended by an operator.");
+        default:
+                return admit_refuse(a, "revoked", "This node was revoked.");
+        }
+}
+
+int admit_boot_row(struct admission *a, bool *ret_repeat) {
+        struct node *node = &a->node;
+        int order = node->has_boot ? boot_counters_compare(a->verdict.boot, node->boot) : 1;
+        bool same_nk = node->has_nk && bytes_equal_ct(node->nk, a->nk_digest, sizeof(node->nk));
+
+        *ret_repeat = false;
+        if (order < 0) {
+                a->refusal.rolled_back = true;
+                return admit_refuse(a, "rolled-back",
+                                    "The boot counters are lower than seen before; an operator can accept that.");
+        }
+        if (order == 0 && node->has_nk && !same_nk)
+                return admit_refuse(a, "another-nk", "This boot has had its answer under another key.");
+
+        if (order > 0)
+                node->boots++;
+        *ret_repeat = order == 0 && same_nk;
+        node->boot = a->verdict.boot;
+        memcpy(node->nk, a->nk_digest, sizeof(node->nk));
+        node->has_boot = node->has_nk = true;
+        return 0;
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "service/state.h"
+
+struct approval {
+        const struct service_call *call;
+        bool has_group, capture, has_name;
+        char group[65], name[64];
+        const char *conflict;
+        json_t *object;
+        json_t *detail;
+        struct node node;
+};
+
+static int conflict(struct approval *approval, const char *why) {
+        approval->conflict = why;
+        return -ECANCELED;
+}
+
+/* The held boot becomes a named set of the group's policy. Only what was held of a boot: an enrollment shows another state. */
+static int capture(struct approval *approval, struct store_txn *txn, struct group *group) {
+        _cleanup_(held_done) struct held held = {};
+        _cleanup_(policy_done) struct policy policy = {};
+        _cleanup_(freep) char *text = NULL;
+        int r;
+
+        r = held_load(txn, approval->node.id, &held);
+        if (r == -ENOENT || (r >= 0 && held.pcrs.n == 0))
+                return conflict(approval, "No boot of this node is held: it must have booted and been refused by the policy.");
+        if (r < 0)
+                return r;
+        r = policy_load(txn, group, &policy);
+        if (r < 0)
+                return r;
+
+        if (!approval->has_name)
+                (void) snprintf(approval->name, sizeof(approval->name), "%s-%lld", approval->node.code, (long long) held.time);
+        r = policy_capture(&policy, approval->name, &held.pcrs, held.bank, group->gate);
+        if (r == -EEXIST)
+                return conflict(approval, "The policy has a set of this name already.");
+        if (r == -EINVAL)
+                return conflict(approval, "The set's name has 1 to 63 of the characters a-z A-Z 0-9 . _ - + :");
+        if (r == -E2BIG || r == -ENOSPC)
+                return conflict(approval, "The policy has too many sets already.");
+        if (r < 0)
+                return r;
+
+        text = policy_format(&policy);
+        if (!text)
+                return -ENOMEM;
+        if ((r = policy_store(txn, group, text, approval->call->who)) < 0 || (r = held_delete(txn, approval->node.id)) < 0)
+                return r;
+        return json_object_update_new(approval->detail, json_pack("{s:s, s:I}", "set", approval->name, "version",
+                                                                  (json_int_t) group->policy_version)) < 0
+                       ? -ENOMEM
+                       : 0;
+}
+
+static int move(struct approval *approval, struct store_txn *txn, const struct group *group) {
+        struct node *node = &approval->node;
+        int r;
+
+        if (strcmp(node->group, group->name) != 0) {
+                r = generations_rewrap(call_party(approval->call), txn, node->id, group->name);
+                if (r < 0)
+                        return r;
+                memcpy(node->group, group->name, sizeof(node->group));
+        }
+
+        node->bank = group->bank;
+        node->state = NODE_APPROVED;
+        return 0;
+}
+
+static int approve_txn(struct store_txn *txn, void *userdata) {
+        struct approval *approval = userdata;
+        struct node *node = &approval->node;
+        struct group group;
+        int r;
+
+        r = node_load(txn, service_parameter(approval->call, "id"), node);
+        if (r < 0)
+                return r;
+        if (node->state == NODE_REVOKED)
+                return conflict(approval, "This node was revoked.");
+        if (node->state == NODE_SUSPENDED)
+                return conflict(approval, "This node is suspended: resume it.");
+
+        r = group_load(txn, approval->has_group ? approval->group : node->group, &group);
+        if (r == -ENOENT)
+                return conflict(approval, "There is no such group.");
+        if (r < 0)
+                return r;
+
+        /* The bank is pinned by an approval; capturing alone changes nothing about it. */
+        if (node->state == NODE_PENDING || approval->has_group) {
+                r = move(approval, txn, &group);
+                if (r < 0)
+                        return r;
+        }
+
+        approval->detail = json_pack("{s:s, s:b}", "group", group.name, "capture", (int) approval->capture);
+        r = !approval->detail ? -ENOMEM : approval->capture ? capture(approval, txn, &group) : 0;
+        if (r < 0)
+                return r;
+
+        if ((r = node_save(txn, node, true)) < 0 ||
+            (r = party_audit(txn, approval->call, "approve", node->id, TAKE_PTR(approval->detail))) < 0)
+                return r;
+        return node_object(call_party(approval->call), txn, node, &approval->object);
+}
+
+static int read_body(struct approval *approval, const json_t *body) {
+        int r;
+
+        r = wire_get_string(body, "group", approval->group, sizeof(approval->group));
+        if (r < 0 && r != -ENOENT)
+                return r;
+        approval->has_group = r == 0;
+
+        r = wire_get_bool(body, "capture", &approval->capture);
+        if (r < 0 && r != -ENOENT)
+                return r;
+
+        r = wire_get_string(body, "name", approval->name, sizeof(approval->name));
+        if (r < 0 && r != -ENOENT)
+                return r;
+        approval->has_name = r == 0;
+        return 0;
+}
+
+static void answer(const struct approval *approval, int r, struct http_response *response) {
+        const struct service_call *call = approval->call;
+
+        if (r == -ENOENT)
+                service_problem(call, response, "unknown-node", "This node is not known here.");
+        else if (r == -ECANCELED)
+                service_problem(call, response, "conflict", "%s", approval->conflict);
+        else if (r < 0)
+                service_failure(call, response, r);
+        else {
+                log_info("Node %s: approved by %s%s.", approval->node.id, call->who,
+                         approval->capture ? ", its boot captured" : "");
+                service_json(response, 200, json_incref(approval->object));
+        }
+}
+
+void node_approve(const struct service_call *call, struct http_response *response) {
+        struct approval approval = { .call = call };
+        json_t *body = service_body(call, response);
+
+        if (!body)
+                return;
+
+        if (read_body(&approval, body) < 0)
+                service_problem(call, response, "malformed",
+                                "Wanted: group, a name; capture, true or false; name, of the captured set.");
+        else
+                answer(&approval, store_write(call->service->store, approve_txn, &approval), response);
+
+        json_decref(body);
+        json_decref(approval.detail);
+        json_decref(approval.object);
+        node_done(&approval.node);
+}

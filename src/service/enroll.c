@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/encode.h"
+#include "base/log.h"
+#include "service/admit.h"
+
+enum { STALE_KEY_SECONDS = 24 * 3600 };
+
+struct token_row {
+        char *group;
+        bool found;
+};
+
+static int on_token(const struct store_value *columns, size_t n, void *userdata) {
+        struct token_row *row = userdata;
+
+        (void) n;
+        row->found = true;
+        return column_text(columns, row->group, 65);
+}
+
+static int group_of_token(struct store_txn *txn, const char *sha256_hex, char ret[static 65]) {
+        struct token_row row = { .group = ret };
+        int r;
+
+        r = store_query(txn, "SELECT group_name FROM join_tokens WHERE sha256 = $1", STORE_ARGS(store_text(sha256_hex)), on_token,
+                        &row);
+        if (r < 0)
+                return r;
+        return row.found ? 0 : -ENOENT;
+}
+
+static int use_join_token(struct admission *a, struct store_txn *txn, char ret_group[static 65]) {
+        uint8_t digest[32];
+        char hex[65];
+        int64_t changes;
+        int r;
+
+        if (!a->evidence.has_join)
+                return -ENOENT;
+        r = sha256(a->evidence.join, sizeof(a->evidence.join), digest);
+        if (r < 0)
+                return r;
+        hex_write(digest, sizeof(digest), hex);
+
+        r = store_exec(txn, "UPDATE join_tokens SET used_by = $1 WHERE sha256 = $2 AND used_by IS NULL AND expires > $3",
+                       STORE_ARGS(store_text(a->id), store_text(hex), store_int((int64_t) (a->now / 1000))), &changes);
+        if (r < 0)
+                return r;
+        if (changes != 1)
+                return -ENOENT;
+        return group_of_token(txn, hex, ret_group);
+}
+
+/* An operator's approval given ahead: by a join token, or by the EK's digest on a group's list. */
+static int approve_ahead(struct admission *a, struct store_txn *txn, struct node *node) {
+        const char *by = "join token";
+        struct group group;
+        char name[65];
+        int r;
+
+        r = use_join_token(a, txn, name);
+        if (r == -ENOENT) {
+                by = "endorsement key on the group's list";
+                r = group_of_ek(txn, node->ek_sha256, name);
+        }
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0)
+                return r;
+
+        r = group_load(txn, name, &group);
+        if (r < 0)
+                return r;
+        node->state = NODE_APPROVED;
+        node->bank = group.bank;
+        memcpy(node->group, group.name, sizeof(node->group));
+        return party_audit(txn, a->call, "approve", a->id, json_pack("{s:s, s:s}", "group", group.name, "by", by));
+}
+
+/* One active AK for each EK; a revoked EK under no id. */
+static int store_new(struct admission *a, struct store_txn *txn, struct node *node) {
+        bool revoked, taken;
+        int r;
+
+        if ((r = ek_is_revoked(txn, node->ek_sha256, &revoked)) < 0 || (r = ek_is_taken(txn, node->ek_sha256, a->id, &taken)) < 0)
+                return r;
+        if (revoked)
+                return admit_refuse(a, "revoked", "This machine's endorsement key was revoked.");
+        if (taken)
+                return admit_refuse(a, "conflict", "This machine's endorsement key belongs to another node.");
+
+        r = node_insert(txn, node);
+        if (r < 0)
+                return r == -EEXIST ? -EAGAIN : r;
+        return party_audit(txn, a->call, "enroll", a->id,
+                           json_pack("{s:s, s:s}", "ek_sha256", node->ek_sha256, "code", node->code));
+}
+
+/* Room for a new key: one that was asked for at least a day ago and never confirmed makes place. */
+static int make_room(struct admission *a, struct store_txn *txn, bool *ret_room) {
+        const struct generation *oldest = NULL;
+        const char *last = "";
+        size_t keys = 0;
+
+        for (size_t i = 0; i < a->generations.n; i++) {
+                const struct generation *item = a->generations.items + i;
+
+                keys += strcmp(item->key, last) != 0;
+                last = item->key;
+                if (item->state == GENERATION_STAGED && generations_highest(&a->generations, item->key) == 1 &&
+                    (!oldest || item->created < oldest->created))
+                        oldest = item;
+        }
+
+        *ret_room = keys < KEYS_MAX;
+        if (*ret_room || !oldest || oldest->created + STALE_KEY_SECONDS > (int64_t) (a->now / 1000))
+                return 0;
+
+        *ret_room = true;
+        return key_delete(a->party, txn, a->id, oldest->key);
+}
+
+static int enroll_key(struct admission *a, struct store_txn *txn, const struct node *node, struct generation *what) {
+        const struct generation *existing = generations_find(&a->generations, what->key, 1);
+        struct secret *half = NULL;
+        bool room;
+        int r;
+
+        if (existing) { /* the answer of a moment ago was lost */
+                if (existing->kind != what->kind || existing->dealt || existing->state != GENERATION_STAGED ||
+                    generations_highest(&a->generations, what->key) != 1)
+                        return admit_refuse(a, "conflict", "This key is there already.");
+                r = generation_half(a->party, txn, a->id, existing, &half);
+        } else {
+                r = make_room(a, txn, &room);
+                if (r < 0)
+                        return r;
+                if (!room)
+                        return admit_refuse(a, "conflict", "This node has too many keys.");
+                r = generation_create(a->party, txn, node, what, NULL, &half);
+                if (r >= 0) {
+                        generations_done(&a->generations);
+                        r = generations_load(txn, a->id, &a->generations);
+                        if (r < 0)
+                                secret_free(half);
+                }
+        }
+        if (r < 0)
+                return r;
+
+        return release_halves_add(a->halves, what, half);
+}
+
+static int enroll_keys(struct admission *a, struct store_txn *txn, const struct node *node) {
+        const struct wire_enroll_body *body = &a->enroll;
+        int r;
+
+        a->halves = calloc(1, sizeof(*a->halves));
+        a->details.keys = calloc(body->n_keys + 1, sizeof(*a->details.keys));
+        if (!a->halves || !a->details.keys)
+                return -ENOMEM;
+        r = generations_load(txn, a->id, &a->generations);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < body->n_keys; i++) {
+                struct generation what = { .kind = body->keys[i].kind, .generation = 1, .state = GENERATION_STAGED };
+                struct wire_key *key = a->details.keys + i;
+
+                memcpy(what.key, body->keys[i].id, sizeof(what.key));
+                r = enroll_key(a, txn, node, &what);
+                if (r < 0 || a->refusal.problem)
+                        return r;
+                memcpy(key->id, what.key, sizeof(key->id));
+                key->kind = what.kind;
+                key->generation = what.generation;
+                key->state = what.state;
+                a->details.n_keys++;
+        }
+
+        return 0;
+}
+
+static int admit_node(struct admission *a, struct store_txn *txn) {
+        struct node *node = &a->node;
+        int r = 0;
+
+        if (!a->known)
+                r = store_new(a, txn, node);
+        if (r < 0 || a->refusal.problem)
+                return r;
+        if (node->state == NODE_PENDING) {
+                r = approve_ahead(a, txn, node);
+                if (r >= 0)
+                        r = node_save(txn, node, true);
+                if (r < 0)
+                        return r;
+        }
+        return admit_require_state(a);
+}
+
+/* Nothing of a refused key stays behind: its halves are made after all else is right, or the whole is rolled back. */
+static int enroll_txn(struct store_txn *txn, void *userdata) {
+        struct admission *a = userdata;
+        int r;
+
+        if ((r = admit_use_nonce(a, txn)) < 0 || (r = admit_recheck(a, txn)) < 0 || (r = admit_node(a, txn)) < 0)
+                return r;
+        if (!a->refusal.problem) {
+                r = enroll_keys(a, txn, &a->node);
+                if (r < 0)
+                        return r;
+        }
+        if (a->refusal.problem && a->halves && a->halves->n > 0)
+                return -EDOM;
+        if (a->refusal.problem)
+                return admit_record_refusal(a, txn);
+
+        r = node_save(txn, &a->node, true);
+        return r < 0 ? r : party_audit(txn, a->call, "release", a->id, release_detail(a));
+}
+
+static bool names_twice(const struct wire_enroll_body *body) {
+        for (size_t i = 0; i < body->n_keys; i++)
+                for (size_t k = 0; k < i; k++)
+                        if (strcmp(body->keys[i].id, body->keys[k].id) == 0)
+                                return true;
+
+        return false;
+}
+
+int release_enroll(struct admission *a, struct http_response *response) {
+        int r;
+
+        if (names_twice(&a->enroll)) {
+                service_problem(a->call, response, "malformed", "A key is named twice.");
+                return -ECANCELED;
+        }
+        if (admit_rate(a, response) < 0)
+                return 0;
+
+        r = store_write(a->party->service->store, enroll_txn, a);
+        if (r == -EDOM) /* one of several keys was refused: none was made, the refusal is written by itself */
+                return admit_answer_refusal(a, response);
+        r = admit_written(a, r, response);
+        if (r < 0)
+                return r;
+
+        log_info("Node %s, incident %s: enrolled, %zu new keys.", a->id, a->call->request->incident, a->halves->n);
+        return release_answer(a, response);
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "service/state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void held_done(struct held *held) {
+        json_decref(held->differences);
+        *held = (struct held){};
+}
+
+struct held_row {
+        struct held held;
+        bool found;
+};
+
+static int on_held(const struct store_value *columns, size_t n, void *userdata) {
+        struct held_row *row = userdata;
+        struct held *held = &row->held;
+        json_t *pcrs = NULL;
+        char bank[16];
+        int r;
+
+        assert(n == 8);
+        if ((r = column_text(columns + 0, held->reason, sizeof(held->reason))) < 0 ||
+            (r = column_text(columns + 1, held->incident, sizeof(held->incident))) < 0 ||
+            (r = column_text(columns + 3, bank, sizeof(bank))) < 0)
+                return r;
+        if (pcr_alg_from_string(bank, &held->bank) < 0 || columns[4].type != STORE_TEXT || columns[5].type != STORE_TEXT)
+                return -EUCLEAN;
+
+        pcrs = json_loads(columns[4].data, 0, NULL);
+        held->differences = json_loads(columns[5].data, 0, NULL);
+        r = !pcrs || !held->differences ? -EUCLEAN : json_object_size(pcrs) > 0 ? pcr_values_from_json(pcrs, &held->pcrs) : 0;
+        json_decref(pcrs);
+        if (r < 0)
+                return -EUCLEAN;
+
+        held->time = column_int(columns + 2);
+        held->boot.reset = (uint32_t) column_int(columns + 6);
+        held->boot.restart = (uint32_t) column_int(columns + 7);
+        row->found = true;
+        return 0;
+}
+
+int held_load(struct store_txn *txn, const char *node, struct held *ret) {
+        struct held_row row = {};
+        int r;
+
+        r = store_query(
+                txn, "SELECT reason, incident, time, bank, pcrs, differences, boot_reset, boot_restart FROM held WHERE node = $1",
+                STORE_ARGS(store_text(node)), on_held, &row);
+        if (r >= 0 && !row.found)
+                r = -ENOENT;
+        if (r < 0) {
+                held_done(&row.held);
+                return r;
+        }
+
+        *ret = row.held;
+        return 0;
+}
+
+int held_store(struct store_txn *txn, const char *node, const struct held *held) {
+        _cleanup_(freep) char *pcrs = NULL, *differences = NULL;
+        json_t *values;
+        int r;
+
+        values = held->pcrs.n > 0 ? pcr_values_to_json(&held->pcrs) : json_object();
+        pcrs = values ? json_dumps(values, JSON_COMPACT) : NULL;
+        json_decref(values);
+        differences = held->differences ? json_dumps(held->differences, JSON_COMPACT) : strdup("[]");
+        if (!pcrs || !differences)
+                return -ENOMEM;
+
+        r = held_delete(txn, node);
+        if (r < 0)
+                return r;
+        return store_exec(
+                txn,
+                "INSERT INTO held (node, reason, incident, time, bank, pcrs, differences, boot_reset, boot_restart) VALUES ($1, $2, "
+                "$3, $4, $5, $6, $7, $8, $9)",
+                STORE_ARGS(store_text(node), store_text(held->reason), store_text(held->incident), store_int(held->time),
+                           store_text(pcr_alg_to_string(held->bank)), store_text(pcrs), store_text(differences),
+                           store_int(held->boot.reset), store_int(held->boot.restart)),
+                NULL);
+}
+
+int held_delete(struct store_txn *txn, const char *node) {
+        return store_exec(txn, "DELETE FROM held WHERE node = $1", STORE_ARGS(store_text(node)), NULL);
+}
+
+json_t *held_object(const struct held *held) {
+        json_t *all, *values = NULL, *object;
+
+        all = held->pcrs.n > 0 ? pcr_values_to_json(&held->pcrs) : NULL;
+        if (all)
+                values = json_incref(json_object_get(all, pcr_alg_to_string(held->bank)));
+        json_decref(all);
+        if (!values)
+                values = json_object();
+
+        object = json_pack("{s:s, s:s, s:I, s:s, s:o, s:O, s:{s:I, s:I}}", "reason", held->reason, "incident", held->incident,
+                           "time", (json_int_t) held->time, "bank", pcr_alg_to_string(held->bank), "pcrs", values, "differences",
+                           held->differences, "boot", "reset", (json_int_t) held->boot.reset, "restart",
+                           (json_int_t) held->boot.restart);
+        return object;
+}
+
+json_t *differences_object(const struct policy_decision *decision) {
+        json_t *array = json_array();
+
+        /* What an operator looks at; sets that are far away are many. */
+        for (size_t i = 0; array && i < MIN(decision->n, (size_t) 64); i++) {
+                const struct policy_difference *difference = decision->differences + i;
+                json_t *item = json_pack("{s:s, s:i, s:s, s:s}", "set", difference->set, "pcr", (int) difference->pcr, "expected",
+                                         difference->expected, "got", difference->got);
+
+                if (json_array_append_new(array, item) < 0) {
+                        json_decref(array);
+                        return NULL;
+                }
+        }
+
+        return array;
+}

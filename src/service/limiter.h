@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "base/macro.h"
+
+/* How often something happened within the last minute, for many names in bounded memory. Two names that meet in one place share
+ * their fate to the caller's advantage: the older one is forgotten. Thread-safe. */
+struct limiter;
+int limiter_new(unsigned per_minute, struct limiter **ret);
+struct limiter *limiter_free(struct limiter *limiter);
+DEFINE_CLEANUP(struct limiter *, limiter_free)
+/* One more for kind:name. 0, or the seconds until the next minute begins, where there were per_minute in this one already. */
+unsigned limiter_count(struct limiter *limiter, const char *kind, const char *name);

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "policy/policy.h"
+#include "service/party.h"
+
+/* The rows behind a decision: nodes, groups, keys and their generations, evidence that is held for an operator. */
+
+enum node_state { NODE_PENDING, NODE_APPROVED, NODE_SUSPENDED, NODE_REVOKED };
+const char *node_state_to_string(enum node_state state);
+int node_state_from_string(const char *text, enum node_state *ret);
+
+struct node {
+        char id[NODE_ID_LENGTH + 1];
+        char ek_sha256[65];
+        char code[CODE_LENGTH + 1];
+        struct blob ek_public, ak_public; /* pinned: never written again */
+        enum node_state state;
+        char group[65];
+        uint16_t bank;         /* pinned when the node was approved */
+        int64_t registered;    /* seconds; so are the others */
+        int64_t seen;          /* last accepted release; 0: never */
+        int64_t boots;         /* accepted first releases of a boot */
+        bool has_boot, has_nk; /* the highest boot that was released to, and its NK */
+        bool has_refused;      /* the boot that was refused as rolled back */
+        struct boot_counters boot, refused;
+        uint8_t nk[32];
+        int64_t revision; /* counts what an operator or an enrollment changed: a decision on another one is made again */
+};
+void node_done(struct node *node);
+int node_load(struct store_txn *txn, const char *id, struct node *ret); /* -ENOENT */
+int node_insert(struct store_txn *txn, const struct node *node);        /* -EEXIST: the id, or its EK */
+/* state, group, bank, boot, nk, refused, seen, boots; with a new revision where touch. */
+int node_save(struct store_txn *txn, struct node *node, bool touch);
+int node_object(struct party_service *party, struct store_txn *txn, const struct node *node, json_t **ret);
+/* The node with this EK under whatever id; false where there is none. */
+int ek_is_taken(struct store_txn *txn, const char *ek_sha256, const char *but_id, bool *ret);
+int ek_is_revoked(struct store_txn *txn, const char *ek_sha256, bool *ret);
+
+struct group {
+        char name[65];
+        uint16_t bank;
+        unsigned gate;
+        bool accept_first_boot;
+        int64_t policy_version; /* 0: none */
+        int64_t changed;        /* milliseconds */
+        int64_t revision;
+};
+int group_load(struct store_txn *txn, const char *name, struct group *ret);         /* -ENOENT */
+int group_of_ek(struct store_txn *txn, const char *ek_sha256, char ret[static 65]); /* allow list; -ENOENT */
+/* The current policy; one without sets where there is none. */
+int policy_load(struct store_txn *txn, const struct group *group, struct policy *ret);
+/* A new version that replaces the current one; group is changed too. */
+int policy_store(struct store_txn *txn, struct group *group, const char *text, const char *who);
+/* PCRs to quote: for enroll and confirm those that do not move in a running system; for boot and rotate what the policy reads, or
+ * all that count, and the gate. */
+uint32_t group_pcrs(const struct group *group, const struct policy *policy, uint16_t bank, enum purpose purpose);
+
+struct generation {
+        char key[KEY_ID_LENGTH + 1];
+        enum key_kind kind;
+        bool dealt, rotate;
+        uint32_t generation;
+        enum generation_state state;
+        int64_t handle; /* keystore; 0: destroyed */
+        int64_t created;
+        bool has_public;
+        uint8_t public[POINT_SIZE];
+};
+struct generations {
+        struct generation *items;
+        size_t n;
+};
+enum { KEYS_MAX = 16, GENERATIONS_MAX = 8 /* not retired, of one key */, ROTATE_AHEAD_MAX = 16 };
+void generations_done(struct generations *generations);
+int generations_load(struct store_txn *txn, const char *node, struct generations *ret); /* ordered by key and generation */
+const struct generation *generations_find(const struct generations *generations, const char *key, uint32_t generation);
+uint32_t generations_highest(const struct generations *generations, const char *key); /* 0: no such key */
+/* Unwraps what is live or staged. */
+int generations_halves(struct party_service *party, struct store_txn *txn, const char *node,
+                       const struct generations *generations, struct halves **ret);
+int generation_half(struct party_service *party, struct store_txn *txn, const char *node, const struct generation *generation,
+                    struct secret **ret);
+/* Stores a half, wrapped; makes the key's row where it is missing. half NULL: a new random one. */
+int generation_create(struct party_service *party, struct store_txn *txn, const struct node *node, const struct generation *what,
+                      const struct secret *half, struct secret **ret);
+int generation_set_live(struct store_txn *txn, const char *node, const struct generation *what);
+int generation_retire(struct party_service *party, struct store_txn *txn, const char *node, const struct generation *what);
+/* All older ones that are not retired. */
+int generations_retire_before(struct party_service *party, struct store_txn *txn, const char *node, const char *key,
+                              uint32_t generation);
+int key_delete(struct party_service *party, struct store_txn *txn, const char *node, const char *key);
+int key_mark(struct store_txn *txn, const char *node, const char *key, bool rotate);
+/* Wrapped anew under another group's key. */
+int generations_rewrap(struct party_service *party, struct store_txn *txn, const char *node, const char *group);
+
+struct held {
+        char reason[32], incident[17];
+        int64_t time;
+        uint16_t bank;
+        struct pcr_values pcrs; /* of that bank alone; none for a boot that was rolled back */
+        struct boot_counters boot;
+        json_t *differences;
+};
+void held_done(struct held *held);
+int held_load(struct store_txn *txn, const char *node, struct held *ret); /* -ENOENT */
+int held_store(struct store_txn *txn, const char *node, const struct held *held);
+int held_delete(struct store_txn *txn, const char *node);
+json_t *held_object(const struct held *held);
+json_t *differences_object(const struct policy_decision *decision);
