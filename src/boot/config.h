@@ -28,8 +28,8 @@ struct config {
         uint64_t payload_after;             /* s, 0: for ever */
         uint64_t payload_size;              /* MiB, limit of the payload's tmpfs */
         enum payload_action payload_action;
-        bool root;        /* the root is one of our volumes (invariant 13) */
-        bool hibernation; /* resuming from disk is allowed, the gate closed first */
+        bool root;          /* the root is one of our volumes (invariant 13) */
+        bool hibernation;   /* resuming from disk is allowed, the gate closed first */
         int64_t not_before; /* s since 1970: a clock behind that is taken to be that; 0: off */
 };
 

@@ -31,7 +31,7 @@ DEFINE_CLEANUP(struct node *, node_free)
 
 /* What came of one party. */
 struct outcome {
-        int result;            /* 0; -ENOLINK not reached, -EKEYREJECTED its certificate, -EACCES refused (see problem), -EBADMSG its answer
+        int result; /* 0; -ENOLINK not reached, -EKEYREJECTED its certificate, -EACCES refused (see problem), -EBADMSG its answer
                                 * is not as the protocol says, -ESTALE nonce, -EAGAIN busy; -EINPROGRESS: not asked yet */
         char problem[32];      /* NAME of urn:tallyboot:problem:NAME, "" where it was not a problem document */
         unsigned retry_after;  /* s, 0: not said */
@@ -45,9 +45,9 @@ struct outcome {
  * answered stays while the other is asked again: call converse() until it returns 0. */
 struct conversation {
         enum purpose purpose;
-        struct blob body;        /* owned; empty: none */
-        const char *join_token;  /* "tj1-...", purpose enroll, or NULL; not owned */
-        const char *id_hint;     /* a node id to ask with while the TPM still makes the AK, or NULL; checked afterwards */
+        struct blob body;       /* owned; empty: none */
+        const char *join_token; /* "tj1-...", purpose enroll, or NULL; not owned */
+        const char *id_hint;    /* a node id to ask with while the TPM still makes the AK, or NULL; checked afterwards */
         struct outcome outcomes[2];
         struct conversation_nonce {
                 bool fresh; /* not yet used by us */

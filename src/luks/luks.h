@@ -72,6 +72,8 @@ const char *luks_device_uuid(const struct luks_device *device);
 /* The volume key by an existing passphrase; tries all slots of another origin. ret_slot: which one opened. -ENOKEY: none. */
 int luks_unlock_passphrase(struct luks_device *device, const struct secret *passphrase, int *ret_slot,
                            struct secret **ret_volume_key);
+/* The volume key by one slot's key. -ENOKEY. */
+int luks_unlock_slot(struct luks_device *device, int slot, const struct secret *key, struct secret **ret_volume_key);
 /* Adds our slot (pbkdf2, 1,000 iterations, sha256, priority normal) into the number given or any (-1). -ENOSPC: no slot free. */
 int luks_slot_add(struct luks_device *device, const struct secret *volume_key, const struct secret *key, int slot, int *ret_slot);
 /* A passphrase, with the header's default (argon2id) parameters; or, recovery, a recovery key of 256 bits, which needs no stretching, as

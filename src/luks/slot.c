@@ -88,6 +88,10 @@ static int get_volume_key(struct luks_device *device, int slot, const struct sec
         return 0;
 }
 
+int luks_unlock_slot(struct luks_device *device, int slot, const struct secret *key, struct secret **ret_volume_key) {
+        return get_volume_key(device, slot, key, ret_volume_key);
+}
+
 int luks_unlock_passphrase(struct luks_device *device, const struct secret *passphrase, int *ret_slot,
                            struct secret **ret_volume_key) {
         uint32_t mask = luks_slots_other(device);

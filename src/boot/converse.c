@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "boot/converse.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+
+enum { ANSWER_MAX = 512 * 1024, STALE_MAX = 3 };
+
+/* What one quote is, sent to both parties. */
+struct evidence {
+        struct blob attest, signature;
+        struct pcr_values pcrs;
+        uint8_t nonces[2][WIRE_NONCE_SIZE];
+};
+
+static void evidence_done(struct evidence *evidence) {
+        blob_done(&evidence->attest);
+        blob_done(&evidence->signature);
+}
+
+int conversation_new(enum purpose purpose, const void *body, size_t body_size, struct conversation **ret) {
+        _cleanup_(conversation_freep) struct conversation *conversation = calloc(1, sizeof *conversation);
+        int r;
+
+        if (!conversation)
+                return -ENOMEM;
+        conversation->purpose = purpose;
+        conversation->outcomes[0].result = conversation->outcomes[1].result = -EINPROGRESS;
+        if (body_size > 0) {
+                r = blob_copy(body, body_size, &conversation->body);
+                if (r < 0)
+                        return r;
+        }
+        *ret = TAKE_PTR(conversation);
+        return 0;
+}
+
+static void nonce_forget(struct conversation_nonce *nonce) {
+        wire_challenge_done(&nonce->challenge);
+        secret_free(nonce->credential);
+        *nonce = (struct conversation_nonce){};
+}
+
+struct conversation *conversation_free(struct conversation *conversation) {
+        if (!conversation)
+                return NULL;
+        for (size_t i = 0; i < 2; i++) {
+                nonce_forget(conversation->nonces + i);
+                halves_free(conversation->outcomes[i].halves);
+                wire_details_done(&conversation->outcomes[i].details);
+        }
+        blob_done(&conversation->body);
+        free(conversation);
+        return NULL;
+}
+
+static void exchange_failed(enum party party, const struct http_exchange *exchange, struct outcome *outcome) {
+        outcome->result = exchange->result;
+        outcome->problem[0] = '\0';
+        outcome->retry_after = 0;
+        snprintf(outcome->error, sizeof outcome->error, "%s: %s", party_to_string(party),
+                 exchange->error[0] ? exchange->error : strerror(-exchange->result));
+}
+
+/* A new outcome replaces the words of the old one. */
+static void exchange_outcome(struct node *node, enum party party, const struct http_exchange *exchange, struct outcome *outcome) {
+        if (exchange->result < 0)
+                exchange_failed(party, exchange, outcome);
+        else
+                outcome_from_answer(party, exchange->status, &exchange->answer, exchange->retry_after, node->incident, outcome);
+}
+
+static void outcome_malformed(enum party party, int r, const char *what, struct outcome *outcome) {
+        outcome->result = r;
+        snprintf(outcome->error, sizeof outcome->error, "%s: %s: %s", party_to_string(party), what,
+                 r == -EBADMSG ? "not as the protocol says; compare the versions of node and server" : strerror(-r));
+}
+
+static void take_challenge(struct node *node, enum party party, const struct http_exchange *exchange, struct outcome *outcome,
+                           struct conversation_nonce *nonce) {
+        struct wire_challenge challenge = {};
+        int r;
+
+        if (exchange->result < 0 || exchange->status != 200) {
+                exchange_outcome(node, party, exchange, outcome);
+                return;
+        }
+        r = wire_challenge_parse((char *) exchange->answer.data, exchange->answer.size, &challenge);
+        if (r < 0) {
+                outcome_malformed(party, r, "its challenge", outcome);
+                return;
+        }
+        if (challenge.gate != node->config->gate_pcr) {
+                outcome->result = -EBADMSG;
+                snprintf(outcome->error, sizeof outcome->error,
+                         "%s: this node's group has gate PCR %u, tallyboot.conf says %u; "
+                         "make them the same",
+                         party_to_string(party), challenge.gate, node->config->gate_pcr);
+                wire_challenge_done(&challenge);
+                return;
+        }
+        nonce_forget(nonce);
+        nonce->challenge = challenge;
+        nonce->has = nonce->fresh = true;
+        nonce->got_ms = clock_monotonic_ms();
+        outcome->result = -EINPROGRESS;
+}
+
+/* Asks every party that has not answered yet, and whose nonce is not fresh, for a new one; all at once. */
+static int ask_challenges(struct node *node, struct conversation *conversation, const char *id) {
+        _cleanup_(freep) char *body = wire_challenge_request_encode(conversation->purpose);
+        _cleanup_(freep) char *path = format("/v1/nodes/%s/challenge", id);
+        struct http_exchange exchanges[2] = {};
+        enum party parties[2];
+        size_t n = 0;
+        int r;
+
+        if (!body || !path)
+                return -ENOMEM;
+        for (enum party party = PARTY_TENANT; party <= PARTY_VERIFIER; party++) {
+                if (conversation->outcomes[party].result == 0 ||
+                    conversation_nonce_is_fresh(conversation->nonces + party, clock_monotonic_ms()))
+                        continue;
+                conversation->nonces[party].fresh = false;
+                exchanges[n] = (struct http_exchange){ .servers = node->config->parties + party,
+                                                       .method = "POST",
+                                                       .path = path,
+                                                       .body = body,
+                                                       .body_size = strlen(body),
+                                                       .body_fd = -1,
+                                                       .max_answer = WIRE_REQUEST_MAX };
+                parties[n++] = party;
+        }
+        if (n == 0)
+                return 0;
+        r = http_client_perform(node->http, exchanges, n, node->cancel_fd);
+        for (size_t i = 0; i < n; i++) {
+                if (r >= 0)
+                        take_challenge(node, parties[i], exchanges + i, conversation->outcomes + parties[i],
+                                       conversation->nonces + parties[i]);
+                http_exchange_done(exchanges + i);
+        }
+        return r;
+}
+
+struct attach {
+        struct node *node;
+        int result;
+};
+
+static void *attach_thread(void *userdata) {
+        struct attach *attach = userdata;
+
+        attach->result = node_attach_tpm(attach->node);
+        return NULL;
+}
+
+/* The challenges go out while the TPM makes the AK, under the id that the token on the disk gives. A wrong hint costs one round trip
+ * and nothing else: a nonce is bound to the id that it was asked for. */
+static int attach_and_ask(struct node *node, struct conversation *conversation) {
+        struct attach attach = { .node = node };
+        pthread_t thread;
+        int r, k;
+
+        if (!conversation->id_hint) {
+                r = node_attach_tpm(node);
+                return r < 0 ? r : ask_challenges(node, conversation, node->id);
+        }
+        r = pthread_create(&thread, NULL, attach_thread, &attach);
+        if (r != 0)
+                return -r;
+        k = ask_challenges(node, conversation, conversation->id_hint);
+        (void) pthread_join(thread, NULL);
+        if (attach.result < 0)
+                return attach.result;
+        if (k < 0)
+                return k;
+        if (strcmp(conversation->id_hint, node->id) == 0)
+                return 0;
+        log_debug("The token is another node's: asking again as %s.", node->id);
+        for (size_t i = 0; i < 2; i++) {
+                nonce_forget(conversation->nonces + i);
+                conversation->outcomes[i].result = -EINPROGRESS;
+        }
+        return ask_challenges(node, conversation, node->id);
+}
+
+/* For purpose enroll: each party's own credential, released by the TPM, proves that AK and EK are in one TPM. */
+static int activate_credentials(struct node *node, struct conversation *conversation) {
+        for (enum party party = PARTY_TENANT; party <= PARTY_VERIFIER; party++) {
+                struct conversation_nonce *nonce = conversation->nonces + party;
+                int r;
+
+                if (conversation->outcomes[party].result == 0 || nonce->credential)
+                        continue;
+                if (!nonce->challenge.has_credential) {
+                        outcome_malformed(party, -EBADMSG, "its challenge has no credential", conversation->outcomes + party);
+                        return -EAGAIN;
+                }
+                r = tpm_activate(node->tpm, &nonce->challenge.credential, &nonce->credential);
+                if (r < 0) {
+                        snprintf(node->error, sizeof node->error, "the %s's credential does not open in this TPM: %s",
+                                 party_to_string(party), tpm_last_error(node->tpm));
+                        return r;
+                }
+        }
+        return 0;
+}
+
+static int make_evidence(struct node *node, struct conversation *conversation, struct evidence *ret) {
+        const struct wire_challenge challenges[2] = { conversation->nonces[0].challenge, conversation->nonces[1].challenge };
+        bool bound = conversation->purpose != PURPOSE_CONFIRM;
+        uint8_t qualifying_data[32];
+        uint32_t mask;
+        uint16_t bank;
+        int r;
+
+        r = conversation_selection(challenges, &bank, &mask);
+        if (r < 0) {
+                snprintf(node->error, sizeof node->error,
+                         "tenant and verifier want different PCR banks (%s, %s); set the same bank "
+                         "for this node's group at both",
+                         pcr_alg_to_string(challenges[0].bank), pcr_alg_to_string(challenges[1].bank));
+                return r;
+        }
+        if (conversation->purpose == PURPOSE_BOOT || conversation->purpose == PURPOSE_ROTATE)
+                mask |= 1U << node->config->gate_pcr;
+        memcpy(ret->nonces[0], challenges[0].nonce, WIRE_NONCE_SIZE);
+        memcpy(ret->nonces[1], challenges[1].nonce, WIRE_NONCE_SIZE);
+        r = wire_qualifying_data(node->id, conversation->purpose, bound ? node->nk->public : NULL, ret->nonces,
+                                 conversation->body.size > 0 ? &conversation->body : NULL, qualifying_data);
+        if (r < 0)
+                return r;
+        r = tpm_quote(node->tpm, bank, mask, qualifying_data, &ret->attest, &ret->signature, &ret->pcrs);
+        if (r < 0)
+                snprintf(node->error, sizeof node->error, "TPM: the quote failed: %s", tpm_last_error(node->tpm));
+        return r;
+}
+
+/* For purpose enroll: proof of the credential and, where there is one, the join token's part for this party. */
+static int add_proof(struct node *node, const struct conversation *conversation, enum party party,
+                     const struct evidence *evidence, struct wire_evidence *wire) {
+        const struct secret *credential = conversation->nonces[party].credential;
+        uint8_t digest[32];
+        int r;
+
+        r = sha256(evidence->attest.data, evidence->attest.size, digest);
+        if (r < 0)
+                return r;
+        r = fields_hmac(credential->data, credential->size,
+                        FIELDS(field_text("tallyboot proof v1"), field_text(party_to_string(party)), field_text(node->id),
+                               field_bytes(evidence->nonces[party], WIRE_NONCE_SIZE), field_bytes(digest, sizeof digest)),
+                        wire->proof);
+        if (r < 0)
+                return r;
+        wire->has_proof = true;
+        if (conversation->join_token) {
+                r = join_token_for_party(conversation->join_token, party, wire->join);
+                if (r < 0)
+                        return r;
+                wire->has_join = true;
+        }
+        return 0;
+}
+
+static int release_body(struct node *node, const struct conversation *conversation, enum party party,
+                        const struct evidence *evidence, char **ret) {
+        struct wire_evidence wire = {
+                .purpose = conversation->purpose,
+                .attest = evidence->attest,
+                .signature = evidence->signature,
+                .pcrs = evidence->pcrs,
+                .body = conversation->body,
+        };
+        int r;
+
+        memcpy(wire.nonce, evidence->nonces, sizeof wire.nonce);
+        if (conversation->purpose != PURPOSE_CONFIRM) {
+                wire.has_nk = true;
+                memcpy(wire.nk, node->nk->public, POINT_SIZE);
+        }
+        if (conversation->purpose == PURPOSE_ENROLL) {
+                r = add_proof(node, conversation, party, evidence, &wire);
+                if (r < 0)
+                        return r;
+        }
+        *ret = wire_evidence_encode(&wire);
+        return *ret ? 0 : -ENOMEM;
+}
+
+static void take_release(struct node *node, struct conversation *conversation, enum party party, const struct evidence *evidence,
+                         const struct http_exchange *exchange) {
+        struct outcome *outcome = conversation->outcomes + party;
+        _cleanup_(wire_sealed_done) struct wire_sealed sealed = {};
+        int r;
+
+        conversation->nonces[party].fresh = false;
+        if (exchange->result < 0 || exchange->status != 200) {
+                exchange_outcome(node, party, exchange, outcome);
+                return;
+        }
+        if (conversation->purpose == PURPOSE_CONFIRM)
+                r = wire_confirmed_parse((char *) exchange->answer.data, exchange->answer.size, &outcome->confirmed);
+        else {
+                r = wire_sealed_parse((char *) exchange->answer.data, exchange->answer.size, &sealed);
+                if (r >= 0)
+                        r = conversation_open(node, conversation->purpose, party, &sealed, &evidence->attest,
+                                              conversation->nonces[party].credential, &outcome->halves, &outcome->details);
+        }
+        if (r < 0) {
+                outcome_malformed(party, r, "its answer", outcome);
+                return;
+        }
+        outcome->result = 0;
+        outcome->error[0] = outcome->problem[0] = '\0';
+}
+
+/* Releases of the parties in mask that have not answered yet, all at once. */
+static int ask_releases(struct node *node, struct conversation *conversation, const struct evidence *evidence, unsigned mask) {
+        _cleanup_(freep) char *path = format("/v1/nodes/%s/release", node->id), *body_tenant = NULL, *body_verifier = NULL;
+        char **bodies[2] = { &body_tenant, &body_verifier };
+        struct http_exchange exchanges[2] = {};
+        enum party parties[2];
+        size_t n = 0;
+        int r;
+
+        if (!path)
+                return -ENOMEM;
+        for (enum party party = PARTY_TENANT; party <= PARTY_VERIFIER; party++) {
+                if (!(mask & 1U << party) || conversation->outcomes[party].result == 0)
+                        continue;
+                r = release_body(node, conversation, party, evidence, bodies[party]);
+                if (r < 0)
+                        return r;
+                exchanges[n] = (struct http_exchange){ .servers = node->config->parties + party,
+                                                       .method = "POST",
+                                                       .path = path,
+                                                       .body = *bodies[party],
+                                                       .body_size = strlen(*bodies[party]),
+                                                       .body_fd = -1,
+                                                       .max_answer = ANSWER_MAX };
+                parties[n++] = party;
+        }
+        r = http_client_perform(node->http, exchanges, n, node->cancel_fd);
+        for (size_t i = 0; i < n; i++) {
+                if (r >= 0)
+                        take_release(node, conversation, parties[i], evidence, exchanges + i);
+                http_exchange_done(exchanges + i);
+        }
+        return r;
+}
+
+static bool conversation_is_done(const struct conversation *conversation) {
+        return conversation->outcomes[0].result == 0 && conversation->outcomes[1].result == 0;
+}
+
+/* The tenant's answer comes before the verifier's request where the purpose is confirm. */
+static int ask_all_releases(struct node *node, struct conversation *conversation, const struct evidence *evidence) {
+        int r;
+
+        if (conversation->purpose != PURPOSE_CONFIRM)
+                return ask_releases(node, conversation, evidence, 1U << PARTY_TENANT | 1U << PARTY_VERIFIER);
+        if (conversation->outcomes[PARTY_TENANT].result != 0) {
+                r = ask_releases(node, conversation, evidence, 1U << PARTY_TENANT);
+                if (r < 0 || conversation->outcomes[PARTY_TENANT].result != 0)
+                        return r;
+        }
+        return ask_releases(node, conversation, evidence, 1U << PARTY_VERIFIER);
+}
+
+static int converse_once(struct node *node, struct conversation *conversation) {
+        _cleanup_(evidence_done) struct evidence evidence = {};
+        int r;
+
+        r = node->has_id ? ask_challenges(node, conversation, node->id) : attach_and_ask(node, conversation);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < 2; i++)
+                if (conversation->outcomes[i].result != 0 && !conversation->nonces[i].fresh)
+                        return -EAGAIN;
+        if (!conversation->nonces[0].has || !conversation->nonces[1].has)
+                return -EAGAIN;
+        if (conversation->purpose == PURPOSE_ENROLL) {
+                r = activate_credentials(node, conversation);
+                if (r < 0)
+                        return r;
+        }
+        r = make_evidence(node, conversation, &evidence);
+        if (r < 0)
+                return r;
+        return ask_all_releases(node, conversation, &evidence);
+}
+
+int converse(struct node *node, struct conversation *conversation) {
+        int r;
+
+        node->error[0] = '\0';
+        if (conversation->purpose != PURPOSE_CONFIRM) {
+                r = node_make_nk(node);
+                if (r < 0)
+                        return r;
+        }
+        for (unsigned i = 0; i < STALE_MAX; i++) {
+                r = converse_once(node, conversation);
+                if (r < 0)
+                        return r;
+                if (conversation_is_done(conversation))
+                        return 0;
+                if (conversation->outcomes[0].result != -ESTALE && conversation->outcomes[1].result != -ESTALE)
+                        break;
+        }
+        return -EAGAIN;
+}
+
+int converse_confirm(struct node *node, const struct wire_confirm_body *body, struct conversation **ret) {
+        _cleanup_(conversation_freep) struct conversation *conversation = NULL;
+        _cleanup_(freep) char *text = wire_confirm_body_encode(body);
+        int r;
+
+        if (!text)
+                return -ENOMEM;
+        r = conversation_new(PURPOSE_CONFIRM, text, strlen(text), &conversation);
+        if (r < 0)
+                return r;
+        r = converse(node, conversation);
+        if (r < 0 && r != -EAGAIN)
+                return r;
+        *ret = TAKE_PTR(conversation);
+        return r;
+}

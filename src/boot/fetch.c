@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "boot/answers.h"
+#include "boot/gate.h"
+#include "boot/register.h"
+#include "boot/unlock.h"
+
+enum {
+        BACKOFF_FIRST_MS = 500,
+        BACKOFF_MAX_MS = 20000,
+        RETRY_AFTER_MAX = 3600, /* s: a server cannot send a node away for longer */
+        CERTIFICATE_RETRY = 60,
+        MALFORMED_RETRY = 300,
+        NETWORK_LOOK_MS = 20000,
+        PROMPT_NOW_MS = 30000,
+};
+
+/* Up to a fifth more, so that a fleet that lost its power together does not come back together. */
+static int64_t with_jitter(uint64_t ms, uint32_t random) {
+        return ms + ms / 5 * (random % 1024) / 1024;
+}
+
+int64_t fetch_delay_ms(const struct outcome *outcome, unsigned failures, uint32_t random) {
+        uint64_t backoff = BACKOFF_FIRST_MS;
+        int retry;
+
+        if (outcome->result == 0)
+                return 0;
+        if (outcome->retry_after > 0)
+                return with_jitter((uint64_t) MIN(outcome->retry_after, (unsigned) RETRY_AFTER_MAX) * 1000, random);
+        if (outcome->problem[0]) {
+                retry = problem_retry(outcome->problem);
+                if (retry == RETRY_NEVER)
+                        return -1;
+                if (retry != RETRY_BACKOFF)
+                        return with_jitter((uint64_t) retry * 1000, random);
+        } else if (outcome->result == -EKEYREJECTED)
+                return with_jitter(CERTIFICATE_RETRY * 1000, random);
+        else if (outcome->result == -EBADMSG)
+                return with_jitter(MALFORMED_RETRY * 1000, random);
+        for (unsigned i = 0; i < failures && backoff < BACKOFF_MAX_MS; i++)
+                backoff *= 2;
+        backoff = MIN(backoff, (uint64_t) BACKOFF_MAX_MS);
+        return backoff / 2 + backoff / 2 * (random % 1024) / 1024;
+}
+
+/* Both halves are needed: the party that has to wait longest sets the time, one that never will ends it. */
+static int64_t next_delay(const struct conversation *conversation, unsigned failures) {
+        int64_t longest = 0;
+
+        for (size_t i = 0; i < 2; i++) {
+                const struct outcome *outcome = conversation->outcomes + i;
+                uint32_t random = 0;
+                int64_t delay;
+
+                if (outcome->result == -EINPROGRESS)
+                        continue;
+                (void) random_bytes(&random, sizeof random);
+                delay = fetch_delay_ms(outcome, failures, random);
+                if (delay < 0)
+                        return -1;
+                longest = MAX(longest, delay);
+        }
+        return longest;
+}
+
+static bool is_said_to_be(const struct conversation *conversation, const char *problem) {
+        return strcmp(conversation->outcomes[0].problem, problem) == 0 || strcmp(conversation->outcomes[1].problem, problem) == 0;
+}
+
+/* Both reasons in one line; what is fine is not mentioned. */
+static void say_outcomes(struct unlocker *unlocker) {
+        const struct outcome *tenant = unlocker->conversation->outcomes + PARTY_TENANT;
+        const struct outcome *verifier = unlocker->conversation->outcomes + PARTY_VERIFIER;
+        bool first = tenant->result != 0 && tenant->result != -EINPROGRESS;
+        bool second = verifier->result != 0 && verifier->result != -EINPROGRESS;
+
+        unlocker_say(unlocker, "%s%s%s", first ? tenant->error : "", first && second ? "; " : "", second ? verifier->error : "");
+}
+
+static int worst(const struct conversation *conversation) {
+        static const int order[] = { -EACCES, -EPERM, -EEXIST, -EBADMSG, -EKEYREJECTED, -EIO, -EAGAIN, -ETIMEDOUT, -ENOLINK };
+
+        for (size_t i = 0; i < ELEMENTSOF(order); i++)
+                for (size_t j = 0; j < 2; j++)
+                        if (conversation->outcomes[j].result == order[i])
+                                return order[i];
+        return -ENOLINK;
+}
+
+/* A node that only gets a payload has nobody who enrolls it: it registers itself, and then waits for an operator. */
+static int enroll_here(struct unlocker *unlocker) {
+        _cleanup_(conversation_freep) struct conversation *enroll = NULL;
+        static const char body[] = "{\"keys\":[]}";
+        char code[CODE_LENGTH + 1] = "";
+        int r;
+
+        if (!unlocker->config->payload || unlocker->test)
+                return -ENOTSUP;
+        r = register_node(unlocker->node, code);
+        if (r < 0) {
+                unlocker_say(unlocker, "not registered: %s", unlocker->node->error);
+                return r;
+        }
+        r = conversation_new(PURPOSE_ENROLL, body, strlen(body), &enroll);
+        if (r < 0)
+                return r;
+        r = converse(unlocker->node, enroll);
+        if (r == -EAGAIN && is_said_to_be(enroll, "pending-approval")) {
+                unlocker_say(unlocker, "this node is registered with code %s and waits for an operator: tallyctl node approve",
+                             code);
+                return -EAGAIN;
+        }
+        return r;
+}
+
+static int new_conversation(struct unlocker *unlocker) {
+        int r = conversation_new(PURPOSE_BOOT, NULL, 0, &unlocker->conversation);
+
+        if (r >= 0 && unlocker->hint[0])
+                unlocker->conversation->id_hint = unlocker->hint;
+        return r;
+}
+
+/* Without a route nothing is asked; meanwhile the TPM can make the AK. */
+static int wait_for_network(struct unlocker *unlocker, uint64_t end) {
+        for (;;) {
+                char error[256] = "";
+                int r = network_wait(unlocker->config, unlocker->test ? 0 : NETWORK_LOOK_MS, unlocker->node->cancel_fd, error,
+                                     sizeof error);
+
+                if (r == -ECANCELED) {
+                        r = unlocker_answer(unlocker);
+                        if (r < 0)
+                                return r;
+                        continue;
+                }
+                if (r != -ENOLINK)
+                        return r;
+                unlocker_say(unlocker, "%s", error);
+                if (unlocker->test || clock_monotonic_ms() >= end)
+                        return r;
+        }
+}
+
+/* One try. 0: done; -EAGAIN: again after *ret_delay ms; else the end. */
+static int fetch_once(struct unlocker *unlocker, unsigned failures, uint64_t *ret_delay) {
+        struct conversation *conversation = unlocker->conversation;
+        int64_t delay;
+        int r = converse(unlocker->node, conversation);
+
+        if (unlocker->node->has_id)
+                (void) gate_mark_seen(unlocker->run_dir);
+        if (r == 0)
+                return 0;
+        if (r == -ECANCELED) {
+                *ret_delay = 0;
+                r = unlocker_answer(unlocker);
+                return r < 0 ? r : -EAGAIN;
+        }
+        if (r != -EAGAIN) {
+                unlocker_say(unlocker, "%s", unlocker->node->error[0] ? unlocker->node->error : strerror(-r));
+                *ret_delay = BACKOFF_MAX_MS;
+                return r == -EIO || r == -EBUSY ? -EAGAIN : r;
+        }
+        delay = next_delay(conversation, failures);
+        if (is_said_to_be(conversation, "unknown-node") && enroll_here(unlocker) != -ENOTSUP)
+                ;
+        else
+                say_outcomes(unlocker);
+        if (delay < 0 || unlocker->test)
+                return worst(conversation);
+        *ret_delay = delay;
+        return -EAGAIN;
+}
+
+int fetch_halves(struct unlocker *unlocker) {
+        uint64_t limit = unlocker->config->network_timeout;
+        uint64_t end = limit > 0 ? clock_monotonic_ms() + limit * 1000 : UINT64_MAX;
+        int r = new_conversation(unlocker);
+
+        for (unsigned failures = 0; r >= 0; failures++) {
+                uint64_t delay = 0;
+
+                r = wait_for_network(unlocker, end);
+                if (r < 0)
+                        return r;
+                r = fetch_once(unlocker, failures, &delay);
+                if (r != -EAGAIN)
+                        return r;
+                if (clock_monotonic_ms() + delay >= end)
+                        return worst(unlocker->conversation);
+                if (unlocker->control && delay >= PROMPT_NOW_MS)
+                        control_fail_all(unlocker->control); /* no use in keeping the prompt back */
+                r = delay > 0 ? unlocker_sleep(unlocker, delay) : 0;
+        }
+        return r;
+}

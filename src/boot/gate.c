@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "boot/gate.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "boot/control.h"
+
+enum { GATE_TRIES = 20, GATE_PAUSE_MS = 500 };
+
+/* Constant, so that another user of the PCR can predict its value. */
+static const char gate_event[] = "tallyboot gate";
+
+enum gate_state gate_judge(const struct pcr_values *values, unsigned pcr) {
+        static const uint8_t zero[WIRE_DIGEST_MAX] = {};
+
+        for (size_t i = 0; i < values->n; i++) {
+                const struct pcr_bank *bank = values->banks + i;
+
+                if (!(bank->mask & 1U << pcr) || memcmp(bank->values[pcr], zero, pcr_alg_size(bank->alg)) == 0)
+                        return GATE_OPEN;
+        }
+        return values->n > 0 ? GATE_CLOSED : GATE_OPEN;
+}
+
+int gate_read(struct tpm *tpm, unsigned pcr, enum gate_state *ret) {
+        struct pcr_values values = {};
+        int r = tpm_read_pcr_all_banks(tpm, pcr, &values);
+
+        if (r < 0)
+                return r;
+        *ret = gate_judge(&values, pcr);
+        return 0;
+}
+
+static int write_note(const char *run_dir, const char *name, const char *text) {
+        _cleanup_(freep) char *path = path_join(run_dir, name);
+        int r;
+
+        if (!path)
+                return -ENOMEM;
+        r = mkdir_p(run_dir, 0700);
+        if (r < 0)
+                return r;
+        return file_write(path, text, strlen(text), 0600);
+}
+
+int gate_mark_seen(const char *run_dir) {
+        return gate_was_seen(run_dir) ? 0 : write_note(run_dir, "tpm-seen", "");
+}
+
+bool gate_was_seen(const char *run_dir) {
+        _cleanup_(freep) char *path = path_join(run_dir, "tpm-seen");
+
+        return path && access(path, F_OK) == 0;
+}
+
+static int gate_try(struct tpm *tpm, unsigned pcr) {
+        enum gate_state state;
+        int r = gate_read(tpm, pcr, &state);
+
+        if (r < 0)
+                return r;
+        if (state == GATE_CLOSED)
+                return 0;
+        r = tpm_pcr_event(tpm, pcr, gate_event, strlen(gate_event));
+        if (r < 0)
+                return r;
+        r = gate_read(tpm, pcr, &state);
+        if (r < 0)
+                return r;
+        return state == GATE_CLOSED ? 0 : -EIO;
+}
+
+int gate_close_tpm(struct tpm *tpm, const struct config *config, const char *run_dir) {
+        char note[64];
+        int r = -EIO;
+
+        for (unsigned i = 0; i < GATE_TRIES; i++) {
+                if (i > 0)
+                        sleep_ms(GATE_PAUSE_MS);
+                r = gate_try(tpm, config->gate_pcr);
+                if (r >= 0)
+                        break;
+                log_debug_errno(r, "Gate: PCR %u is not closed yet: %s: %m", config->gate_pcr, tpm_last_error(tpm));
+        }
+        if (r < 0)
+                return r;
+        snprintf(note, sizeof note, "PCR %u extended in every bank\n", config->gate_pcr);
+        return write_note(run_dir, "gate-closed", note);
+}
+
+bool gate_is_ignored(const char *command_line) {
+        static const char option[] = "tallyboot.gate=ignore";
+
+        for (const char *p = command_line; *p; p += strcspn(p, " \t\n")) {
+                p += strspn(p, " \t\n");
+                if (strcspn(p, " \t\n") == strlen(option) && strncmp(p, option, strlen(option)) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static bool gate_is_ignored_here(void) {
+        _cleanup_(blob_done) struct blob line = {};
+
+        return file_read("/proc/cmdline", 65536, &line) >= 0 && gate_is_ignored((char *) line.data);
+}
+
+/* Opens the TPM, at most for as long as closing may take. -ENODEV: there is none, and none answered in this boot. */
+static int gate_open_tpm(const struct config *config, const char *run_dir, struct tpm **ret) {
+        int r = -ENODEV;
+
+        for (unsigned i = 0; i < GATE_TRIES; i++) {
+                enum gate_state state;
+                _cleanup_(tpm_closep) struct tpm *tpm = NULL;
+
+                if (i > 0)
+                        sleep_ms(GATE_PAUSE_MS);
+                r = tpm_open(config->tpm, &tpm);
+                if (r >= 0)
+                        r = gate_read(tpm, config->gate_pcr, &state);
+                if (r >= 0) {
+                        (void) gate_mark_seen(run_dir);
+                        *ret = TAKE_PTR(tpm);
+                        return 0;
+                }
+                if (!gate_was_seen(run_dir) && r != -EBUSY)
+                        return -ENODEV;
+        }
+        return r;
+}
+
+int gate_close(const struct config *config, const char *run_dir, char *error, size_t error_size) {
+        _cleanup_(tpm_closep) struct tpm *tpm = NULL;
+        bool ignored = gate_is_ignored_here();
+        int r;
+
+        r = control_stop(run_dir);
+        if (r < 0) {
+                snprintf(error, error_size, "the unlocker does not end: %s", strerror(-r));
+                return r;
+        }
+        r = gate_open_tpm(config, run_dir, &tpm);
+        if (r == -ENODEV && !gate_was_seen(run_dir))
+                return write_note(run_dir, "gate-closed", "no TPM answered in this boot\n");
+        if (r >= 0)
+                r = gate_close_tpm(tpm, config, run_dir);
+        if (r < 0 && ignored)
+                return write_note(run_dir, "gate-closed", "ignored: tallyboot.gate=ignore on the kernel command line\n");
+        if (r < 0)
+                snprintf(error, error_size,
+                         "the TPM answered before and PCR %u cannot be extended now (%s); switch the machine off and on, "
+                         "or add tallyboot.gate=ignore to the kernel command line",
+                         config->gate_pcr, tpm ? tpm_last_error(tpm) : strerror(-r));
+        return r;
+}

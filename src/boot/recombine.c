@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "boot/recombine.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct wire_key *find_key(const struct wire_details *details, const struct half *half) {
+        for (size_t i = 0; i < details->n_keys; i++) {
+                const struct wire_key *key = details->keys + i;
+
+                if (strcmp(key->id, half->key_id) == 0 && key->generation == half->generation && key->kind == half->kind)
+                        return key;
+        }
+        return NULL;
+}
+
+static bool has_older(const struct halves *halves, const struct half *half) {
+        for (size_t i = 0; i < halves->n; i++)
+                if (strcmp(halves->items[i].key_id, half->key_id) == 0 && halves->items[i].generation < half->generation &&
+                    halves->items[i].state == GENERATION_LIVE)
+                        return true;
+        return false;
+}
+
+static int compare_pairs(const void *a, const void *b) {
+        const struct pair *x = a, *y = b;
+        int r = strcmp(x->u->key_id, y->u->key_id);
+
+        if (r != 0)
+                return r;
+        return x->u->generation > y->u->generation ? -1 : x->u->generation < y->u->generation;
+}
+
+/* The tenant's word decides what is live: a generation that it calls staged was never confirmed to it, so its manifest may describe
+ * volumes whose slots were never written. The verifier is told second, so it may still call staged what is live. */
+static bool pair_is_usable(const struct half *u, const struct half *v) {
+        return v && u->kind == v->kind && u->state == GENERATION_LIVE &&
+               (v->state == GENERATION_LIVE || v->state == GENERATION_STAGED);
+}
+
+int recombine_pairs(const struct outcome outcomes[static 2], struct pairs *ret) {
+        const struct halves *us = outcomes[PARTY_TENANT].halves, *vs = outcomes[PARTY_VERIFIER].halves;
+        _cleanup_(pairs_done) struct pairs pairs = {};
+
+        if (!us || !vs)
+                return -ENOKEY;
+        pairs.items = calloc(us->n + 1, sizeof *pairs.items);
+        if (!pairs.items)
+                return -ENOMEM;
+        for (size_t i = 0; i < us->n; i++) {
+                const struct half *u = us->items + i, *v = halves_find(vs, u->key_id, u->generation);
+                struct pair pair = { .u = u, .v = v };
+
+                if (u->state == GENERATION_LIVE && !v)
+                        pairs.n_single++;
+                if (!pair_is_usable(u, v))
+                        continue;
+                pair.tenant = find_key(&outcomes[PARTY_TENANT].details, u);
+                pair.verifier = find_key(&outcomes[PARTY_VERIFIER].details, v);
+                if (!pair.tenant || !pair.verifier)
+                        continue;
+                pair.confirm = v->state == GENERATION_STAGED;
+                pair.supersedes = has_older(us, u) || has_older(vs, v);
+                pairs.items[pairs.n++] = pair;
+        }
+        if (pairs.n == 0)
+                return -ENOKEY;
+        qsort(pairs.items, pairs.n, sizeof *pairs.items, compare_pairs);
+        *ret = pairs;
+        pairs = (struct pairs){};
+        return 0;
+}
+
+void pairs_done(struct pairs *pairs) {
+        free(pairs->items);
+        *pairs = (struct pairs){};
+}
+
+/* Both parties answer for the manifest: the tenant with its bytes and the MAC that only K_b makes, the verifier with the digest. */
+static const char *check_manifest(const struct pair *pair, const char *node_id, const struct secret *k_b) {
+        const struct wire_key *tenant = pair->tenant, *verifier = pair->verifier;
+        _cleanup_(secret_freep) struct secret *key = NULL;
+        uint8_t mac[32], digest[32];
+
+        if (pair->u->kind != KEY_VOLUMES || tenant->kind != KEY_VOLUMES || verifier->kind != KEY_VOLUMES)
+                return "the key is not one for volumes";
+        if (tenant->manifest.size == 0)
+                return "the tenant has no manifest for it";
+        if (derive_manifest_key(k_b, node_id, pair->u->generation, &key) < 0 ||
+            manifest_mac(key, tenant->manifest.data, tenant->manifest.size, mac) < 0 ||
+            sha256(tenant->manifest.data, tenant->manifest.size, digest) < 0)
+                return "out of memory";
+        if (!bytes_equal_ct(mac, tenant->mac, sizeof mac))
+                return "the halves do not belong together, or the tenant's manifest was changed";
+        if (!verifier->has_manifest_sha256)
+                return pair->confirm ? NULL : "the verifier does not confirm the manifest";
+        if (!bytes_equal_ct(digest, verifier->manifest_sha256, sizeof digest))
+                return "the verifier knows another manifest than the tenant";
+        return NULL;
+}
+
+int recombine_manifest(const struct pair *pair, const char *node_id, const struct secret *k_b, struct manifest *ret, char *error,
+                       size_t error_size) {
+        const char *wrong = check_manifest(pair, node_id, k_b);
+        struct manifest manifest = {};
+        int r;
+
+        if (wrong) {
+                snprintf(error, error_size, "key %.8s generation %u: %s", pair->u->key_id, pair->u->generation, wrong);
+                return -EKEYREJECTED;
+        }
+        r = manifest_parse(pair->tenant->manifest.data, pair->tenant->manifest.size, &manifest);
+        if (r < 0) {
+                snprintf(error, error_size, "key %.8s generation %u: the manifest is malformed", pair->u->key_id,
+                         pair->u->generation);
+                return r == -ENOMEM ? r : -EKEYREJECTED;
+        }
+        if (strcmp(manifest.node_id, node_id) != 0 || strcmp(manifest.key_id, pair->u->key_id) != 0 ||
+            manifest.generation != pair->u->generation) {
+                snprintf(error, error_size, "key %.8s generation %u: the manifest is another node's, key's or generation's",
+                         pair->u->key_id, pair->u->generation);
+                manifest_done(&manifest);
+                return -EKEYREJECTED;
+        }
+        *ret = manifest;
+        return 0;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "boot/converse.h"
+#include "luks/luks.h"
+
+/* Where the halves meet: pairs of one key id, kind and generation (docs/protocol.md, 2 and 8). */
+struct pair {
+        const struct half *u, *v;                 /* not owned: of the outcomes */
+        const struct wire_key *tenant, *verifier; /* what each party says about it */
+        bool confirm;                             /* the verifier still calls it staged */
+        bool supersedes;                          /* an older live generation is still kept by one of them */
+};
+
+struct pairs {
+        struct pair *items; /* newest generation of a key first */
+        size_t n;
+        size_t n_single; /* live halves of one party without the other's */
+};
+
+/* Pure. All pairs that may be used: the tenant calls them live, the verifier live or staged. -ENOKEY: none. */
+int recombine_pairs(const struct outcome outcomes[static 2], struct pairs *ret);
+void pairs_done(struct pairs *pairs);
+
+/* The manifest of a pair of kind volumes, if its MAC under K_b and the verifier's digest are right and it speaks of this node, key
+ * and generation. -EKEYREJECTED with words in error. */
+int recombine_manifest(const struct pair *pair, const char *node_id, const struct secret *k_b, struct manifest *ret, char *error,
+                       size_t error_size);

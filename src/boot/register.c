@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "boot/register.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "boot/answers.h"
+#include "crypto/credential.h"
+
+enum { ANSWER_MAX = 64 * 1024 };
+
+static int refused(struct node *node, const struct http_exchange *exchange) {
+        struct wire_problem problem = {};
+        char title[128];
+
+        if (exchange->result < 0) {
+                snprintf(node->error, sizeof node->error, "registrar: %s", exchange->error);
+                return exchange->result;
+        }
+        if (wire_problem_parse((char *) exchange->answer.data, exchange->answer.size, &problem) < 0) {
+                snprintf(node->error, sizeof node->error,
+                         "registrar: HTTP status %d without an explanation; is its address right?", exchange->status);
+                return -EBADMSG;
+        }
+        text_sanitize(problem.title, title, sizeof title);
+        snprintf(node->error, sizeof node->error, "registrar: %s (%s), incident %s", title, problem.name, node->incident);
+        return problem_error(problem.name);
+}
+
+/* POST of a registration to path; ret: the answer, if its status is the one wanted. */
+static int post(struct node *node, const char *path, const struct wire_registration *registration, int status, struct blob *ret) {
+        _cleanup_(freep) char *body = wire_registration_encode(registration);
+        struct http_exchange exchange = { .servers = &node->config->registrar,
+                                          .method = "POST",
+                                          .path = path,
+                                          .body = body,
+                                          .body_size = body ? strlen(body) : 0,
+                                          .body_fd = -1,
+                                          .max_answer = ANSWER_MAX };
+        int r;
+
+        if (!body)
+                return -ENOMEM;
+        r = http_client_perform(node->http, &exchange, 1, node->cancel_fd);
+        if (r >= 0 && (exchange.result < 0 || exchange.status != status))
+                r = refused(node, &exchange);
+        if (r >= 0) {
+                *ret = exchange.answer;
+                exchange.answer = (struct blob){};
+        }
+        http_exchange_done(&exchange);
+        return r;
+}
+
+static int read_identity(struct node *node, struct wire_registration *registration) {
+        int r = node_attach_tpm(node);
+
+        if (r < 0)
+                return r;
+        r = tpm_read_ek(node->tpm, &registration->ek_public, &registration->ek_certificate, registration->ek_chain,
+                        &registration->n_ek_chain);
+        if (r < 0) {
+                snprintf(node->error, sizeof node->error, "TPM: the endorsement key cannot be read: %s",
+                         tpm_last_error(node->tpm));
+                return r;
+        }
+        return blob_copy(node->ak_public.data, node->ak_public.size, &registration->ak_public);
+}
+
+static int make_code(const struct node *node, const struct wire_registration *registration, char ret[static CODE_LENGTH + 1]) {
+        uint8_t digest[32];
+        EVP_PKEY *key = NULL;
+        int r = pubkey_from_tpmt(registration->ek_public.data, registration->ek_public.size, &key);
+
+        if (r < 0)
+                return r;
+        r = pubkey_digest(key, digest);
+        EVP_PKEY_free(key);
+        return r < 0 ? r : node_code(digest, node->id, ret);
+}
+
+/* The answer to the registrar's challenge: only the TPM that holds both EK and AK can give it. */
+static int prove(struct node *node, const struct wire_registered *registered, struct wire_registration *registration) {
+        _cleanup_(secret_freep) struct secret *secret = NULL;
+        uint8_t proof[32];
+        int r;
+
+        if (strcmp(registered->id, node->id) != 0) {
+                snprintf(node->error, sizeof node->error, "registrar: it answered for another node");
+                return -EBADMSG;
+        }
+        r = tpm_activate(node->tpm, &registered->credential, &secret);
+        if (r < 0) {
+                snprintf(node->error, sizeof node->error, "TPM: the registrar's credential does not open: %s",
+                         tpm_last_error(node->tpm));
+                return r;
+        }
+        r = fields_hmac(secret->data, secret->size,
+                        FIELDS(field_text("tallyboot activate v1"), field_text(node->id),
+                               field_bytes(registered->challenge.data, registered->challenge.size)),
+                        proof);
+        if (r >= 0)
+                r = blob_copy(proof, sizeof proof, &registration->proof);
+        if (r >= 0)
+                r = blob_copy(registered->challenge.data, registered->challenge.size, &registration->challenge);
+        return r;
+}
+
+int register_node(struct node *node, char ret_code[static CODE_LENGTH + 1]) {
+        _cleanup_(wire_registration_done) struct wire_registration registration = {};
+        _cleanup_(wire_registered_done) struct wire_registered registered = {};
+        _cleanup_(blob_done) struct blob answer = {}, activated = {};
+        _cleanup_(freep) char *path = NULL;
+        int r;
+
+        node->error[0] = '\0';
+        if (node->config->registrar.n == 0) {
+                snprintf(node->error, sizeof node->error, "tallyboot.conf names no registrar =");
+                return -EINVAL;
+        }
+        r = read_identity(node, &registration);
+        if (r < 0)
+                return r;
+        r = make_code(node, &registration, ret_code);
+        if (r < 0)
+                return r;
+        r = post(node, "/v1/nodes", &registration, 200, &answer);
+        if (r < 0)
+                return r;
+        r = wire_registered_parse((char *) answer.data, answer.size, &registered);
+        if (r < 0) {
+                snprintf(node->error, sizeof node->error, "registrar: its answer is not as the protocol says");
+                return r;
+        }
+        r = prove(node, &registered, &registration);
+        if (r < 0)
+                return r;
+        path = format("/v1/nodes/%s/activate", node->id);
+        return path ? post(node, path, &registration, 201, &activated) : -ENOMEM;
+}

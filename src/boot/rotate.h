@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "boot/unlock.h"
+
+/* Rotation (docs/protocol.md, 4 and 8): the new halves before the gate, the new slots after the volumes are open. Whatever fails is
+ * dropped: the boot goes on with the generation that it has, and the next one tries again. */
+void rotate_begin(struct unlocker *unlocker);
+void rotate_finish(struct unlocker *unlocker);
+void rotate_wipe(struct unlocker *unlocker);

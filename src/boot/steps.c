@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <dirent.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/ini.h"
+#include "base/log.h"
+#include "boot/gate.h"
+#include "boot/payload.h"
+#include "boot/root.h"
+#include "boot/verbs.h"
+
+/* The small verbs that units call, a step of the boot each. */
+
+static bool note_exists(const char *name) {
+        _cleanup_(freep) char *path = path_join(verb_run_dir(), name);
+
+        return path && access(path, F_OK) == 0;
+}
+
+/* Always succeeds: what the unlocker did not open, systemd-cryptsetup asks a passphrase for. */
+static int wait_volume(const struct config *config, const char *name) {
+        _cleanup_(crypttab_done) struct crypttab crypttab = {};
+        char uuid[LUKS_UUID_LENGTH + 1];
+        const struct crypttab_entry *entry;
+        struct luks_token token;
+        int r;
+
+        r = volume_remove_half_made(name);
+        if (r < 0)
+                log_warning_errno(r, "%s: an empty mapping of that name cannot be removed: %m", name);
+        if (volume_is_active(name) || crypttab_lookup(name, &crypttab) < 0)
+                return EXIT_OK;
+        entry = crypttab.items;
+        if (entry->not_luks || luks_probe_token(entry->header ? entry->header : entry->device, uuid, &token) < 0)
+                return EXIT_OK;
+        if (control_wait_volume(verb_run_dir(), name, uuid, config->prompt_after * 1000) > 0)
+                return EXIT_OK;
+        (void) volume_remove_half_made(name);
+        log_debug("%s: not opened by the unlocker.", name);
+        return EXIT_OK;
+}
+
+/* FailureAction= of tallyboot-payload-wait.service cannot be configured from here, so the action is ours. */
+static int payload_action(const struct config *config) {
+        switch (config->payload_action) {
+        case PAYLOAD_CONTINUE:
+                log_warning("The payload did not come; the boot goes on without it (payload-action = continue).");
+                return EXIT_OK;
+        case PAYLOAD_POWEROFF:
+                log_error("The payload did not come; switching off (payload-action = poweroff).");
+                return execlp("systemctl", "systemctl", "poweroff", "--no-block", NULL), EXIT_FAILED;
+        case PAYLOAD_EMERGENCY:
+                log_error("The payload did not come (payload-action = emergency).");
+                return execlp("systemctl", "systemctl", "start", "--no-block", "--job-mode=replace-irreversibly",
+                              "emergency.target", NULL),
+                       EXIT_FAILED;
+        }
+        return EXIT_FAILED;
+}
+
+static int wait_payload(const struct config *config) {
+        if (!config->payload || note_exists("payload-ready") || note_exists("passphrase"))
+                return EXIT_OK;
+        if (control_wait_payload(verb_run_dir(), config->payload_after * 1000) > 0)
+                return EXIT_OK;
+        return payload_action(config);
+}
+
+int wait_run(int argc, char *argv[]) {
+        _cleanup_(config_freep) struct config *config = NULL;
+        int r;
+
+        if (argc != 2) {
+                log_error("wait VOLUME|payload");
+                return EXIT_USAGE;
+        }
+        r = verb_load_config(&config);
+        if (r != 0)
+                return r;
+        return strcmp(argv[1], "payload") == 0 ? wait_payload(config) : wait_volume(config, argv[1]);
+}
+
+int opened_run(int argc, char *argv[]) {
+        int r;
+
+        if (argc != 2)
+                return EXIT_USAGE;
+        r = control_tell_opened(verb_run_dir(), argv[1]);
+        if (r == -ENOENT || r == -ECONNREFUSED || r == -EPIPE)
+                return EXIT_OK;
+        return r < 0 ? EXIT_FAILED : EXIT_OK;
+}
+
+static int gate_status(const struct config *config) {
+        _cleanup_(tpm_closep) struct tpm *tpm = NULL;
+        enum gate_state state;
+        int r = tpm_open(config->tpm, &tpm);
+
+        if (r >= 0)
+                r = gate_read(tpm, config->gate_pcr, &state);
+        if (r < 0) {
+                log_error("The gate cannot be read: %s.", tpm ? tpm_last_error(tpm) : "no TPM answers");
+                return EXIT_TPM;
+        }
+        printf("%s\n", state == GATE_CLOSED ? "closed" : "open");
+        return state == GATE_CLOSED ? EXIT_OK : EXIT_FAILED;
+}
+
+int gate_run(int argc, char *argv[]) {
+        _cleanup_(config_freep) struct config *config = NULL;
+        char error[512] = "";
+        int r;
+
+        if (argc != 2 || (strcmp(argv[1], "status") != 0 && strcmp(argv[1], "close") != 0)) {
+                log_error("gate status|close");
+                return EXIT_USAGE;
+        }
+        r = verb_load_config(&config);
+        if (r != 0)
+                return r;
+        if (strcmp(argv[1], "status") == 0)
+                return gate_status(config);
+        r = gate_close(config, verb_run_dir(), error, sizeof error);
+        if (r < 0) {
+                log_error("The gate is open, the boot must not go on: %s.", error[0] ? error : strerror(-r));
+                return EXIT_TPM;
+        }
+        return EXIT_OK;
+}
+
+/* Mounts at and below root, deepest first, as far as they let themselves be taken away. */
+static void unmount_below(const char *root) {
+        _cleanup_(blob_done) struct blob text = {};
+        char *points[256], *save = NULL;
+        size_t n = 0, length = strlen(root);
+
+        if (file_read("/proc/self/mountinfo", 1 << 20, &text) < 0)
+                return;
+        for (char *line = strtok_r((char *) text.data, "\n", &save); line && n < ELEMENTSOF(points);
+             line = strtok_r(NULL, "\n", &save)) {
+                char *point = line;
+
+                for (unsigned i = 0; i < 4 && point; i++) {
+                        point = strchr(point, ' ');
+                        point += point ? 1 : 0;
+                }
+                if (!point)
+                        continue;
+                point[strcspn(point, " ")] = '\0';
+                if (strncmp(point, root, length) == 0 && (point[length] == '\0' || point[length] == '/'))
+                        points[n++] = point;
+        }
+        while (n-- > 0)
+                if (umount2(points[n], UMOUNT_NOFOLLOW) < 0)
+                        (void) umount2(points[n], MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
+static int close_everything(void) {
+        int r, k;
+
+        (void) control_stop(verb_run_dir());
+        k = payload_remove(verb_run_dir());
+        unmount_below("/sysroot");
+        r = opened_close_all(verb_run_dir());
+        return r < 0 ? r : k;
+}
+
+int close_all_run(int argc, char *argv[] _unused_) {
+        int r;
+
+        if (argc != 1)
+                return EXIT_USAGE;
+        r = close_everything();
+        if (r < 0) {
+                log_error_errno(r, "Not everything that the halves opened could be closed: %m");
+                return EXIT_FAILED;
+        }
+        return EXIT_OK;
+}
+
+/* Where no halves came, or a person has taken over, the root is what it is on any other machine. */
+int check_root_run(int argc, char *argv[] _unused_) {
+        _cleanup_(config_freep) struct config *config = NULL;
+        _cleanup_(freep) struct opened *list = NULL;
+        struct root_check check = { .mountinfo = "/proc/self/mountinfo", .sys = "/sys", .root = "/sysroot" };
+        char error[512] = "";
+        int r;
+
+        if (argc != 1)
+                return EXIT_USAGE;
+        r = verb_load_config(&config);
+        if (r != 0)
+                return r;
+        if (!config->root || !note_exists("halves") || note_exists("passphrase"))
+                return EXIT_OK;
+        r = opened_list(verb_run_dir(), &list, &check.n_opened);
+        if (r >= 0) {
+                check.opened = list;
+                r = root_check(&check, error, sizeof error);
+        }
+        if (r >= 0)
+                return EXIT_OK;
+        log_error("The root is not ours, the boot stops: %s. Everything that the halves opened is closed.",
+                  error[0] ? error : strerror(-r));
+        r = close_everything();
+        if (r < 0)
+                log_error_errno(r, "Not everything could be closed: %m");
+        return EXIT_REFUSED;
+}

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "boot/confirm.h"
+#include "boot/gate.h"
+#include "boot/payload.h"
+#include "boot/pid1.h"
+#include "boot/rotate.h"
+#include "boot/unlock.h"
+#include "boot/verbs.h"
+
+void unlocker_say(struct unlocker *unlocker, const char *format, ...) {
+        char text[sizeof unlocker->said];
+        const char *incident = unlocker->node->incident;
+        va_list arguments;
+
+        va_start(arguments, format);
+        vsnprintf(text, sizeof text, format, arguments);
+        va_end(arguments);
+        if (strcmp(text, unlocker->said) == 0)
+                return;
+        strcpy(unlocker->said, text);
+        if (strstr(text, incident))
+                log_warning("%s", text);
+        else
+                log_warning("%s (incident %s)", text, incident);
+}
+
+void unlocker_wipe(struct unlocker *unlocker) {
+        rotate_wipe(unlocker);
+        pairs_done(&unlocker->pairs);
+        unlocker->conversation = conversation_free(unlocker->conversation);
+        volumes_done(&unlocker->volumes);
+        node_wipe_nk(unlocker->node);
+}
+
+/* A passphrase was typed for one of our volumes: from here on a person boots this machine, and what the halves opened goes. Where it
+ * does not go, because something is on it already, the check of the root stays in force and stops the boot. */
+static void hand_over(struct unlocker *unlocker) {
+        _cleanup_(pid1_freep) struct pid1 *pid1 = NULL;
+        _cleanup_(freep) char *note = path_join(unlocker->run_dir, "passphrase");
+        _cleanup_(freep) struct opened *list = NULL;
+        size_t n = 0;
+
+        (void) opened_list(unlocker->run_dir, &list, &n);
+        unlocker_wipe(unlocker);
+        (void) payload_remove(unlocker->run_dir);
+        if (opened_close_all(unlocker->run_dir) < 0) {
+                log_error("A passphrase was typed, but a volume that the halves opened cannot be closed again; reboot.");
+                return;
+        }
+        if (note)
+                (void) file_write(note, "", 0, 0600);
+        if (n > 0 && pid1_open(&pid1) < 0)
+                return;
+        for (size_t i = 0; i < n; i++) {
+                char escaped[4 * LUKS_NAME_MAX + 1];
+                _cleanup_(freep) char *unit = NULL;
+                struct pid1_unit state;
+
+                unit_escape(list[i].name, escaped);
+                unit = format("systemd-cryptsetup@%s.service", escaped);
+                if (unit && pid1_unit(pid1, unit, &state) >= 0 && state.loaded)
+                        (void) pid1_restart(pid1, unit);
+        }
+}
+
+/* Whether the mapping that systemd-cryptsetup has just made is one of our volumes, opened by somebody else. */
+static bool is_taken_over(struct unlocker *unlocker, const char *name) {
+        struct volume *volume = volumes_find_name(&unlocker->volumes, name);
+        _cleanup_(crypttab_done) struct crypttab crypttab = {};
+        char uuid[LUKS_UUID_LENGTH + 1];
+        struct luks_token token;
+        const struct crypttab_entry *entry;
+
+        if (volume)
+                return volume->state != VOLUME_OPEN;
+        if (crypttab_lookup(name, &crypttab) < 0)
+                return false;
+        entry = crypttab.items;
+        return luks_probe_token(entry->header ? entry->header : entry->device, uuid, &token) >= 0;
+}
+
+int unlocker_answer(struct unlocker *unlocker) {
+        struct control_request request;
+
+        while (unlocker->control && control_next(unlocker->control, &request)) {
+                if (request.verb == CONTROL_STOP && (control_terminated(unlocker->control) || !unlocker->gate_closed)) {
+                        log_info("Stopped%s.", unlocker->gate_closed ? "" : " before both halves came: the gate is being closed");
+                        unlocker_wipe(unlocker);
+                        return -ECANCELED;
+                }
+                if (request.verb == CONTROL_OPENED && is_taken_over(unlocker, request.name)) {
+                        log_notice("%s was opened with a passphrase: this boot goes on without the halves.", request.name);
+                        hand_over(unlocker);
+                        control_answer(unlocker->control, &request, "ok");
+                        return -ECANCELED;
+                }
+                control_answer(unlocker->control, &request, request.verb == CONTROL_STOP ? "closed" : "ok");
+        }
+        return 0;
+}
+
+int unlocker_sleep(struct unlocker *unlocker, uint64_t ms) {
+        uint64_t end = clock_monotonic_ms() + ms;
+        int cancel_fd = unlocker->node->cancel_fd;
+
+        for (;;) {
+                uint64_t now = clock_monotonic_ms();
+                struct pollfd fds[2] = { { cancel_fd, POLLIN, 0 },
+                                         { unlocker->control ? control_wake_fd(unlocker->control) : -1, POLLIN, 0 } };
+                int r;
+
+                if (ms > 0 && now >= end)
+                        return 0;
+                (void) poll(fds, 2, ms > 0 ? (int) MIN(end - now, (uint64_t) 3600000) : -1);
+                if (fds[0].revents && !unlocker->control)
+                        return -ECANCELED;
+                r = unlocker_answer(unlocker);
+                if (r < 0)
+                        return r;
+                if (fds[1].revents) {
+                        control_woken(unlocker->control);
+                        if (unlocker->volumes.n > 0)
+                                return 0; /* somebody waits for a volume */
+                }
+        }
+}
+
+static int note_incident(const struct unlocker *unlocker) {
+        _cleanup_(freep) char *path = path_join(unlocker->run_dir, "incident");
+
+        return path ? file_write(path, unlocker->node->incident, strlen(unlocker->node->incident), 0600) : -ENOMEM;
+}
+
+static int note_halves(const struct unlocker *unlocker) {
+        _cleanup_(freep) char *path = path_join(unlocker->run_dir, "halves");
+
+        return path ? file_write(path, "", 0, 0600) : -ENOMEM;
+}
+
+static int start_tpm(struct unlocker *unlocker) {
+        int r = discover_tpm(unlocker);
+
+        if (r == -ENODEV) {
+                unlocker_say(unlocker,
+                             "no TPM appeared at %s within %llu s: this boot needs a passphrase; is the TPM switched on in the "
+                             "firmware?",
+                             unlocker->config->tpm, (unsigned long long) unlocker->config->tpm_timeout);
+                return r;
+        }
+        if (r < 0)
+                return r;
+        discover_hint(unlocker);
+        if (unlocker->hint[0] && network_wait(unlocker->config, 0, -1, (char[256]){}, 256) >= 0)
+                return 0; /* the AK is made while the parties answer */
+        r = node_attach_tpm(unlocker->node);
+        if (r < 0)
+                unlocker_say(unlocker, "%s", unlocker->node->error);
+        else
+                (void) gate_mark_seen(unlocker->run_dir);
+        return r;
+}
+
+static int close_gate(struct unlocker *unlocker) {
+        int r = gate_close_tpm(unlocker->node->tpm, unlocker->config, unlocker->run_dir);
+
+        node_wipe_nk(unlocker->node);
+        if (r < 0) {
+                unlocker_wipe(unlocker);
+                unlocker_say(unlocker, "the gate (PCR %u) cannot be closed: %s; nothing is opened", unlocker->config->gate_pcr,
+                             tpm_last_error(unlocker->node->tpm));
+                return r;
+        }
+        unlocker->gate_closed = true;
+        return 0;
+}
+
+/* What comes after the gate, in the initramfs. A payload or a confirmation that fails does not take a volume away again. */
+static int serve(struct unlocker *unlocker) {
+        int r, k;
+
+        r = note_halves(unlocker);
+        if (r >= 0)
+                r = serve_prepare(unlocker);
+        if (r < 0 && r != -ENOKEY)
+                return r;
+        serve_pass(unlocker);
+        k = payload_fetch(unlocker);
+        if (k == -ECANCELED)
+                return k;
+        control_payload(unlocker->control, k >= 0);
+        if (volumes_all_open(&unlocker->volumes)) {
+                confirm_boot(unlocker);
+                rotate_finish(unlocker);
+                return r;
+        }
+        r = serve_volumes(unlocker);
+        if (r < 0)
+                return r;
+        if (volumes_all_open(&unlocker->volumes)) {
+                confirm_boot(unlocker);
+                rotate_finish(unlocker);
+        }
+        return volumes_all_open(&unlocker->volumes) ? 0 : -ENOKEY;
+}
+
+static int run(struct unlocker *unlocker) {
+        int r = start_tpm(unlocker);
+
+        if (r < 0)
+                return r;
+        r = fetch_halves(unlocker);
+        if (r < 0)
+                return r;
+        if (!unlocker->test)
+                rotate_begin(unlocker);
+        r = close_gate(unlocker);
+        if (r < 0)
+                return r;
+        if (!unlocker->test)
+                return serve(unlocker);
+        r = serve_prepare(unlocker);
+        return r < 0 ? r : serve_test(unlocker);
+}
+
+static int exit_code(const struct unlocker *unlocker, int r) {
+        if (r >= 0)
+                return EXIT_OK;
+        if (r == -ECANCELED)
+                return unlocker->test ? EXIT_INTERRUPTED : EXIT_OK;
+        if (r == -ENODEV || (unlocker->node->error[0] && r != -ENOLINK && r != -EBADMSG))
+                return EXIT_TPM;
+        for (size_t i = 0; unlocker->conversation && i < 2; i++)
+                if (strncmp(unlocker->conversation->outcomes[i].problem, "pending-", 8) == 0)
+                        return EXIT_PENDING;
+        return exit_code_of(r);
+}
+
+static int open_control(struct unlocker *unlocker) {
+        int r = mkdir_p(unlocker->run_dir, 0700);
+
+        if (r >= 0)
+                r = control_open(unlocker->run_dir, &unlocker->control);
+        if (r == -EADDRINUSE)
+                return log_error_errno(r, "Another unlocker is running (%s/control).", unlocker->run_dir);
+        if (r < 0)
+                return log_error_errno(r, "%s/control cannot be made: %m", unlocker->run_dir);
+        unlocker->node->cancel_fd = control_cancel_fd(unlocker->control);
+        (void) sd_notify(0, "READY=1");
+        return note_incident(unlocker);
+}
+
+static int open_test(struct unlocker *unlocker) {
+        sigset_t signals;
+
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGTERM);
+        sigaddset(&signals, SIGINT);
+        (void) pthread_sigmask(SIG_BLOCK, &signals, NULL);
+        unlocker->node->cancel_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+        return unlocker->node->cancel_fd < 0 ? -errno : mkdir_p(unlocker->run_dir, 0700);
+}
+
+static int unlock(struct unlocker *unlocker) {
+        int r = node_new(unlocker->config, NULL, &unlocker->node);
+
+        if (r < 0) {
+                log_error_errno(r, "The CA %s or the memory for keys cannot be used: %m", unlocker->config->ca);
+                return r == -ENOMEM ? EXIT_FAILED : EXIT_CONFIG;
+        }
+        r = unlocker->test ? open_test(unlocker) : open_control(unlocker);
+        if (r >= 0)
+                r = run(unlocker);
+        r = exit_code(unlocker, r);
+        unlocker_wipe(unlocker);
+        unlocker->control = control_free(unlocker->control);
+        unlocker->node = node_free(unlocker->node);
+        return r;
+}
+
+int unlock_run(int argc, char *argv[]) {
+        static const struct option options[] = {
+                { "test", no_argument, NULL, 't' },
+                { "device", required_argument, NULL, 'd' },
+                {},
+        };
+        _cleanup_(config_freep) struct config *config = NULL;
+        struct unlocker unlocker = { .run_dir = verb_run_dir() };
+        char *devices[64];
+        int r, c;
+
+        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+                if (c == 't')
+                        unlocker.test = true;
+                else if (c == 'd' && unlocker.n_devices < ELEMENTSOF(devices))
+                        devices[unlocker.n_devices++] = optarg;
+                else
+                        return EXIT_USAGE;
+        }
+        if (optind < argc || (unlocker.n_devices > 0 && !unlocker.test)) {
+                log_error("unlock [--test [--device FILE]...]");
+                return EXIT_USAGE;
+        }
+        r = verb_load_config(&config);
+        if (r != 0)
+                return r;
+        secret_require_lock();
+        unlocker.devices = devices;
+        unlocker.config = config;
+        return unlock(&unlocker);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "boot/verbs.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+
+int verb_load_config(struct config **ret) {
+        char error[512] = "";
+        int r = config_load(verb_config_path(), ret, error, sizeof error);
+
+        if (r >= 0)
+                return EXIT_OK;
+        log_error("%s.", error[0] ? error : strerror(-r));
+        return EXIT_CONFIG;
+}
+
+int exit_code_of(int r) {
+        switch (-r) {
+        case 0:
+                return EXIT_OK;
+        case EACCES:
+        case EEXIST:
+                return EXIT_REFUSED;
+        case ENOLINK:
+        case ETIMEDOUT:
+        case EAGAIN:
+        case ESTALE:
+                return EXIT_UNREACHABLE;
+        case ENODEV:
+        case EIO:
+        case EPERM:
+        case EOPNOTSUPP:
+                return EXIT_TPM;
+        case EMEDIUMTYPE:
+        case EUCLEAN:
+        case ENOKEY:
+        case EBUSY:
+        case ENOENT:
+                return EXIT_VOLUME;
+        case ECANCELED:
+                return EXIT_INTERRUPTED;
+        default:
+                return EXIT_FAILED;
+        }
+}
