@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # debian-root.sh: a real multi-user system with the product installed ($PRODUCT, if there is one) and not configured.
 #
 # Needs debian, kernel. Makes: root.img (ext4 in LUKS2), boot.efi (the UKI that boots it, as rebuild-uki makes it on the node)

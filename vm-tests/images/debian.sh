@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # debian.sh: a small Debian, unpacked as a tree. It is where initramfs images are built (with the dracut, the
 # libraries and the paths that a real node has, and without touching the host), and what the test roots are made of.
 #

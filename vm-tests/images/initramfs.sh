@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # initramfs.sh [MODULE...]: the initramfs that a -kernel boot starts from, as dracut makes it on a node that has the
 # product installed ($PRODUCT, if there is one). Nothing of a machine is in it (no hostonly, no crypttab, no configuration):
 # each test appends its own files.
@@ -24,7 +25,7 @@ cp "$here/../guest/etc/systemd/network/20-dhcp.network" tree/
 "$here/in-tree" tree dracut --force --quiet \
     --no-hostonly --no-hostonly-cmdline --no-early-microcode --nostrip --tmpdir /tmp \
     --kver "$version" --modules "$modules" --add-drivers "$drivers" \
-    --install "bash ls cat sleep cmp mkdir dmsetup" \
+    --install "bash cat cmp dd dmsetup head ls mkdir od rm sleep sync touch" \
     --include /20-dhcp.network /etc/systemd/network/20-dhcp.network \
     --compress "zstd -3 -T0" \
     /initramfs.img 2>&1 | tee dracut.log

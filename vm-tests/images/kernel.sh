@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # kernel.sh: Debian's kernel, downloaded and unpacked, not installed; and the few of its modules that the tests need.
 # A small module tree is what makes dracut quick: its own --drivers hardly shrinks an image.
 #

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # luks.sh IMAGE UUID: turn a file system image into a LUKS2 volume, in place. Everybody's passphrase is in
 # images/passphrase: it can be typed, or used as a key file. Needs no device-mapper: reencrypt works in user space.
 set -euo pipefail

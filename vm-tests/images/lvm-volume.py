@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """lvm-volume.py: a LUKS2 volume on a logical volume (group data, volume secret) that fills a disk of its own.
 
 Device-mapper is needed to make one, so a machine does it. Needs kernel, initramfs-lvm, tpm-ca. Makes: disk.img
@@ -6,8 +7,9 @@ Device-mapper is needed to make one, so a machine does it. Needs kernel, initram
 import sys
 from pathlib import Path
 
+sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from vmtest import disk  # noqa: E402
+from vmtest import cpio, disk  # noqa: E402
 from vmtest.machine import Machine  # noqa: E402
 
 LUKS_UUID = "7a11b007-0000-4000-8000-000000000003"
@@ -35,7 +37,7 @@ def main():
     try:
         machine.disks = ["disk.img", "luks.img"]
         machine.boot_kernel({"etc/systemd/system/make-lvm.service": UNIT,
-                             "etc/systemd/system/initrd.target.wants/make-lvm.service": UNIT},
+                             "etc/systemd/system/initrd.target.wants/make-lvm.service": cpio.Symlink("../make-lvm.service")},
                             append="console=ttyS0 panic=-1 rd.shell=0 rd.emergency=poweroff", base="initramfs-lvm")
         machine.start()
         machine.expect("LVM-MADE")

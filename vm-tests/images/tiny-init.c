@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* PID 1 of the tiny root: prints what a scenario wants to know about the boot, one fact a line, then powers off.
  *
  * ROOT device type | DM name | PCR index value | EVENT-LOG bytes | RUN mode size path | MEMORY kB | DONE

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # tiny-root.sh: a root with one static program, which says what it found and powers off: enough for most scenarios.
 #
 # Makes: root.img (ext4 in LUKS2), plain.img (the same file system, not encrypted, with the same UUID)

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # tpm-ca.sh: a manufacturer of software TPMs: the CA that signs the endorsement certificates of the tests' machines.
 #
 # Makes: ca/ (swtpm-localca-rootca-cert.pem signs issuercert.pem signs the certificates), with their keys

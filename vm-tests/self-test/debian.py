@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The multi-user root: passphrase at the first boot, commands in it, its UKI rebuilt inside with a key file, rebooted."""
 NEEDS = ["debian-root"]
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The tiny root with a key file in the initramfs: nothing is typed; a data volume opens as well; twice, with one TPM."""
 from vmtest import disk, images
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The tiny root: a wrong passphrase, then the right one, typed at the console; a TPM that is read and counts."""
 NEEDS = ["tiny-root", "initramfs"]
 

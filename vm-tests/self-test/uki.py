@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """OVMF boots a UKI of the tiny root: PCRs 9 and 11 are measured, and there is an event log."""
 from vmtest import disk, images
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Machines that really boot: QEMU without KVM, a software TPM each, and the services on the host's loopback."""
 from pathlib import Path
 

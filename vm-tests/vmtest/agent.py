@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Commands in a booted guest: the other end of guest/usr/local/sbin/test-agent."""
 import base64
 import socket

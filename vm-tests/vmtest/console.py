@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The serial console of a machine: everything is read, written down with its time, and waited for."""
 import os
 import re
@@ -6,7 +7,7 @@ import time
 
 from . import Failure, process
 
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()].|\r")
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()].|\x1b[A-Z78=>]|\r")
 
 
 class Console:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A test's own files for an initramfs: the kernel unpacks archives one after the other, the last file wins."""
 from pathlib import Path
 

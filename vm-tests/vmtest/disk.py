@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Disks of a machine, made without mounts, loop devices and device-mapper. Names are relative to the run directory."""
 import shutil
 import tempfile

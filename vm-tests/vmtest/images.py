@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What machines start from, made once and kept in build/vm/images/NAME while nothing that it is made of has changed."""
 import fcntl
 import hashlib
@@ -7,7 +8,6 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 from . import BUILD, REPO, VM, VM_TESTS
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The product's side on the host: registrar, tenant and verifier on loopback ports, and the operator's command.
 
 All that depends on how the product is called, and where `tallyctl init` puts its files, is in the upper half."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """One machine: QEMU in software emulation, firmware, disks, a software TPM of its own, a console and an agent."""
 import base64
 import json
@@ -12,12 +13,8 @@ from .agent import Agent
 from .console import Console
 from .tpm import Tpm
 
-# code, variables, more arguments. Without a row: SeaBIOS, the quickest; it boots -kernel only.
-OVMF = {
-    "ovmf": ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd", ""),
-    "secureboot": ("OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.snakeoil.fd",
-                   "-machine smm=on -global driver=cfi.pflash01,property=secure,value=on"),
-}
+# Firmware: code and variables. Without a row: SeaBIOS, the quickest, which boots -kernel only.
+OVMF = {"ovmf": ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd")}
 # About four times what two machines side by side take on two cores that nobody else uses.
 BOOT = 150
 COMMAND = 120
@@ -42,7 +39,7 @@ class Machine:
         self.boots, self.console, self._qemu, self._agent = 0, None, None, None
         self.tpm = Tpm(self.directory)
         if firmware in OVMF:
-            shutil.copy(f"/usr/share/OVMF/{OVMF[firmware][1]}", self.directory / "vars.img")
+            shutil.copy(OVMF[firmware][1], self.directory / "vars.img")
 
     # What it is made of
 
@@ -69,9 +66,8 @@ class Machine:
     def _arguments(self):
         command = shlex.split(BASE) + ["-m", str(self.memory), "-smp", os.environ.get("VM_TESTS_CPUS", "1")]
         if self.firmware in OVMF:
-            code, _, more = OVMF[self.firmware]
-            command += shlex.split(f"-drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/{code} -drive"
-                                   f" if=pflash,format=raw,file={self.directory}/vars.img {more}")
+            command += shlex.split(f"-drive if=pflash,format=raw,readonly=on,file={OVMF[self.firmware][0]}"
+                                   f" -drive if=pflash,format=raw,file={self.directory}/vars.img")
         if self.kernel:
             command += ["-kernel", self.kernel, "-initrd", self.initrd, "-append", self.append]
         for i, image in enumerate(self.disks):

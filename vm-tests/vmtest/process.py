@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Child processes that do not outlive the test, and the waiting for what they do."""
 import os
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What a scenario is given: its directory, its machines and services, a voice, and the end of all that it started."""
 import time
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A software TPM that belongs to one machine: its own endorsement key and certificates, its state kept between boots."""
 import os
 import shlex
@@ -35,13 +36,13 @@ class Tpm:
             "swtpm_setup", "--tpm2", "--tpmstate", here / "tpm", "--config", here / "swtpm.conf", "--pcr-banks", self.banks,
             "--create-ek-cert", "--create-platform-cert", "--lock-nvram", log=self.directory / "swtpm_setup.log")
 
-    def start(self, arguments):
-        """Run it behind its socket, until whoever is connected has gone."""
+    def _start(self, arguments):
+        """Run it behind its socket."""
         self.socket.unlink(missing_ok=True)
         # Level 1 is errors; 5 would add every command and answer, 20 all their bytes.
         level = os.environ.get("VM_TESTS_SWTPM_LOG", "1")
         self._process = process.spawn(
-            shlex.split(f"swtpm socket --tpm2 --terminate --tpmstate dir={self.state} --log file={self.log},level={level}")
+            shlex.split(f"swtpm socket --tpm2 --tpmstate dir={self.state} --log file={self.log},level={level}")
             + shlex.split(arguments))
         process.wait_until(self.socket.exists, "swtpm's socket", process=self._process, log=self.log)
 
@@ -50,17 +51,17 @@ class Tpm:
             process.stop(self._process)
             self._process = None
 
+    def start_for_machine(self):
+        """QEMU holds the control channel, and the TPM ends with it."""
+        self._start(f"--terminate --ctrl type=unixio,path={self.socket}")
+
     @contextmanager
     def powered_on_by_host(self):
         """The TPM of a machine that is off, for the host's programs: yields a TCTI string. Counts as a boot (resetCount)."""
-        control = self.directory / "tpm.sock.ctrl"
-        control.unlink(missing_ok=True)
-        self.start(f"--server type=unixio,path={self.socket} --ctrl type=unixio,path={control} --flags startup-clear")
-        # Each connection of a program ends with it; this TPM stays for the next one.
+        control = f"{self.socket}.ctrl"
+        Path(control).unlink(missing_ok=True)
+        self._start(f"--server type=unixio,path={self.socket} --ctrl type=unixio,path={control} --flags startup-clear")
         try:
             yield f"swtpm:path={self.socket.resolve()}"
         finally:
             self.stop()
-
-    def start_for_machine(self):
-        self.start(f"--ctrl type=unixio,path={self.socket}")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """worker.py FILE [--narrate]: run one scenario in the current directory. Exit status: 0, 1, or 77 for skipped.
 
 The file `result` has the line that says what went wrong."""
