@@ -113,7 +113,7 @@ static void finish_response(struct connection *connection) {
                 return;
         }
         request_reset(&connection->parser);
-        connection_set_state(connection, CONNECTION_READING, IDLE_MS);
+        connection_set_state(connection, CONNECTION_READING, connection->server->options.idle_ms);
         (void) bufferevent_enable(connection->bev, EV_READ);
         process_input(connection);
 }
@@ -144,7 +144,7 @@ void connection_respond(struct connection *connection) {
                 connection->stream_left = 0;
 
         text = response_encode(response, size, response->body && !head, connection->keep_alive, &n);
-        connection_set_state(connection, CONNECTION_WRITING, REQUEST_MS);
+        connection_set_state(connection, CONNECTION_WRITING, connection->server->options.request_ms);
         bufferevent_setwatermark(connection->bev, EV_WRITE, 0, 0);
         if (!text || bufferevent_write(connection->bev, text, n) < 0)
                 r = -ENOMEM;
@@ -229,7 +229,8 @@ static void process_input(struct connection *connection) {
                 size_t size = evbuffer_get_contiguous_space(input);
 
                 if (parser->state == REQUEST_IDLE)
-                        set_timer(connection, REQUEST_MS); /* from the first byte on, for the whole request */
+                        set_timer(connection,
+                                  connection->server->options.request_ms); /* from the first byte on, for the whole request */
                 size = request_feed(parser, evbuffer_pullup(input, (ssize_t) size), size);
                 (void) evbuffer_drain(input, size);
         }
@@ -266,7 +267,7 @@ static void on_event(struct bufferevent *bev, short what, void *userdata) {
 
         if (what & BEV_EVENT_CONNECTED) {
                 server_tls_peer(bufferevent_openssl_get_ssl(bev), &connection->peer);
-                connection_set_state(connection, CONNECTION_READING, IDLE_MS);
+                connection_set_state(connection, CONNECTION_READING, connection->server->options.idle_ms);
                 return;
         }
         if (connection->state == CONNECTION_WORKING)
@@ -280,7 +281,7 @@ static void on_timer(evutil_socket_t fd _unused_, short what _unused_, void *use
         bool stream = connection->state == CONNECTION_WRITING ? connection->response.body_fd >= 0 : connection->upload_fd >= 0;
 
         if (stream && connection_is_busy(connection) && connection->moved >= STREAM_MIN)
-                set_timer(connection, REQUEST_MS);
+                set_timer(connection, connection->server->options.request_ms);
         else if (connection->state == CONNECTION_READING && !connection_is_busy(connection))
                 connection_close(connection);
         else
@@ -341,7 +342,7 @@ int connection_new(struct http_server *server, int fd, const struct sockaddr *ad
         bufferevent_openssl_set_allow_dirty_shutdown(connection->bev, 1);
         bufferevent_setwatermark(connection->bev, EV_READ, 0, CHUNK);
         bufferevent_setcb(connection->bev, on_read, on_write, on_event, connection);
-        connection_set_state(connection, CONNECTION_HANDSHAKE, HANDSHAKE_MS);
+        connection_set_state(connection, CONNECTION_HANDSHAKE, server->options.handshake_ms);
         (void) bufferevent_enable(connection->bev, EV_READ | EV_WRITE);
         return 0;
 }

@@ -16,12 +16,9 @@
 /* Inside of the server. Everything but the handler runs on the loop's thread; the workers see a connection's job and nothing else. */
 
 enum {
-        HANDSHAKE_MS = 10000,
-        IDLE_MS = 30000,
-        REQUEST_MS = 20000, /* to send a request, or to take an answer; a stream must move STREAM_MIN bytes in each such time */
         LINGER_MS = 2000,
         STOP_MS = 5000,
-        STREAM_MIN = 64 * 1024,
+        STREAM_MIN = 64 * 1024, /* bytes of a stream in each request_ms */
         CHUNK = 64 * 1024,
         WORKERS_MAX = 256,
         LISTENERS_MAX = 16,

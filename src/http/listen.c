@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/ini.h"
 #include "base/log.h"
 #include "http/connection.h"
 
@@ -74,28 +76,50 @@ static int add_listener(struct http_server *server, struct evconnlistener *liste
         return 0;
 }
 
-/* libevent would take a missing port as 0: any. */
-static bool has_port(const char *text) {
-        const char *colon = text[0] == '[' ? strstr(text, "]:") : strchr(text, ':');
+/* 192.0.2.1:7601, [2001:db8::1]:7601; port 0 is any. */
+static int parse_address(const char *text, struct sockaddr_storage *ret, socklen_t *ret_size) {
+        const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM };
+        const char *colon = strrchr(text, ':');
+        struct addrinfo *list = NULL;
+        char host[64];
+        uint64_t port;
+        size_t length;
 
-        if (!colon)
-                return false;
-        colon += *colon == ']' ? 2 : 1;
-        return *colon && strspn(colon, "0123456789") == strlen(colon);
+        if (!colon || parse_u64(colon + 1, 0, 65535, &port) < 0)
+                return -EINVAL;
+        length = (size_t) (colon - text);
+        if (text[0] == '[' && length > 2 && colon[-1] == ']') {
+                text++;
+                length -= 2;
+        } else if (memchr(text, ':', length)) {
+                return -EINVAL;
+        }
+        if (length == 0 || length >= sizeof host)
+                return -EINVAL;
+        memcpy(host, text, length);
+        host[length] = 0;
+        if (getaddrinfo(host, colon + 1, &hints, &list) != 0)
+                return -EINVAL;
+        memcpy(ret, list->ai_addr, list->ai_addrlen);
+        *ret_size = list->ai_addrlen;
+        freeaddrinfo(list);
+        return 0;
 }
 
 static int listen_address(struct http_server *server, const char *text, char *error, size_t error_size) {
         struct sockaddr_storage address = {};
-        int size = sizeof address, r;
+        socklen_t size;
+        int r;
 
-        if (!has_port(text) || evutil_parse_sockaddr_port(text, (struct sockaddr *) &address, &size) < 0) {
+        r = parse_address(text, &address, &size);
+        if (r < 0) {
                 snprintf(error, error_size, "%s: not ADDRESS:PORT with a numeric address", text);
-                return -EINVAL;
+                return r;
         }
         errno = 0;
         r = add_listener(server, evconnlistener_new_bind(server->base, on_accept, server,
                                                          LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE,
-                                                         BACKLOG, (struct sockaddr *) &address, size));
+                                                         BACKLOG, (struct sockaddr *) &address, (int) size));
         if (r < 0)
                 snprintf(error, error_size, "%s: cannot listen there: %s", text, strerrordesc_np(-r));
         return r;

@@ -13,6 +13,9 @@
 enum {
         WORKERS_DEFAULT = 16,
         CONNECTIONS_DEFAULT = 4096,
+        HANDSHAKE_MS = 10000,
+        IDLE_MS = 30000,
+        REQUEST_MS = 20000,
         FDS_RESERVED = 64, /* for the rest of the process: database, files, its own connections */
 };
 
@@ -174,6 +177,9 @@ int http_server_new(const struct http_server_options *options, struct http_serve
         if (!server)
                 return -ENOMEM;
         server->options = *options;
+        server->options.handshake_ms = options->handshake_ms ?: HANDSHAKE_MS;
+        server->options.idle_ms = options->idle_ms ?: IDLE_MS;
+        server->options.request_ms = options->request_ms ?: REQUEST_MS;
         server->wake_fd = -1;
         server->max_connections = clamp_connections(options->max_connections ?: CONNECTIONS_DEFAULT);
         LIST_INIT(&server->connections);

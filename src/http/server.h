@@ -50,7 +50,10 @@ struct http_server_options {
         const char *client_ca_file;   /* PEM: who may present a client certificate; NULL: none is asked for */
         unsigned workers;             /* threads, default 16 */
         unsigned max_connections;     /* default 4096; lowered to what RLIMIT_NOFILE allows */
-        const char *temporary_dir;    /* for streamed uploads: files without a name; NULL: none are possible */
+        unsigned handshake_ms;        /* default 10000 */
+        unsigned idle_ms;             /* between requests; default 30000 */
+        unsigned request_ms;       /* to send a request, or to take its answer; a streamed body: for each 64 KiB; default 20000 */
+        const char *temporary_dir; /* for streamed uploads: files without a name; NULL: none are possible */
         http_handler handler;
         http_limit limit;
         http_reloaded reloaded; /* or NULL */
