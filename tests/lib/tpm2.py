@@ -137,9 +137,8 @@ class Tpm:
         try:
             self.command(0x151, [RH_ENDORSEMENT, session], sized(b"") * 3 + struct.pack(">i", 0), [RS_PW])
             return unsize(self.command(0x147, [ak, ek], id_object + secret, [RS_PW, session])[1])[0]
-        except TpmError:
+        finally:
             self.flush(session)
-            raise
 
     def pcrs(self, bank, numbers):
         """{number: bytes}"""
