@@ -58,11 +58,13 @@ static int copy_roots(const char *from, const char *to) {
         if (n < 0)
                 return log_error_errno(errno, "%s: %m", from);
         for (int i = 0; i < n; i++) {
-                if (r == 0 && names[i]->d_name[0] != '.') {
-                        _cleanup_(freep) char *a = path_join(from, names[i]->d_name), *b = path_join(to, names[i]->d_name);
+                _cleanup_(freep) char *a = path_join(from, names[i]->d_name), *b = path_join(to, names[i]->d_name);
+                struct stat st;
 
-                        r = a && b ? copy_file(a, b) : -ENOMEM;
-                }
+                if (r == 0 && (!a || !b))
+                        r = log_oom();
+                if (r == 0 && stat(a, &st) == 0 && S_ISREG(st.st_mode))
+                        r = copy_file(a, b);
                 free(names[i]);
         }
         free(names);
@@ -79,15 +81,14 @@ static int fill_server(const struct fleet *fleet, const char *staging, const cha
         if (!ca || !own || !roots || !payload || !master)
                 return log_oom();
         r = copy_file(ca, own);
-        if (r == 0)
-                r = keystore_create_master(master);
-        if (r == 0 && mkdir(roots, 0755) < 0)
+        if (r < 0)
+                return r;
+        r = keystore_create_master(master);
+        if (r == 0 && (mkdir(roots, 0755) < 0 || (strcmp(role, "tenant") == 0 && fleet->lab && mkdir(payload, 0700) < 0)))
                 r = -errno;
-        if (r == 0 && strcmp(role, "tenant") == 0 && fleet->lab && mkdir(payload, 0700) < 0)
-                r = -errno;
-        if (r == 0 && fleet->ek_roots)
-                r = copy_roots(fleet->ek_roots, roots);
-        return r < 0 ? log_error_errno(r, "%s/%s: %m", staging, role) : 0;
+        if (r < 0)
+                return log_error_errno(r, "%s/%s: %m", staging, role);
+        return fleet->ek_roots ? copy_roots(fleet->ek_roots, roots) : 0;
 }
 
 static int make_directories(const char *staging) {
