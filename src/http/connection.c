@@ -57,23 +57,35 @@ static void drop_request(struct connection *connection) {
         response_done(&connection->response);
 }
 
+static void free_event(struct event *event) {
+        if (event)
+                event_free(event);
+}
+
+/* The descriptor and the TLS object are ours and not the bufferevent's (BEV_OPT_CLOSE_ON_FREE): libevent would end them later. */
+static void free_tls(struct connection *connection) {
+        if (connection->bev)
+                bufferevent_free(connection->bev);
+        SSL_free(connection->ssl);
+        connection->bev = NULL;
+        connection->ssl = NULL;
+}
+
 void connection_free(struct connection *connection) {
         struct http_server *server = connection->server;
-        SSL *ssl = bufferevent_openssl_get_ssl(connection->bev);
-        int fd = bufferevent_getfd(connection->bev);
 
         set_waiting(connection, false);
         LIST_REMOVE(connection, all);
         server->n_connections--;
         drop_request(connection);
-        event_free(connection->timer);
-
-        bufferevent_free(connection->bev); /* without BEV_OPT_CLOSE_ON_FREE: both stay, whatever is pending inside of libevent */
-        SSL_free(ssl);
-        (void) close(fd);
+        free_event(connection->timer);
+        free_event(connection->drain);
+        free_tls(connection);
+        (void) close(connection->fd);
         free(connection);
 
-        listen_pause(server, false);
+        if (server->n_connections < server->max_connections)
+                listen_pause(server, false);
         if (server->stopping && server->n_connections == 0)
                 (void) event_base_loopbreak(server->base);
 }
@@ -82,7 +94,7 @@ void connection_free(struct connection *connection) {
 static void say_goodbye(struct connection *connection) {
         if (connection->state == CONNECTION_HANDSHAKE)
                 return;
-        (void) SSL_shutdown(bufferevent_openssl_get_ssl(connection->bev));
+        (void) SSL_shutdown(connection->ssl);
         (void) tls_error(0, "SSL_shutdown");
 }
 
@@ -95,11 +107,30 @@ void connection_close(struct connection *connection) {
  * end is closed, and what still comes is thrown away for a moment. */
 static void linger(struct connection *connection) {
         say_goodbye(connection);
-        (void) shutdown(bufferevent_getfd(connection->bev), SHUT_WR);
+        (void) shutdown(connection->fd, SHUT_WR);
         connection_set_state(connection, CONNECTION_LINGERING, LINGER_MS);
         (void) bufferevent_disable(connection->bev, EV_WRITE);
         (void) bufferevent_enable(connection->bev, EV_READ);
         (void) evbuffer_drain(bufferevent_get_input(connection->bev), SIZE_MAX);
+}
+
+static void on_drain(evutil_socket_t fd, short what _unused_, void *userdata) {
+        uint8_t chunk[4096];
+        ssize_t n = read(fd, chunk, sizeof chunk);
+
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+                connection_free(userdata);
+}
+
+/* The same where there is no TLS to read with: the alert that says why is on its way (a client of TLS 1.3 has sent its request by
+ * now, and closing would throw the alert away with it). */
+static void linger_raw(struct connection *connection) {
+        free_tls(connection);
+        (void) shutdown(connection->fd, SHUT_WR);
+        connection_set_state(connection, CONNECTION_LINGERING, LINGER_MS);
+        connection->drain = event_new(connection->server->base, connection->fd, EV_READ | EV_PERSIST, on_drain, connection);
+        if (!connection->drain || event_add(connection->drain, NULL) < 0)
+                connection_free(connection);
 }
 
 static void finish_response(struct connection *connection) {
@@ -262,16 +293,19 @@ static void on_write(struct bufferevent *bev, void *userdata) {
         }
 }
 
-static void on_event(struct bufferevent *bev, short what, void *userdata) {
+static void on_event(struct bufferevent *bev _unused_, short what, void *userdata) {
         struct connection *connection = userdata;
 
         if (what & BEV_EVENT_CONNECTED) {
-                server_tls_peer(bufferevent_openssl_get_ssl(bev), &connection->peer);
+                server_tls_peer(connection->ssl, &connection->peer);
                 connection_set_state(connection, CONNECTION_READING, connection->server->options.idle_ms);
                 return;
         }
+        (void) tls_error(0, "TLS connection");
         if (connection->state == CONNECTION_WORKING)
                 connection->dead = true; /* the worker still has its request */
+        else if (connection->state == CONNECTION_HANDSHAKE && !(what & BEV_EVENT_EOF))
+                linger_raw(connection);
         else
                 connection_free(connection);
 }
@@ -309,36 +343,31 @@ static SSL *new_tls(struct http_server *server) {
 /* Takes fd, also on failure. Without a TLS object the connection is closed: there is no way to clear text. */
 int connection_new(struct http_server *server, int fd, const struct sockaddr *address) {
         struct connection *connection = calloc(1, sizeof *connection);
-        SSL *ssl = new_tls(server);
         int one = 1;
 
-        if (!connection || !ssl) {
-                free(connection);
-                SSL_free(ssl);
-                (void) close(fd);
-                return tls_error(-ENOMEM, "SSL_new");
-        }
-        connection->server = server;
-        connection->upload_fd = connection->response.body_fd = -1;
-        connection->timer = event_new(server->base, -1, 0, on_timer, connection);
-        connection->bev =
-                bufferevent_openssl_socket_new(server->base, fd, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_DEFER_CALLBACKS);
-        if (!connection->timer || !connection->bev) {
-                if (connection->bev)
-                        bufferevent_free(connection->bev);
-                if (connection->timer)
-                        event_free(connection->timer);
-                free(connection);
-                SSL_free(ssl);
+        if (!connection) {
                 (void) close(fd);
                 return -ENOMEM;
+        }
+        connection->server = server;
+        connection->fd = fd;
+        connection->upload_fd = connection->response.body_fd = -1;
+        LIST_INSERT_HEAD(&server->connections, connection, all);
+        server->n_connections++;
+
+        connection->ssl = new_tls(server);
+        connection->timer = event_new(server->base, -1, 0, on_timer, connection);
+        if (connection->ssl)
+                connection->bev = bufferevent_openssl_socket_new(server->base, fd, connection->ssl, BUFFEREVENT_SSL_ACCEPTING,
+                                                                 BEV_OPT_DEFER_CALLBACKS);
+        if (!connection->timer || !connection->bev) {
+                connection_free(connection);
+                return tls_error(-ENOMEM, "SSL_new");
         }
 
         (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         format_address(address, connection->peer.address, sizeof connection->peer.address);
         request_init(&connection->parser, &request_events, connection);
-        LIST_INSERT_HEAD(&server->connections, connection, all);
-        server->n_connections++;
         bufferevent_openssl_set_allow_dirty_shutdown(connection->bev, 1);
         bufferevent_setwatermark(connection->bev, EV_READ, 0, CHUNK);
         bufferevent_setcb(connection->bev, on_read, on_write, on_event, connection);

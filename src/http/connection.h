@@ -37,8 +37,10 @@ struct connection {
         TAILQ_ENTRY(connection) waiting; /* on the server's list while is_waiting: may be closed for a newer one */
         bool is_waiting;
         struct http_server *server;
-        struct bufferevent *bev;
-        struct event *timer;
+        int fd;
+        SSL *ssl;
+        struct bufferevent *bev; /* NULL after a failed handshake */
+        struct event *timer, *drain;
         enum connection_state state;
         struct http_peer peer;
 

@@ -50,6 +50,7 @@ static const char *describe_certificate(const struct transfer *transfer) {
         (void) curl_easy_getinfo(transfer->easy, CURLINFO_SSL_VERIFYRESULT, &result);
         switch (result) {
         case X509_V_OK:
+        case X509_V_ERR_UNSPECIFIED: /* curl compares the name first and leaves its own mark */
                 return "the certificate is for another name: use an address that the certificate names, or issue a new one";
         case X509_V_ERR_CERT_HAS_EXPIRED:
                 return "the certificate has expired: renew it, or set this machine's clock";

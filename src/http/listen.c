@@ -12,28 +12,20 @@
 
 enum { PAUSE_MS = 100, BACKLOG = 1024 };
 
-/* Full: the one that has waited longest makes room. Where all are at work, new ones wait in the kernel's queue. */
-static bool make_room(struct http_server *server) {
-        struct connection *oldest = TAILQ_FIRST(&server->waiting);
-
-        if (server->n_connections < server->max_connections)
-                return true;
-        if (oldest)
-                connection_free(oldest);
-        return oldest != NULL;
-}
-
+/* Full: the one that has waited longest makes room. Where all are at work, this one more is taken, and the next wait in the kernel's
+ * queue until something comes to its end. */
 static void on_accept(struct evconnlistener *listener _unused_, evutil_socket_t fd, struct sockaddr *address, int length _unused_,
                       void *userdata) {
         struct http_server *server = userdata;
+        struct connection *oldest = TAILQ_FIRST(&server->waiting);
 
-        if (!make_room(server)) {
-                (void) close(fd);
-                return;
+        if (server->n_connections >= server->max_connections) {
+                if (oldest)
+                        connection_free(oldest);
+                else
+                        listen_pause(server, true);
         }
         (void) connection_new(server, fd, address);
-        if (server->n_connections >= server->max_connections && TAILQ_EMPTY(&server->waiting))
-                listen_pause(server, true);
 }
 
 static void on_accept_timer(evutil_socket_t fd _unused_, short what _unused_, void *userdata) {
