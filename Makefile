@@ -188,6 +188,7 @@ install: all
 	$(if $(PLUGIN),install -D -m 644 -t $(DESTDIR)$(tokendir) $(PLUGIN))
 	packaging/install-tree dracut/90tallyboot $(DESTDIR)$(dracutdir)/90tallyboot $(bindir)
 	packaging/install-tree units $(DESTDIR)$(unitdir) $(bindir)
+	packaging/install-tree udev $(DESTDIR)$(prefix)/lib/udev/rules.d $(bindir)
 	for page in $(notdir $(MANUALS)); do \
 		install -D -m 644 -t $(DESTDIR)$(mandir)/man$${page##*.} build/man/$$page || exit 1; done
 	if [ -d examples ]; then cp -r --no-preserve=mode examples $(DESTDIR)$(docdir); fi

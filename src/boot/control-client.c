@@ -45,6 +45,8 @@ int control_request_parse(const char *line, struct control_request *ret) {
                 request.verb = CONTROL_LEAVE;
         else if (n == 1 && strcmp(words[0], "payload") == 0)
                 request.verb = CONTROL_PAYLOAD;
+        else if (n == 1 && strcmp(words[0], "settled") == 0)
+                request.verb = CONTROL_SETTLED;
         else if (n == 1 && strcmp(words[0], "stop") == 0)
                 request.verb = CONTROL_STOP;
         else if (n == 2 && strcmp(words[0], "opened") == 0)
@@ -143,15 +145,24 @@ int control_wait_volume(const char *run_dir, const char *name, const char *uuid,
         return r >= 0 && strcmp(line, "opened") == 0;
 }
 
-int control_wait_payload(const char *run_dir, uint64_t timeout_ms) {
+/* 1 where the answer is the one hoped for, 0 for any other and for the unlocker's end. */
+static int ask(const char *run_dir, const char *question, const char *hoped, uint64_t timeout_ms) {
         _cleanup_(closep) int fd = connect_to(run_dir);
         char line[CONTROL_LINE_MAX];
 
         if (fd < 0)
                 return fd;
-        if (tell(fd, "payload\n") < 0 || hear(fd, timeout_ms, line) < 0)
+        if (tell(fd, question) < 0 || hear(fd, timeout_ms, line) < 0)
                 return 0;
-        return strcmp(line, "ready") == 0;
+        return strcmp(line, hoped) == 0;
+}
+
+int control_wait_payload(const char *run_dir, uint64_t timeout_ms) {
+        return ask(run_dir, "payload\n", "ready", timeout_ms);
+}
+
+int control_wait_settled(const char *run_dir, uint64_t timeout_ms) {
+        return ask(run_dir, "settled\n", "done", timeout_ms);
 }
 
 int control_tell_opened(const char *run_dir, const char *name) {

@@ -16,7 +16,16 @@
 #include "base/log.h"
 #include "boot/control-socket.h"
 
-enum client_state { CLIENT_NEW, CLIENT_WAITING, CLIENT_CLAIMED, CLIENT_LEAVING, CLIENT_PENDING, CLIENT_TAKEN, CLIENT_PAYLOAD };
+enum client_state {
+        CLIENT_NEW,
+        CLIENT_WAITING,
+        CLIENT_CLAIMED,
+        CLIENT_LEAVING,
+        CLIENT_PENDING,
+        CLIENT_TAKEN,
+        CLIENT_PAYLOAD,
+        CLIENT_SETTLED
+};
 
 struct client {
         int fd;
@@ -35,6 +44,7 @@ struct control {
         size_t n;
         bool terminated; /* a signal asked us to end */
         int payload;     /* 0: not known yet, 1: ready, -1: failed */
+        bool settled;
 };
 
 static void event_set(int fd) {
@@ -73,6 +83,11 @@ static void on_request(struct control *control, struct client *client, const str
                 client->state = CLIENT_PAYLOAD;
                 if (control->payload != 0)
                         say(client, control->payload > 0 ? "ready" : "failed");
+                break;
+        case CONTROL_SETTLED:
+                client->state = CLIENT_SETTLED;
+                if (control->settled)
+                        say(client, "done");
                 break;
         case CONTROL_OPENED:
         case CONTROL_STOP:
@@ -368,5 +383,14 @@ void control_payload(struct control *control, bool ready) {
         for (size_t i = 0; i < control->n; i++)
                 if (control->clients[i].state == CLIENT_PAYLOAD)
                         say(control->clients + i, ready ? "ready" : "failed");
+        pthread_mutex_unlock(&control->mutex);
+}
+
+void control_settled(struct control *control) {
+        pthread_mutex_lock(&control->mutex);
+        control->settled = true;
+        for (size_t i = 0; i < control->n; i++)
+                if (control->clients[i].state == CLIENT_SETTLED)
+                        say(control->clients + i, "done");
         pthread_mutex_unlock(&control->mutex);
 }

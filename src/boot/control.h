@@ -9,11 +9,12 @@
  *   leave            the waiter's time is over -> opened | failed | bye (then a passphrase is asked for)
  *   opened NAME      systemd-cryptsetup opened NAME -> ok; if it was a passphrase, the unlocker wipes its keys and ends
  *   payload          waits for the payload -> ready | failed; end of file: ended
+ *   settled          waits until the unlocker has nothing left to do that needs this initramfs -> done
  *   stop             somebody else closes the gate: an unlocker that has its NK ends -> closed, or end of file
  */
 enum { CONTROL_LINE_MAX = 256, CONTROL_CLIENTS_MAX = 64 };
 
-enum control_verb { CONTROL_WAIT, CONTROL_LEAVE, CONTROL_OPENED, CONTROL_PAYLOAD, CONTROL_STOP };
+enum control_verb { CONTROL_WAIT, CONTROL_LEAVE, CONTROL_OPENED, CONTROL_PAYLOAD, CONTROL_SETTLED, CONTROL_STOP };
 
 struct control_request {
         enum control_verb verb;
@@ -43,11 +44,13 @@ bool control_claim(struct control *control, const char *uuid, char ret_name[stat
 void control_settle(struct control *control, const char *uuid, bool opened);
 void control_fail_all(struct control *control); /* to all who wait now: failed */
 void control_payload(struct control *control, bool ready);
+void control_settled(struct control *control);
 
 /* The clients. */
 /* Waits at most timeout_ms. 1: opened, 0: not (failed, ended, too late). -errno: never connected. */
 int control_wait_volume(const char *run_dir, const char *name, const char *uuid, uint64_t timeout_ms);
 int control_wait_payload(const char *run_dir, uint64_t timeout_ms /* 0: for ever */);
+int control_wait_settled(const char *run_dir, uint64_t timeout_ms);
 int control_tell_opened(const char *run_dir, const char *name);
 /* No unlocker has an NK afterwards: it says so, has ended, or was killed. */
 int control_stop(const char *run_dir);

@@ -215,6 +215,7 @@ static int activate_credentials(struct node *node, struct conversation *conversa
 static int make_evidence(struct node *node, struct conversation *conversation, struct evidence *ret) {
         const struct wire_challenge challenges[2] = { conversation->nonces[0].challenge, conversation->nonces[1].challenge };
         bool bound = conversation->purpose != PURPOSE_CONFIRM;
+        const uint8_t(*nonces)[WIRE_NONCE_SIZE] = ret->nonces;
         uint8_t qualifying_data[32];
         uint32_t mask;
         uint16_t bank;
@@ -232,7 +233,7 @@ static int make_evidence(struct node *node, struct conversation *conversation, s
                 mask |= 1U << node->config->gate_pcr;
         memcpy(ret->nonces[0], challenges[0].nonce, WIRE_NONCE_SIZE);
         memcpy(ret->nonces[1], challenges[1].nonce, WIRE_NONCE_SIZE);
-        r = wire_qualifying_data(node->id, conversation->purpose, bound ? node->nk->public : NULL, ret->nonces,
+        r = wire_qualifying_data(node->id, conversation->purpose, bound ? node->nk->public : NULL, nonces,
                                  conversation->body.size > 0 ? &conversation->body : NULL, qualifying_data);
         if (r < 0)
                 return r;

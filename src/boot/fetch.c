@@ -17,6 +17,7 @@ enum {
         MALFORMED_RETRY = 300,
         NETWORK_LOOK_MS = 20000,
         PROMPT_NOW_MS = 30000,
+        PAYLOAD_RETRY_MS = 30000,
 };
 
 /* Up to a fifth more, so that a fleet that lost its power together does not come back together. */
@@ -147,6 +148,20 @@ static int wait_for_network(struct unlocker *unlocker, uint64_t end) {
         }
 }
 
+/* An image that waits for a payload keeps the gate open until there is one: nothing could be asked for afterwards. */
+static bool payload_is_missing(const struct unlocker *unlocker) {
+        if (!unlocker->config->payload || unlocker->test || unlocker->conversation->outcomes[PARTY_TENANT].details.has_payload)
+                return false;
+        return true;
+}
+
+static int wait_for_payload(struct unlocker *unlocker, uint64_t *ret_delay) {
+        unlocker_say(unlocker, "the tenant has no payload for this node yet: tallyctl payload set");
+        unlocker->conversation = conversation_free(unlocker->conversation);
+        *ret_delay = PAYLOAD_RETRY_MS;
+        return new_conversation(unlocker) < 0 ? -ENOMEM : -EAGAIN;
+}
+
 /* One try. 0: done; -EAGAIN: again after *ret_delay ms; else the end. */
 static int fetch_once(struct unlocker *unlocker, unsigned failures, uint64_t *ret_delay) {
         struct conversation *conversation = unlocker->conversation;
@@ -156,7 +171,7 @@ static int fetch_once(struct unlocker *unlocker, unsigned failures, uint64_t *re
         if (unlocker->node->has_id)
                 (void) gate_mark_seen(unlocker->run_dir);
         if (r == 0)
-                return 0;
+                return payload_is_missing(unlocker) ? wait_for_payload(unlocker, ret_delay) : 0;
         if (r == -ECANCELED) {
                 *ret_delay = 0;
                 r = unlocker_answer(unlocker);

@@ -110,6 +110,18 @@ static bool gate_is_ignored_here(void) {
         return file_read("/proc/cmdline", 65536, &line) >= 0 && gate_is_ignored((char *) line.data);
 }
 
+/* A TPM whose driver is still on its way: a shell must not open in the moment before it answers. Not a second time in a boot. */
+static void wait_for_tpm(const struct config *config, const char *run_dir) {
+        const char *device = config_tpm_device(config);
+        _cleanup_(freep) char *note = path_join(run_dir, "gate-closed");
+        uint64_t end = clock_monotonic_ms() + config->tpm_timeout * 1000;
+
+        if (!note || access(note, F_OK) == 0)
+                return;
+        while (device && access(device, F_OK) < 0 && clock_monotonic_ms() < end)
+                sleep_ms(GATE_PAUSE_MS / 5);
+}
+
 /* Opens the TPM, at most for as long as closing may take. -ENODEV: there is none, and none answered in this boot. */
 static int gate_open_tpm(const struct config *config, const char *run_dir, struct tpm **ret) {
         int r = -ENODEV;
@@ -144,6 +156,7 @@ int gate_close(const struct config *config, const char *run_dir, char *error, si
                 snprintf(error, error_size, "the unlocker does not end: %s", strerror(-r));
                 return r;
         }
+        wait_for_tpm(config, run_dir);
         r = gate_open_tpm(config, run_dir, &tpm);
         if (r == -ENODEV && !gate_was_seen(run_dir))
                 return write_note(run_dir, "gate-closed", "no TPM answered in this boot\n");

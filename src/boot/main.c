@@ -45,7 +45,8 @@ static const struct verb verbs[] = {
           "Ends at once where VOLUME is not ours, is open, or no unlocker runs; else after prompt-after at the latest.\n" },
         { "opened", opened_run, NULL, NULL, NULL },
         { "check-root", check_root_run, NULL, NULL, NULL },
-        { "close-all", close_all_run, NULL, NULL, NULL },
+        { "lock-up", lock_up_run, NULL, NULL, NULL },
+        { "may-resume", may_resume_run, NULL, NULL, NULL },
 };
 
 static const char *config_path = CONFIG_PATH, *run_dir = RUN_DIR;

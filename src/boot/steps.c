@@ -16,6 +16,11 @@
 
 /* The small verbs that units call, a step of the boot each. */
 
+/* On a machine that is not configured the steps do nothing, and say nothing. */
+static bool is_inert(void) {
+        return access(verb_config_path(), F_OK) < 0 && errno == ENOENT;
+}
+
 static bool note_exists(const char *name) {
         _cleanup_(freep) char *path = path_join(verb_run_dir(), name);
 
@@ -71,18 +76,30 @@ static int wait_payload(const struct config *config) {
         return payload_action(config);
 }
 
+static int wait_settled(const struct config *config) {
+        if (control_wait_settled(verb_run_dir(), MAX(config->prompt_after, (uint64_t) 1) * 1000) == 0)
+                log_warning("Not every volume of this node is open; the boot goes on.");
+        return EXIT_OK;
+}
+
 int wait_run(int argc, char *argv[]) {
         _cleanup_(config_freep) struct config *config = NULL;
         int r;
 
         if (argc != 2) {
-                log_error("wait VOLUME|payload");
+                log_error("wait VOLUME|payload|settled");
                 return EXIT_USAGE;
         }
+        if (is_inert())
+                return EXIT_OK;
         r = verb_load_config(&config);
         if (r != 0)
                 return r;
-        return strcmp(argv[1], "payload") == 0 ? wait_payload(config) : wait_volume(config, argv[1]);
+        if (strcmp(argv[1], "payload") == 0)
+                return wait_payload(config);
+        if (strcmp(argv[1], "settled") == 0)
+                return wait_settled(config);
+        return wait_volume(config, argv[1]);
 }
 
 int opened_run(int argc, char *argv[]) {
@@ -170,17 +187,48 @@ static int close_everything(void) {
         return r < 0 ? r : k;
 }
 
-int close_all_run(int argc, char *argv[] _unused_) {
+/* Before any shell. */
+int lock_up_run(int argc, char *argv[] _unused_) {
+        _cleanup_(config_freep) struct config *config = NULL;
+        char error[512] = "";
         int r;
 
         if (argc != 1)
                 return EXIT_USAGE;
+        if (is_inert())
+                return EXIT_OK;
+        r = verb_load_config(&config);
+        if (r != 0)
+                return r;
+        r = gate_close(config, verb_run_dir(), error, sizeof error);
+        if (r < 0) {
+                log_error("The gate is open, there will be no shell: %s.", error[0] ? error : strerror(-r));
+                return EXIT_TPM;
+        }
         r = close_everything();
         if (r < 0) {
-                log_error_errno(r, "Not everything that the halves opened could be closed: %m");
+                log_error_errno(r, "Not everything that the halves opened could be closed, there will be no shell: %m");
                 return EXIT_FAILED;
         }
         return EXIT_OK;
+}
+
+/* ExecCondition= of resuming from hibernation: 1 skips it. */
+int may_resume_run(int argc, char *argv[] _unused_) {
+        _cleanup_(config_freep) struct config *config = NULL;
+        int r;
+
+        if (argc != 1)
+                return EXIT_USAGE;
+        if (is_inert())
+                return EXIT_OK;
+        r = verb_load_config(&config);
+        if (r != 0)
+                return r;
+        if (config->hibernation)
+                return EXIT_OK;
+        log_notice("Not resuming: tallyboot.conf does not say hibernation = yes.");
+        return EXIT_FAILED;
 }
 
 /* Where no halves came, or a person has taken over, the root is what it is on any other machine. */
@@ -193,6 +241,8 @@ int check_root_run(int argc, char *argv[] _unused_) {
 
         if (argc != 1)
                 return EXIT_USAGE;
+        if (is_inert())
+                return EXIT_OK;
         r = verb_load_config(&config);
         if (r != 0)
                 return r;

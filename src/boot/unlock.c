@@ -149,6 +149,14 @@ static int note_halves(const struct unlocker *unlocker) {
         return path ? file_write(path, "", 0, 0600) : -ENOMEM;
 }
 
+/* Nobody else may want the network in this initramfs. Asked for, never waited for. */
+static void start_network(const struct unlocker *unlocker) {
+        _cleanup_(pid1_freep) struct pid1 *pid1 = NULL;
+
+        if (!unlocker->test && pid1_open(&pid1) >= 0)
+                (void) pid1_start(pid1, "network-online.target");
+}
+
 static int start_tpm(struct unlocker *unlocker) {
         int r = discover_tpm(unlocker);
 
@@ -186,6 +194,15 @@ static int close_gate(struct unlocker *unlocker) {
         return 0;
 }
 
+/* What the parties do not know yet. */
+static void report(struct unlocker *unlocker) {
+        if (volumes_all_open(&unlocker->volumes)) {
+                confirm_boot(unlocker);
+                rotate_finish(unlocker);
+        }
+        control_settled(unlocker->control);
+}
+
 /* What comes after the gate, in the initramfs. A payload or a confirmation that fails does not take a volume away again. */
 static int serve(struct unlocker *unlocker) {
         int r, k;
@@ -200,24 +217,21 @@ static int serve(struct unlocker *unlocker) {
         if (k == -ECANCELED)
                 return k;
         control_payload(unlocker->control, k >= 0);
-        if (volumes_all_open(&unlocker->volumes)) {
-                confirm_boot(unlocker);
-                rotate_finish(unlocker);
-                return r;
+        if (!volumes_all_open(&unlocker->volumes)) {
+                r = serve_volumes(unlocker);
+                if (r < 0)
+                        return r;
+                r = volumes_all_open(&unlocker->volumes) ? 0 : -ENOKEY;
         }
-        r = serve_volumes(unlocker);
-        if (r < 0)
-                return r;
-        if (volumes_all_open(&unlocker->volumes)) {
-                confirm_boot(unlocker);
-                rotate_finish(unlocker);
-        }
-        return volumes_all_open(&unlocker->volumes) ? 0 : -ENOKEY;
+        report(unlocker);
+        return r;
 }
 
 static int run(struct unlocker *unlocker) {
-        int r = start_tpm(unlocker);
+        int r;
 
+        start_network(unlocker);
+        r = start_tpm(unlocker);
         if (r < 0)
                 return r;
         r = fetch_halves(unlocker);

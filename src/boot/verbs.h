@@ -14,7 +14,8 @@ int doctor_run(int argc, char *argv[]);
 int evidence_run(int argc, char *argv[]);
 int opened_run(int argc, char *argv[]);
 int check_root_run(int argc, char *argv[]);
-int close_all_run(int argc, char *argv[]);
+int lock_up_run(int argc, char *argv[]);
+int may_resume_run(int argc, char *argv[]);
 /* src/enroll/enroll.h: register_run, enroll_run, unenroll_run */
 
 const char *verb_config_path(void); /* --config, or CONFIG_PATH */

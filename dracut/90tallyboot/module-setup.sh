@@ -1,0 +1,101 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# dracut module: the unlocker, its units, the TPM's drivers, the fleet's configuration and CA. Dracut 059 and dracut-ng.
+#
+# In an image without /etc/tallyboot/tallyboot.conf everything is inert: a generic image can be built without it and get it
+# from a second cpio. dracut.conf: tallyboot_allow_sshd=yes permits an ssh server in the image.
+
+tallyboot_dir=/etc/tallyboot
+tallyboot_conf=$tallyboot_dir/tallyboot.conf
+
+# Without a configuration only where it is asked for by name.
+check() {
+    require_binaries tallyboot || return 1
+    [[ -e ${dracutsysrootdir-}$tallyboot_conf ]] && return 0
+    return 255
+}
+
+depends() {
+    local deps="systemd systemd-initrd dracut-systemd crypt" name
+    # dracut-ng has systemd's part of crypt in a module of its own.
+    for name in systemd-cryptsetup systemd-ask-password; do
+        compgen -G "${dracutbasedir:-/usr/lib/dracut}/modules.d/[0-9][0-9]$name" > /dev/null && deps+=" $name"
+    done
+    [[ -e ${dracutsysrootdir-}$tallyboot_conf ]] && deps+=" network"
+    echo "$deps"
+}
+
+installkernel() {
+    hostonly='' instmods '=drivers/char/tpm'
+    hostonly='' instmods -o algif_skcipher dm_crypt
+}
+
+# value KEY: from the configuration, empty where it is not there.
+tallyboot_value() {
+    sed -n "s/^[[:space:]]*$1[[:space:]]*=[[:space:]]*\(.*[^[:space:]]\)[[:space:]]*$/\1/p" "${dracutsysrootdir-}$tallyboot_conf" 2> /dev/null | tail -n 1
+}
+
+# A shell with an open gate is a way to the halves: over the network just as on the console.
+tallyboot_refuse_sshd() {
+    local name
+    [[ ${tallyboot_allow_sshd-} == yes ]] && return 0
+    for name in sshd dropbear crypt-ssh earlyssh tinyssh; do
+        if dracut_module_included "$name"; then
+            dfatal "tallyboot: the module $name puts an ssh server into the initramfs, where a login could fetch this machine's" \
+                "halves. Leave it out, or say tallyboot_allow_sshd=yes in dracut.conf."
+            kill -INT $$ # nothing a module returns stops dracut
+            return 1
+        fi
+    done
+}
+
+# Certificates are held against a clock that is not behind this. From the files, so that the image is reproducible.
+tallyboot_build_time() {
+    local file newest=${SOURCE_DATE_EPOCH:-0} time
+    if [[ $newest == 0 ]]; then
+        for file in "$@"; do
+            time=$(stat -L -c %Y "${dracutsysrootdir-}$file" 2> /dev/null) || continue
+            ((time > newest)) && newest=$time
+        done
+    fi
+    echo "$newest" > "$initdir$tallyboot_dir/build-time"
+}
+
+tallyboot_install_configuration() {
+    local ca
+    ca=$(tallyboot_value ca)
+    ca=${ca:-$tallyboot_dir/ca.pem}
+    inst_simple "$tallyboot_conf"
+    inst_simple "$ca" || derror "tallyboot: the CA $ca is missing: this image would not trust any server"
+    tallyboot_build_time "$(command -v tallyboot)" "$tallyboot_conf" "$ca"
+}
+
+tallyboot_install_units() {
+    local file
+    while IFS= read -r file; do
+        inst_simple "$moddir/system/$file" "$systemdsystemunitdir/$file"
+    done < <(cd "$moddir/system" && find . -type f | sed 's|^\./||' | LC_ALL=C sort)
+    $SYSTEMCTL -q --root "$initdir" add-wants sysinit.target tallyboot-unlock.service
+}
+
+install() {
+    tallyboot_refuse_sshd || return 1
+
+    inst_multiple tallyboot systemctl
+    # Opened with dlopen(), so no dependency says so: the TPM's transport, name resolution, unwinding of threads.
+    inst_libdir_file 'libtss2-tcti-device.so*' 'libnss_dns.so*' 'libnss_files.so*' 'libgcc_s.so*'
+    inst_multiple -o /etc/services /etc/protocols
+    if [[ ! -e $initdir/etc/nsswitch.conf ]]; then
+        mkdir -p "$initdir/etc"
+        printf 'passwd: files\ngroup: files\nhosts: files dns\n' > "$initdir/etc/nsswitch.conf"
+    fi
+
+    mkdir -p "$initdir$tallyboot_dir"
+    inst_hook cmdline 05 "$moddir/tallyboot-cmdline.sh"
+    tallyboot_install_units
+    if [[ -e ${dracutsysrootdir-}$tallyboot_conf ]]; then
+        tallyboot_install_configuration
+    else
+        tallyboot_build_time "$(command -v tallyboot)"
+    fi
+}
