@@ -17,7 +17,6 @@
 
 enum {
         LINGER_MS = 2000,
-        STOP_MS = 5000,
         STREAM_MIN = 64 * 1024, /* bytes of a stream in each request_ms */
         CHUNK = 64 * 1024,
         WORKERS_MAX = 256,

@@ -16,6 +16,7 @@ enum {
         HANDSHAKE_MS = 10000,
         IDLE_MS = 30000,
         REQUEST_MS = 20000,
+        STOP_MS = 5000,
         FDS_RESERVED = 64, /* for the rest of the process: database, files, its own connections */
 };
 
@@ -43,7 +44,7 @@ static void on_stop_timer(evutil_socket_t fd _unused_, short what _unused_, void
 
 /* No new connections; idle ones are closed, requests under way have some seconds. */
 static void begin_stop(struct http_server *server) {
-        struct timeval tv = { .tv_sec = STOP_MS / 1000 };
+        struct timeval tv = { .tv_sec = server->options.stop_ms / 1000, .tv_usec = server->options.stop_ms % 1000 * 1000 };
         struct connection *connection, *next;
 
         if (server->stopping)
@@ -178,6 +179,7 @@ int http_server_new(const struct http_server_options *options, struct http_serve
                 return -ENOMEM;
         server->options = *options;
         server->options.handshake_ms = options->handshake_ms ?: HANDSHAKE_MS;
+        server->options.stop_ms = options->stop_ms ?: STOP_MS;
         server->options.idle_ms = options->idle_ms ?: IDLE_MS;
         server->options.request_ms = options->request_ms ?: REQUEST_MS;
         server->wake_fd = -1;
@@ -212,6 +214,14 @@ static void free_event(struct event *event) {
                 event_free(event);
 }
 
+/* A bufferevent lives on until its last deferred callback has run. */
+static void free_base(struct event_base *base) {
+        if (!base)
+                return;
+        (void) event_base_loop(base, EVLOOP_NONBLOCK);
+        event_base_free(base);
+}
+
 struct http_server *http_server_free(struct http_server *server) {
         struct connection *connection;
 
@@ -228,8 +238,7 @@ struct http_server *http_server_free(struct http_server *server) {
         free_event(server->wake);
         free_event(server->stop_timer);
         free_event(server->accept_timer);
-        if (server->base)
-                event_base_free(server->base);
+        free_base(server->base);
         closep(&server->wake_fd);
         SSL_CTX_free(server->tls);
         pthread_mutex_destroy(&server->tls_mutex);

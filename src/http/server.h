@@ -53,6 +53,7 @@ struct http_server_options {
         unsigned handshake_ms;        /* default 10000 */
         unsigned idle_ms;             /* between requests; default 30000 */
         unsigned request_ms;       /* to send a request, or to take its answer; a streamed body: for each 64 KiB; default 20000 */
+        unsigned stop_ms;          /* for requests under way, when stopped; default 5000 */
         const char *temporary_dir; /* for streamed uploads: files without a name; NULL: none are possible */
         http_handler handler;
         http_limit limit;
@@ -62,7 +63,7 @@ struct http_server_options {
 struct http_server;
 /* The options' texts and fds must stay as long as the server. On failure error says what and what to do. */
 int http_server_new(const struct http_server_options *options, struct http_server **ret, char *error, size_t error_size);
-/* Runs until http_server_stop(): finishes requests under way (at most 5 s), then returns. */
+/* Runs until http_server_stop(): finishes requests under way (at most stop_ms), then returns. */
 int http_server_run(struct http_server *server);
 void http_server_stop(struct http_server *server);  /* from a signal watcher or another thread */
 int http_server_reload(struct http_server *server); /* certificates and client CA anew; the old ones stay on failure */
