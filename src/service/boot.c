@@ -19,7 +19,7 @@ static int hold(struct admission *a, const struct policy_decision *decision) {
         if (!differences)
                 return -ENOMEM;
         admit_hold(a, differences);
-        return 0;
+        return json_object_set(a->refusal.detail, "differences", differences) < 0 ? -ENOMEM : 0;
 }
 
 /* 10: the node's state, the group's policy. Sets a->refusal, or not. */
@@ -204,6 +204,8 @@ static int create_generation(struct admission *a, struct store_txn *txn) {
 
         r = existing ? generation_half(a->party, txn, a->id, existing, &half)
                      : generation_create(a->party, txn, &a->node, &what, NULL, &half);
+        if (r == -E2BIG)
+                return admit_refuse(a, "conflict", "This node has too many keys.");
         if (r < 0)
                 return r;
 

@@ -148,6 +148,8 @@ static int enroll_key(struct admission *a, struct store_txn *txn, const struct n
                                 secret_free(half);
                 }
         }
+        if (r == -E2BIG)
+                return admit_refuse(a, "conflict", "This node has too many keys.");
         if (r < 0)
                 return r;
 

@@ -130,8 +130,15 @@ int generations_halves(struct party_service *party, struct store_txn *txn, const
 int generation_create(struct party_service *party, struct store_txn *txn, const struct node *node, const struct generation *what,
                       const struct secret *half, struct secret **ret) {
         _cleanup_(secret_freep) struct secret *made = NULL;
-        int64_t handle;
+        int64_t handle, n;
         int r;
+
+        r = query_int(txn, "SELECT COUNT(*) FROM generations WHERE node = $1 AND state <> $2",
+                      STORE_ARGS(store_text(node->id), store_int(GENERATION_RETIRED)), &n);
+        if (r < 0)
+                return r;
+        if (n >= WIRE_KEYS_MAX)
+                return -E2BIG;
 
         r = half ? secret_copy(half->data, half->size, &made) : secret_random(HALF_SIZE, &made);
         if (r < 0)

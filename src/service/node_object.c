@@ -5,6 +5,16 @@
 
 /* Nodes as operators see them (docs/protocol.md, 10). */
 
+static json_t *generation_object(const struct generation *item) {
+        json_t *object;
+
+        object = json_pack("{s:I, s:s}", "generation", (json_int_t) item->generation, "state",
+                           generation_state_to_string(item->state));
+        if (object && item->has_public && item->state == GENERATION_LIVE)
+                (void) wire_set_bin(object, "public", item->public, sizeof(item->public));
+        return object;
+}
+
 static json_t *key_object(const struct generations *generations, size_t first, size_t *ret_next) {
         const struct generation *head = generations->items + first, *public = NULL;
         json_t *list = json_array(), *object;
@@ -13,8 +23,7 @@ static json_t *key_object(const struct generations *generations, size_t first, s
         for (i = first; i < generations->n && strcmp(generations->items[i].key, head->key) == 0; i++) {
                 const struct generation *item = generations->items + i;
 
-                (void) json_array_append_new(list, json_pack("{s:I, s:s}", "generation", (json_int_t) item->generation, "state",
-                                                             generation_state_to_string(item->state)));
+                (void) json_array_append_new(list, generation_object(item));
                 if (item->has_public && item->state == GENERATION_LIVE)
                 public = item;
         }
@@ -22,7 +31,7 @@ static json_t *key_object(const struct generations *generations, size_t first, s
         *ret_next = i;
         object = json_pack("{s:s, s:s, s:s, s:o, s:b}", "id", head->key, "kind", key_kind_to_string(head->kind), "origin",
                            head->dealt ? "dealt" : "joint", "generations", list, "rotate", (int) head->rotate);
-        if (object && public)
+        if (object && public) /* of the newest */
                 (void) wire_set_bin(object, "public", public->public, sizeof(public->public));
         return object;
 }

@@ -81,7 +81,8 @@ int generations_halves(struct party_service *party, struct store_txn *txn, const
                        const struct generations *generations, struct halves **ret);
 int generation_half(struct party_service *party, struct store_txn *txn, const char *node, const struct generation *generation,
                     struct secret **ret);
-/* Stores a half, wrapped; makes the key's row where it is missing. half NULL: a new random one. */
+/* Stores a half, wrapped; makes the key's row where it is missing. half NULL: a new random one.
+ * -E2BIG: no release could carry one more. */
 int generation_create(struct party_service *party, struct store_txn *txn, const struct node *node, const struct generation *what,
                       const struct secret *half, struct secret **ret);
 int generation_set_live(struct store_txn *txn, const char *node, const struct generation *what);

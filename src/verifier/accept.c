@@ -46,7 +46,7 @@ struct acceptance {
         bool final;
 };
 
-/* A version is named once, for one file. A dealt key that a newer one replaced is not needed behind the final step. */
+/* A version is named once, for one file. */
 static int store_accept(struct acceptance *acceptance, struct store_txn *txn) {
         int64_t same;
         int r;

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tenant/payload_file.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "crypto/payload.h"
+#include "tenant/tenant.h"
+
+enum { BUFFER_SIZE = 65536 };
+
+static int read_some(int fd, void *buffer, size_t size, size_t *ret) {
+        size_t n = 0;
+
+        while (n < size) {
+                ssize_t k = read(fd, (char *) buffer + n, size - n);
+
+                if (k < 0 && errno == EINTR)
+                        continue;
+                if (k < 0)
+                        return -errno;
+                if (k == 0)
+                        break;
+                n += (size_t) k;
+        }
+
+        *ret = n;
+        return 0;
+}
+
+static int check_header(const uint8_t *data, size_t size, const char *node, const struct wire_payload *announced) {
+        struct payload_header header;
+
+        if (size < PAYLOAD_HEADER_SIZE || payload_header_decode(data, &header) < 0)
+                return -EBADMSG;
+        return strcmp(header.node_id, node) == 0 && header.version == announced->version &&
+                               payload_file_size(header.length) == announced->size
+                       ? 0
+                       : -EBADMSG;
+}
+
+static int copy(int from, int to, const char *node, const struct wire_payload *announced, EVP_MD_CTX *hash) {
+        _cleanup_(freep) uint8_t *buffer = malloc(BUFFER_SIZE);
+        uint64_t total = 0;
+        uint8_t digest[32];
+        size_t n;
+        int r;
+
+        if (!buffer)
+                return -ENOMEM;
+
+        do {
+                r = read_some(from, buffer, BUFFER_SIZE, &n);
+                if (r >= 0 && total == 0)
+                        r = check_header(buffer, n, node, announced);
+                if (r >= 0 && n > 0)
+                        r = EVP_DigestUpdate(hash, buffer, n) == 1 ? write_all(to, buffer, n) : -ENOMEM;
+                if (r < 0)
+                        return r;
+                total += n;
+        } while (n == BUFFER_SIZE && total <= announced->size);
+
+        if (EVP_DigestFinal_ex(hash, digest, NULL) != 1)
+                return -ENOMEM;
+        return total == announced->size && memcmp(digest, announced->sha256, sizeof(digest)) == 0 ? 0 : -EBADMSG;
+}
+
+static int copy_hashed(int from, int to, const char *node, const struct wire_payload *announced) {
+        EVP_MD_CTX *hash = EVP_MD_CTX_new();
+        int r;
+
+        r = hash && EVP_DigestInit_ex(hash, EVP_sha256(), NULL) == 1 ? copy(from, to, node, announced, hash) : -ENOMEM;
+        EVP_MD_CTX_free(hash);
+        if (r >= 0 && fsync(to) < 0)
+                r = -errno;
+        return r;
+}
+
+static int sync_directory(const char *path) {
+        _cleanup_(closep) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+int payload_file_take(struct party_service *party, int fd, const char *node, const struct wire_payload *announced) {
+        const char *directory = party->service->config.payload_dir;
+        _cleanup_(freep) char *path = payload_path(party, node, announced->version), *temporary = NULL;
+        _cleanup_(closep) int to = -1;
+        int r;
+
+        temporary = format("%s/%s.XXXXXX", directory, node);
+        if (!path || !temporary)
+                return -ENOMEM;
+        to = mkostemp(temporary, O_CLOEXEC); /* 0600 */
+        if (to < 0)
+                return -errno;
+
+        r = copy_hashed(fd, to, node, announced);
+        if (r >= 0 && rename(temporary, path) < 0)
+                r = -errno;
+        if (r < 0) {
+                (void) unlink(temporary);
+                return r;
+        }
+        return sync_directory(directory);
+}
+
+void payload_files_remove(struct party_service *party, const char *node, uint64_t but_version) {
+        const char *directory = party->service->config.payload_dir;
+        char keep[128] = "";
+        DIR *dir = opendir(directory);
+
+        if (!dir) {
+                log_warning_errno(errno, "%s: %m", directory);
+                return;
+        }
+        if (but_version > 0)
+                (void) snprintf(keep, sizeof(keep), "%s.%llu.payload", node, (unsigned long long) but_version);
+
+        for (struct dirent *entry; (entry = readdir(dir));) {
+                if (strncmp(entry->d_name, node, NODE_ID_LENGTH) != 0 || entry->d_name[NODE_ID_LENGTH] != '.' ||
+                    strcmp(entry->d_name, keep) == 0)
+                        continue;
+                if (unlinkat(dirfd(dir), entry->d_name, 0) < 0)
+                        log_warning_errno(errno, "%s/%s is not removed: %m", directory, entry->d_name);
+        }
+
+        (void) closedir(dir);
+}
