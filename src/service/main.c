@@ -3,15 +3,14 @@
 
 #include <dirent.h>
 #include <getopt.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 
 #include "audit/audit.h"
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -188,50 +187,19 @@ static void close_all(struct service *service) {
         service_config_done(&service->config);
 }
 
-/* Signals of a service are taken by a thread that does nothing else, so that no handler runs in the middle of anything. */
-struct signals {
-        struct http_server *server;
-        sigset_t set;
-};
+/* On the loop, after a SIGHUP. */
+static void on_reloaded(int result, const char *error, void *userdata) {
+        struct timespec now;
 
-static void reload(struct http_server *server) {
-        int r;
-
-        (void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long) clock_monotonic_ms() * 1000);
-        r = http_server_reload(server);
-        if (r < 0)
-                log_error_errno(r, "The certificates could not be read anew, the old ones stay: %m");
+        (void) userdata;
+        (void) clock_gettime(CLOCK_MONOTONIC, &now);
+        (void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
+                          (unsigned long long) now.tv_sec * 1000000 + (unsigned long long) now.tv_nsec / 1000);
+        if (result < 0)
+                log_error_errno(result, "The certificates could not be read anew, the old ones stay: %s (%m)", error);
         else
                 log_info("The certificates were read anew.");
         (void) sd_notify(0, "READY=1");
-}
-
-static void *signals_run(void *userdata) {
-        struct signals *signals = userdata;
-        int number;
-
-        while (sigwait(&signals->set, &number) == 0) {
-                if (number == SIGUSR1) /* the server ended by itself */
-                        return NULL;
-                if (number == SIGHUP) {
-                        reload(signals->server);
-                        continue;
-                }
-                (void) sd_notify(0, "STOPPING=1");
-                http_server_stop(signals->server);
-        }
-
-        return NULL;
-}
-
-static void signals_block(sigset_t *ret) {
-        (void) sigemptyset(ret);
-        (void) sigaddset(ret, SIGTERM);
-        (void) sigaddset(ret, SIGINT);
-        (void) sigaddset(ret, SIGHUP);
-        (void) sigaddset(ret, SIGUSR1);
-        (void) pthread_sigmask(SIG_BLOCK, ret, NULL);
-        (void) signal(SIGPIPE, SIG_IGN);
 }
 
 static int new_server(struct service *service, struct http_server **ret) {
@@ -244,6 +212,7 @@ static int new_server(struct service *service, struct http_server **ret) {
                 .temporary_dir = service->config.payload_dir,
                 .handler = service_dispatch,
                 .limit = service_limit,
+                .reloaded = on_reloaded,
                 .userdata = service,
         };
         char error[512] = "";
@@ -259,27 +228,21 @@ static int new_server(struct service *service, struct http_server **ret) {
         return r < 0 ? log_error_errno(r, "The server cannot start: %s (%m)", error) : 0;
 }
 
-static int serve(struct service *service, const sigset_t *set) {
+static int serve(struct service *service) {
         _cleanup_(http_server_freep) struct http_server *server = NULL;
-        struct signals signals = { .set = *set };
-        pthread_t thread;
         int r;
 
         r = new_server(service, &server);
         if (r < 0)
                 return r;
-
-        signals.server = server;
-        r = pthread_create(&thread, NULL, signals_run, &signals);
-        if (r > 0)
-                return log_error_errno(r, "No thread for signals: %m");
+        r = http_server_handle_signals(server);
+        if (r < 0)
+                return log_error_errno(r, "Signals cannot be handled: %m");
 
         log_info("tallyboot-%s %s listens on port %u.", service->definition->role, TALLYBOOT_VERSION, http_server_port(server));
         (void) sd_notify(0, "READY=1");
 
         r = http_server_run(server);
-        (void) pthread_kill(thread, SIGUSR1);
-        (void) pthread_join(thread, NULL);
         (void) sd_notify(0, "STOPPING=1");
         if (r < 0)
                 return log_error_errno(r, "The server failed: %m");
@@ -288,7 +251,7 @@ static int serve(struct service *service, const sigset_t *set) {
         return 0;
 }
 
-static int run(struct service *service, const sigset_t *set) {
+static int run(struct service *service) {
         int r;
 
         r = load_roots(service);
@@ -305,20 +268,19 @@ static int run(struct service *service, const sigset_t *set) {
                         return log_error_errno(r, "The %s cannot start: %m", service->definition->role);
         }
 
-        return serve(service, set);
+        return serve(service);
 }
 
 int service_main(int argc, char *argv[], const struct service_definition *definition) {
         struct service service = { .definition = definition };
         struct options options = {};
         char error[1024] = "", file[128];
-        sigset_t set;
         int r;
 
         r = process_harden();
         if (r < 0)
                 return EXIT_FAILURE;
-        signals_block(&set);
+        (void) signal(SIGPIPE, SIG_IGN);
 
         (void) snprintf(file, sizeof(file), "/etc/tallyboot/%s.conf", definition->role);
         options.file = file;
@@ -342,7 +304,7 @@ int service_main(int argc, char *argv[], const struct service_definition *defini
                 return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;
         }
 
-        r = run(&service, &set);
+        r = run(&service);
         close_all(&service);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
