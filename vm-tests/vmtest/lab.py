@@ -3,8 +3,9 @@
 
 All that depends on how the product is called, and where `tallyctl init` puts its files, is in the upper half."""
 import json
-import os
+import random
 import re
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -14,25 +15,25 @@ from .tpm import CA_CERTIFICATES
 
 # What a guest calls the host's loopback, and what the host calls it: both are in the services' certificates.
 FROM_GUEST, FROM_HOST = "10.0.2.2", "127.0.0.1"
-SERVICES = ("registrar", "tenant", "verifier")
+SERVICES = ("registrar", "tenant", "verifier")    # in the order of their ports
+PARTIES = ("tenant", "verifier")
 
 
 def program(name):
     return BUILD / name
 
 
-def init_arguments(directory, ports, roots):
+def init_arguments(directory, port, roots):
     """How `tallyctl` makes a lab: CA, certificates, configurations of services and nodes, an operator."""
-    return ["init", "--lab", directory, "--address", FROM_GUEST, "--address", FROM_HOST, "--ek-roots", roots,
-            *[word for name in SERVICES for word in (f"--{name}-port", ports[name])]]
+    return ["init", "--lab", "--dir", directory, "--port", port, "--node-host", FROM_GUEST, "--ek-roots", roots]
 
 
 def service_arguments(name, directory):
-    return [program(f"tallyboot-{name}"), "--config", directory / f"{name}.conf"]
+    return [program(f"tallyboot-{name}"), "--config", directory / name / f"{name}.conf"]
 
 
 def control_arguments(directory, words):
-    return [program("tallyctl"), "--config", directory / "operator.conf", "--json", *words]
+    return [program("tallyctl"), "--config", directory / "operator" / "tallyctl.conf", "--json", *words]
 
 
 def node_directory(directory):
@@ -48,19 +49,26 @@ class Lab:
         missing = [name for name in ("tallyctl", *(f"tallyboot-{s}" for s in SERVICES)) if not program(name).exists()]
         if missing:
             raise Failure(f"not built: {' '.join(missing)} (run make)")
-        self.ports = self._free_ports()
-        roots = Path("ek-roots.pem")
-        roots.write_bytes(b"".join(file.read_bytes() for file in CA_CERTIFICATES))
-        process.command(program("tallyctl"), *init_arguments(self.directory, self.ports, roots.resolve()))
+        first = self._free_ports()
+        self.ports = {name: first + i for i, name in enumerate(SERVICES)}
+        roots = Path("ek-roots")
+        roots.mkdir()
+        for file in CA_CERTIFICATES:
+            shutil.copy(file, roots)
+        process.command(program("tallyctl"), *init_arguments(self.directory, first, roots.resolve()))
 
     @staticmethod
     def _free_ports():
-        """Three ports that nobody has now; held together while they are chosen, so that they differ."""
-        sockets = [socket.create_server((FROM_HOST, 0)) for _ in SERVICES]
-        ports = {name: s.getsockname()[1] for name, s in zip(SERVICES, sockets)}
-        for s in sockets:
-            s.close()
-        return ports
+        """The first of three ports, one after the other, that nobody has now. Below those that the kernel gives to clients."""
+        for _ in range(1000):
+            first = random.randrange(20000, 32000)
+            try:
+                with socket.create_server((FROM_HOST, first)), socket.create_server((FROM_HOST, first + 1)), \
+                     socket.create_server((FROM_HOST, first + 2)):
+                    return first
+            except OSError:
+                continue
+        raise Failure("no three free ports")
 
     def log(self, name):
         return self.directory / f"{name}.log"
@@ -120,7 +128,19 @@ class Lab:
         for path, (file, mode) in self.node_files().items():
             machine.put(f"/{path}", file.read_bytes(), mode)
 
-    def node_command(self, *words, tpm, **options):
-        """Run the node's program on the host, with a machine's TPM (tpm.powered_on_by_host()): enroll an image, say."""
-        environment = os.environ | {"TALLYBOOT_CONFIG": str(node_directory(self.directory)), "TPM2TOOLS_TCTI": tpm}
-        return process.command(program("tallyboot"), *words, env=environment, log=self.log("tallyboot"), **options)
+    def node_command(self, *words, tpm, status=0, **settings):
+        """Run the node's program on the host, with a machine's TPM (tpm.powered_on_by_host()); returns what it printed.
+        settings: more of its configuration; `status` is the exit status it has to have."""
+        config = self.directory / "host.conf"
+        text = (node_directory(self.directory) / "tallyboot.conf").read_text().replace(FROM_GUEST, FROM_HOST)
+        text = text.replace("/etc/tallyboot", str(node_directory(self.directory))) + f"tpm = {tpm}\n"
+        config.write_text(text + "".join(f"{name.replace('_', '-')} = {value}\n" for name, value in settings.items()))
+        command = [str(program("tallyboot")), *map(str, words), "--config", str(config), "--run-dir", str(self.directory / "run")]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=120 * process.PATIENCE, check=False)
+        log = self.log("tallyboot")
+        with open(log, "a") as file:
+            print(f"+ {' '.join(command)}\n{done.stdout}= {done.returncode}", file=file)
+        if done.returncode != status:
+            raise Failure(f"tallyboot {' '.join(map(str, words))}: status {done.returncode}: {done.stdout.strip()[-200:]}", log)
+        return done.stdout
