@@ -16,7 +16,7 @@ enum service_role service_peer_role(const struct http_peer *peer, char *ret_who,
                 { "urn:tallyboot:verifier", "verifier", ROLE_VERIFIER },
                 { "urn:tallyboot:registrar", "registrar", ROLE_REGISTRAR },
         };
-        static const char operator[] = "urn:tallyboot:operator:";
+        static const char operators[] = "urn:tallyboot:operator:";
 
         (void) snprintf(ret_who, size, "node");
         if (!peer->present)
@@ -29,8 +29,9 @@ enum service_role service_peer_role(const struct http_peer *peer, char *ret_who,
                 }
 
         /* The name ends up in the audit log and on terminals. */
-        if (strncmp(peer->uri, operator, sizeof(operator) - 1) == 0 && service_name_is_valid(peer->uri + sizeof(operator) - 1)) {
-                (void) snprintf(ret_who, size, "%s", peer->uri + sizeof(operator) - 1);
+        if (strncmp(peer->uri, operators, sizeof(operators) - 1) == 0 &&
+            service_name_is_valid(peer->uri + sizeof(operators) - 1)) {
+                (void) snprintf(ret_who, size, "%s", peer->uri + sizeof(operators) - 1);
                 return ROLE_OPERATOR;
         }
 

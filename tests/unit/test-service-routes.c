@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A request finds its route, and nobody finds one that is not for him. */
+#include <stdio.h>
+
+#include "test.h"
+
+#include "service/limiter.h"
+#include "service/service.h"
+#include "wire/wire.h"
+
+#define ID "caireeyuculbogazdinryhi6d4qccirdeqssmjzifevcwlbnfyxq"
+#define KEY "000102030405060708090a0b0c0d0e0f"
+
+static const char *called;
+static struct service_call seen;
+
+static void handle(const struct service_call *call, struct http_response *response) {
+        called = call->route->pattern;
+        seen = *call;
+        service_json(response, 200, json_object());
+}
+
+static void forget(const struct service_call *call, struct http_response *response) {
+        called = call->route->pattern;
+}
+
+static const struct service_route routes[] = {
+        { "GET", "/v1/open", ROLE_ANYONE, 0, false, handle },
+        { "GET", "/v1/nodes", ROLE_OPERATOR, 0, false, handle },
+        { "GET", "/v1/nodes/{id}", ROLE_OPERATOR | ROLE_TENANT, 0, false, handle },
+        { "DELETE", "/v1/nodes/{id}", ROLE_OPERATOR, 0, false, handle },
+        { "PUT", "/v1/nodes/{id}/keys/{key}/half", ROLE_TENANT, 0, false, handle },
+        { "PUT", "/v1/nodes/{id}/payload/{version}", ROLE_OPERATOR, 1 << 30, true, handle },
+        { "GET", "/v1/groups/{name}", ROLE_OPERATOR, 0, false, handle },
+        { "GET", "/v1/silent", ROLE_ANYONE, 0, false, forget },
+        {},
+};
+static const struct service_route *const tables[] = { routes, NULL };
+static const struct service_definition definition = { .role = "tenant", .routes = tables };
+static struct service service = { .definition = &definition };
+
+static struct http_peer peer_of(const char *uri) {
+        struct http_peer peer = { .present = uri != NULL };
+
+        snprintf(peer.uri, sizeof(peer.uri), "%s", uri ? uri : "");
+        return peer;
+}
+
+static int ask(const char *method, const char *path, const char *uri, char problem[static 32]) {
+        struct http_request request = { .method = method, .path = path, .query = "", .body_fd = -1, .peer = peer_of(uri) };
+        struct http_response response = {};
+        struct wire_problem parsed = {};
+
+        called = NULL;
+        service_dispatch(&request, &response, &service);
+        problem[0] = '\0';
+        if (response.status >= 400) {
+                assert_non_null(response.body);
+                assert_int_equal(wire_problem_parse(response.body, response.body_size, &parsed), 0);
+                assert_int_equal(parsed.status, response.status);
+                strcpy(problem, parsed.name);
+                assert_true(!called || strcmp(called, "/v1/silent") == 0);
+        }
+        free(response.body);
+        return response.status;
+}
+
+static void paths(void **state) {
+        static const char *const missing[] = {
+                "/",
+                "/v1",
+                "/v1/nodes/",
+                "/v1/nodes//",
+                "//v1/nodes",
+                "/v1/nodes/" ID "/",
+                "/v1/nodes/" ID "/x",
+                "/v1/nodes/" ID "a",
+                "/v1/nodes/{id}",
+                "/v1/nodes/..",
+                "/V1/nodes",
+                "/v1/groups/",
+                "/v1/groups/.x",
+                "/v1/groups/a b",
+                "/v1/groups/a\x1b[2J",
+                "/v1/groups/0123456789012345678901234567890123456789012345678901234567890123456789",
+                "/v1/opens",
+                "/v1/ope",
+        };
+        char problem[32];
+
+        for (size_t i = 0; i < ELEMENTSOF(missing); i++) {
+                assert_int_equal(ask("GET", missing[i], "urn:tallyboot:operator:alice", problem), 404);
+                assert_string_equal(problem, "not-found");
+        }
+
+        assert_int_equal(ask("GET", "/v1/open", NULL, problem), 200);
+        assert_int_equal(ask("POST", "/v1/open", NULL, problem), 405);
+        assert_int_equal(ask("GET", "/v1/groups/web-1.eu_x", "urn:tallyboot:operator:alice", problem), 200);
+        assert_string_equal(service_parameter(&seen, "name"), "web-1.eu_x");
+        assert_int_equal(ask("PUT", "/v1/nodes/" ID "/keys/" KEY "/half", "urn:tallyboot:tenant", problem), 200);
+        assert_string_equal(service_parameter(&seen, "id"), ID);
+        assert_string_equal(service_parameter(&seen, "key"), KEY);
+        assert_string_equal(seen.who, "tenant");
+        assert_int_equal(ask("PUT", "/v1/nodes/" ID "/payload/12", "urn:tallyboot:operator:alice", problem), 200);
+        assert_string_equal(service_parameter(&seen, "version"), "12");
+        assert_string_equal(seen.who, "alice");
+        assert_int_equal(ask("PUT", "/v1/nodes/" ID "/payload/-1", "urn:tallyboot:operator:alice", problem), 404);
+        assert_int_equal(ask("PUT", "/v1/nodes/" ID "/payload/9999999999999999", "urn:tallyboot:operator:alice", problem), 404);
+}
+
+static void roles(void **state) {
+        static const char *const nobody[] = {
+                "",
+                "urn:tallyboot:",
+                "urn:tallyboot:operator",
+                "urn:tallyboot:operator:",
+                "urn:tallyboot:operator:a b",
+                "urn:tallyboot:operator:\x1b[0m",
+                "urn:tallyboot:operators:alice",
+                "urn:tallyboot:tenant:x",
+                "urn:tallyboot:tenants",
+                "urn:tallyboot:TENANT",
+                "urn:tallyboot:node",
+                "urn:tallyboot:registrar",
+                "urn:tallyboot:verifier",
+        };
+        char problem[32];
+
+        assert_int_equal(ask("GET", "/v1/nodes/" ID, NULL, problem), 401);
+        assert_string_equal(problem, "unauthorized");
+        for (size_t i = 0; i < ELEMENTSOF(nobody); i++) {
+                assert_int_equal(ask("GET", "/v1/nodes/" ID, nobody[i], problem), 403);
+                assert_string_equal(problem, "unauthorized");
+                assert_int_equal(ask("GET", "/v1/open", nobody[i], problem), 200);
+        }
+
+        assert_int_equal(ask("GET", "/v1/nodes/" ID, "urn:tallyboot:tenant", problem), 200);
+        assert_int_equal(ask("GET", "/v1/nodes/" ID, "urn:tallyboot:operator:alice", problem), 200);
+        assert_int_equal(ask("DELETE", "/v1/nodes/" ID, "urn:tallyboot:tenant", problem), 403);
+        assert_int_equal(ask("PUT", "/v1/nodes/" ID "/keys/" KEY "/half", "urn:tallyboot:operator:alice", problem), 403);
+        assert_int_equal(ask("PUT", "/v1/nodes/" ID "/keys/" KEY "/half", "urn:tallyboot:verifier", problem), 403);
+}
+
+static void limits(void **state) {
+        const struct http_peer nobody = peer_of(NULL), tenant = peer_of("urn:tallyboot:tenant"),
+                               alice = peer_of("urn:tallyboot:operator:alice");
+        const char *path = "/v1/nodes/" ID "/payload/1";
+        bool to_file;
+
+        assert_int_equal(service_limit("PUT", path, &alice, &to_file, &service), 1 << 30);
+        assert_true(to_file);
+        assert_int_equal(service_limit("PUT", path, &nobody, &to_file, &service), WIRE_REQUEST_MAX);
+        assert_false(to_file);
+        assert_int_equal(service_limit("PUT", path, &tenant, &to_file, &service), WIRE_REQUEST_MAX);
+        assert_false(to_file);
+        assert_int_equal(service_limit("GET", "/v1/open", &nobody, &to_file, &service), WIRE_REQUEST_MAX);
+        assert_int_equal(service_limit("PUT", "/nothing", &alice, &to_file, &service), WIRE_REQUEST_MAX);
+        assert_false(to_file);
+}
+
+static void handler_that_says_nothing(void **state) {
+        char problem[32];
+
+        assert_int_equal(ask("GET", "/v1/silent", NULL, problem), 500);
+        assert_string_equal(problem, "internal");
+}
+
+static void query(void **state) {
+        struct http_request request = { .method = "GET",
+                                        .path = "/v1/open",
+                                        .query = "a=1&bc=x.y-z_0:9&d=&e&f=%20&g=1&g=2&b=long" };
+        const struct service_call call = { .request = &request };
+        char value[12];
+
+        assert_int_equal(service_query(&call, "a", value, sizeof(value)), 0);
+        assert_string_equal(value, "1");
+        assert_int_equal(service_query(&call, "bc", value, sizeof(value)), 0);
+        assert_string_equal(value, "x.y-z_0:9");
+        assert_int_equal(service_query(&call, "b", value, 4), -EBADMSG);
+        assert_int_equal(service_query(&call, "d", value, sizeof(value)), -ENOENT);
+        assert_int_equal(service_query(&call, "e", value, sizeof(value)), -ENOENT);
+        assert_int_equal(service_query(&call, "f", value, sizeof(value)), -EBADMSG);
+        assert_int_equal(service_query(&call, "g", value, sizeof(value)), 0);
+        assert_string_equal(value, "1");
+        assert_int_equal(service_query(&call, "c", value, sizeof(value)), -ENOENT);
+}
+
+static void limiter(void **state) {
+        struct limiter *limiter = NULL;
+
+        assert_int_equal(limiter_new(3, &limiter), 0);
+        for (int i = 0; i < 3; i++)
+                assert_int_equal(limiter_count(limiter, "proven", "a"), 0);
+        assert_in_range(limiter_count(limiter, "proven", "a"), 1, 61);
+        assert_int_equal(limiter_count(limiter, "unproven", "a"), 0);
+        assert_int_equal(limiter_count(limiter, "proven", "b"), 0);
+        limiter_free(limiter);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(paths),  cmocka_unit_test(roles),
+                cmocka_unit_test(limits), cmocka_unit_test(handler_that_says_nothing),
+                cmocka_unit_test(query),  cmocka_unit_test(limiter),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
