@@ -68,19 +68,34 @@ static X509 *certificate_from_blob(const struct blob *blob) {
         return certificate;
 }
 
-/* The certified key. Some makers write its algorithm as RSA-OAEP (1.2.840.113549.1.1.7), which OpenSSL does not read. */
-static EVP_PKEY *certified_key(X509 *certificate) {
-        EVP_PKEY *key = X509_get_pubkey(certificate);
+/* Some makers write the key's algorithm as RSA-OAEP (1.2.840.113549.1.1.7; RFC 4055, 1.2): the same key by another name, which OpenSSL
+ * does not read, and without the key it verifies no path. NULL: not such a certificate. */
+static EVP_PKEY *oaep_key(X509 *certificate) {
         const unsigned char *bits;
         ASN1_OBJECT *algorithm;
         int size;
 
-        if (key)
-                return key;
         if (X509_PUBKEY_get0_param(&algorithm, &bits, &size, NULL, X509_get_X509_PUBKEY(certificate)) != 1 ||
             OBJ_obj2nid(algorithm) != NID_rsaesOaep)
                 return NULL;
         return d2i_PublicKey(EVP_PKEY_RSA, NULL, &bits, size);
+}
+
+/* The certificate itself, or, for one of an RSA-OAEP key, a copy that differs in the key's name, and whose signature therefore is
+ * wrong. */
+static X509 *readable_certificate(X509 *certificate) {
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = X509_get0_pubkey(certificate) ? NULL : oaep_key(certificate);
+        X509 *copy;
+
+        if (!key)
+                return X509_up_ref(certificate) == 1 ? certificate : NULL;
+
+        copy = X509_dup(certificate);
+        if (copy && X509_set_pubkey(copy, key) != 1) {
+                X509_free(copy);
+                return NULL;
+        }
+        return copy;
 }
 
 static bool has_ek_usage(X509 *certificate) {
@@ -176,21 +191,38 @@ static int explain_path(X509_STORE_CTX *context, X509 *leaf, char *error, size_t
         }
 }
 
+/* Lets the changed copy's signature pass, nothing else: check_path() looks at the certificate's own. */
+static int pass_signature_of_leaf(int good, X509_STORE_CTX *context) {
+        return good || (X509_STORE_CTX_get_error(context) == X509_V_ERR_CERT_SIGNATURE_FAILURE &&
+                        X509_STORE_CTX_get_error_depth(context) == 0);
+}
+
+static bool signed_by_next(X509_STORE_CTX *context, X509 *leaf) {
+        X509 *issuer = sk_X509_value(X509_STORE_CTX_get0_chain(context), 1);
+        EVP_PKEY *key = issuer ? X509_get0_pubkey(issuer) : NULL;
+
+        return key && X509_verify(leaf, key) == 1;
+}
+
 /* RFC 5280 path building, from the EK certificate over intermediates of ours and of the TPM to an anchor of ours. */
-static int check_path(const struct ek_roots *roots, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now, char *error,
-                      size_t error_size) {
+static int check_path(X509_STORE *anchors, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now, char *error, size_t error_size) {
         _cleanup_(X509_STORE_CTX_freep) X509_STORE_CTX *context = X509_STORE_CTX_new();
+        _cleanup_(X509_freep) X509 *readable = readable_certificate(leaf);
         X509_VERIFY_PARAM *param;
 
-        if (!context || X509_STORE_CTX_init(context, roots->anchors, leaf, untrusted) != 1)
+        if (!context || !readable || X509_STORE_CTX_init(context, anchors, readable, untrusted) != 1)
                 return -ENOMEM;
 
         param = X509_STORE_CTX_get0_param(context);
         X509_VERIFY_PARAM_set_time(param, (time_t) now);
         X509_VERIFY_PARAM_set_depth(param, 8);
+        if (readable != leaf)
+                X509_STORE_CTX_set_verify_cb(context, pass_signature_of_leaf);
 
         if (X509_verify_cert(context) != 1)
                 return explain_path(context, leaf, error, error_size);
+        if (readable != leaf && !signed_by_next(context, leaf))
+                return reject(error, error_size, "the EK certificate: certificate signature failure");
         return 0;
 }
 
@@ -227,11 +259,13 @@ static STACK_OF(X509) * untrusted_new(const struct ek_roots *roots, const struct
 }
 
 static int check_same_key(X509 *certificate, EVP_PKEY *ek, char *error, size_t error_size) {
-        _cleanup_(EVP_PKEY_freep) EVP_PKEY *certified = certified_key(certificate);
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = X509_get_pubkey(certificate);
 
-        if (!certified)
+        if (!key)
+                key = oaep_key(certificate);
+        if (!key)
                 return reject(error, error_size, "the key in the EK certificate cannot be read");
-        if (EVP_PKEY_eq(certified, ek) != 1)
+        if (EVP_PKEY_eq(key, ek) != 1)
                 return reject(error, error_size, "the EK certificate is of another key than the EK");
         return 0;
 }
@@ -267,7 +301,7 @@ int ek_check(const struct ek_roots *roots, const struct wire_registration *regis
         untrusted = untrusted_new(roots, registration);
         if (!untrusted)
                 return -ENOMEM;
-        r = check_path(roots, certificate, untrusted, now, error, error_size);
+        r = check_path(roots->anchors, certificate, untrusted, now, error, error_size);
         sk_X509_pop_free(untrusted, X509_free);
         if (r < 0)
                 return r;

@@ -124,7 +124,7 @@ void soft_attest(const struct soft_ak *ak, const struct soft_quote *quote, struc
                 buffer_be16(&buffer, quote->selections[i].alg);
                 buffer_u8(&buffer, size);
                 for (uint8_t k = 0; k < size; k++)
-                        buffer_u8(&buffer, (uint8_t) (quote->selections[i].mask >> (8 * k)));
+                        buffer_u8(&buffer, k < 4 ? (uint8_t) (quote->selections[i].mask >> (8 * k)) : 0);
         }
         put_digest(&buffer, quote, evidence);
         buffer_append(&buffer, quote->tail.data, quote->tail.size);

@@ -1,0 +1,676 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "test.h"
+
+#include <dirent.h>
+#include <stdio.h>
+
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+#include <openssl/x509v3.h>
+
+#include "base/file.h"
+#include "crypto/credential.h"
+#include "evidence/evidence.h"
+
+/* ek_check() against chains made here: each takes what is right and spoils one thing (invariant 3: the EK certificate is checked by
+ * each party for itself). And against the chain of a software TPM, tests/vectors/ek. */
+
+enum { NOW = 1700000000, DAY = 86400 };
+
+struct spec {
+        const char *subject;
+        bool ca, not_ca; /* basicConstraints; neither: none */
+        int path_length; /* 0: none; else one more */
+        const char *key_usage, *extended_key_usage, *san, *unknown;
+        int64_t from, until; /* 0: NOW - DAY, NOW + DAY */
+        bool oaep;
+};
+
+static const struct spec root_spec = { .subject = "Maker Root", .ca = true, .key_usage = "critical,keyCertSign" };
+static const struct spec issuer_spec = { .subject = "Maker Issuer", .ca = true, .key_usage = "critical,keyCertSign" };
+static const struct spec leaf_spec = {
+        .subject = "unknown",
+        .not_ca = true,
+        .key_usage = "critical,keyEncipherment",
+        .extended_key_usage = "2.23.133.8.1",
+        .san = "critical,dirName:tpm",
+};
+
+static EVP_PKEY *keys[4]; /* made once */
+enum { ROOT, ISSUER, EK, OTHER };
+
+static void add_extension(X509 *certificate, X509 *issuer, int nid, const char *value) {
+        static const char section[] = "[tpm]\ntpmManufacturer=id:00001014\ntpmModel=swtpm\n";
+        BIO *bio = BIO_new_mem_buf(section, -1);
+        CONF *conf = NCONF_new(NULL);
+        X509_EXTENSION *extension;
+        X509V3_CTX context;
+        long line;
+
+        assert_true(OBJ_create("2.23.133.2.1", "tpmManufacturer", "tpmManufacturer") > 0 || OBJ_sn2nid("tpmManufacturer") > 0);
+        assert_true(OBJ_create("2.23.133.2.2", "tpmModel", "tpmModel") > 0 || OBJ_sn2nid("tpmModel") > 0);
+        assert_int_equal(NCONF_load_bio(conf, bio, &line), 1);
+        X509V3_set_ctx(&context, issuer, certificate, NULL, NULL, 0);
+        X509V3_set_nconf(&context, conf);
+        extension = X509V3_EXT_nconf_nid(conf, &context, nid, value);
+        assert_non_null(extension);
+        assert_int_equal(X509_add_ext(certificate, extension, -1), 1);
+        X509_EXTENSION_free(extension);
+        NCONF_free(conf);
+        BIO_free(bio);
+}
+
+static void add_extensions(X509 *certificate, X509 *issuer, const struct spec *spec) {
+        char text[64];
+
+        if (spec->ca && spec->path_length > 0)
+                (void) snprintf(text, sizeof(text), "critical,CA:TRUE,pathlen:%d", spec->path_length - 1);
+        else
+                (void) snprintf(text, sizeof(text), "critical,CA:%s", spec->ca ? "TRUE" : "FALSE");
+        if (spec->ca || spec->not_ca)
+                add_extension(certificate, issuer, NID_basic_constraints, text);
+        if (spec->key_usage)
+                add_extension(certificate, issuer, NID_key_usage, spec->key_usage);
+        if (spec->extended_key_usage)
+                add_extension(certificate, issuer, NID_ext_key_usage, spec->extended_key_usage);
+        if (spec->san)
+                add_extension(certificate, issuer, NID_subject_alt_name, spec->san);
+        if (spec->unknown)
+                add_extension(certificate, issuer, NID_netscape_comment, spec->unknown);
+}
+
+/* The same key, its algorithm written as RSA-OAEP. */
+static void name_key_oaep(X509 *certificate, EVP_PKEY *key) {
+        unsigned char *der = NULL;
+        int size = i2d_PublicKey(key, &der);
+
+        assert_true(size > 0);
+        assert_int_equal(X509_PUBKEY_set0_param(X509_get_X509_PUBKEY(certificate), OBJ_nid2obj(NID_rsaesOaep), V_ASN1_NULL, NULL,
+                                                der, size),
+                         1);
+}
+
+static X509 *certificate_new(const struct spec *spec, EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key) {
+        static long serial;
+        X509 *certificate = X509_new();
+
+        assert_non_null(certificate);
+        assert_int_equal(X509_set_version(certificate, X509_VERSION_3), 1);
+        assert_int_equal(ASN1_INTEGER_set(X509_get_serialNumber(certificate), ++serial), 1);
+        assert_non_null(ASN1_TIME_set(X509_getm_notBefore(certificate), spec->from ? spec->from : NOW - DAY));
+        assert_non_null(ASN1_TIME_set(X509_getm_notAfter(certificate), spec->until ? spec->until : NOW + DAY));
+        assert_int_equal(X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate), "CN", MBSTRING_UTF8,
+                                                    (const unsigned char *) spec->subject, -1, -1, 0),
+                         1);
+        assert_int_equal(X509_set_issuer_name(certificate, X509_get_subject_name(issuer ? issuer : certificate)), 1);
+        assert_int_equal(X509_set_pubkey(certificate, key), 1);
+        if (spec->oaep)
+                name_key_oaep(certificate, key);
+        add_extensions(certificate, issuer ? issuer : certificate, spec);
+        assert_true(X509_sign(certificate, issuer_key, EVP_sha256()) > 0);
+        return certificate;
+}
+
+static void to_blob(X509 *certificate, struct blob *ret) {
+        unsigned char *der = NULL;
+        int size = i2d_X509(certificate, &der);
+
+        assert_true(size > 0);
+        blob_done(ret);
+        assert_int_equal(blob_copy(der, (size_t) size, ret), 0);
+        OPENSSL_free(der);
+}
+
+/* TPMT_PUBLIC of an EK by template L-1, or L-2 */
+static void ek_public(EVP_PKEY *key, struct blob *ret) {
+        static const uint8_t head[] = { 0x00, 0x0b, 0x00, 0x03, 0x00, 0xb2, 0x00, 0x20, 0x83, 0x71, 0x97, 0x67,
+                                        0x44, 0x84, 0xb3, 0xf8, 0x1a, 0x90, 0xcc, 0x8d, 0x46, 0xa5, 0xd7, 0x24,
+                                        0xfd, 0x52, 0xd7, 0x6e, 0x06, 0x52, 0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b,
+                                        0x33, 0x14, 0x69, 0xaa, 0x00, 0x06, 0x00, 0x80, 0x00, 0x43, 0x00, 0x10 };
+        bool rsa = EVP_PKEY_is_a(key, "RSA");
+        struct buffer buffer = {};
+        uint8_t bytes[256];
+        size_t size = 0;
+
+        buffer_be16(&buffer, rsa ? 0x0001 : 0x0023);
+        buffer_append(&buffer, head, sizeof(head));
+        if (rsa) {
+                BIGNUM *n = NULL;
+
+                assert_int_equal(EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n), 1);
+                assert_int_equal(BN_bn2binpad(n, bytes, 256), 256);
+                BN_free(n);
+                buffer_be16(&buffer, 2048);
+                buffer_be32(&buffer, 0);
+                buffer_be16(&buffer, 256);
+                buffer_append(&buffer, bytes, 256);
+        } else {
+                assert_int_equal(EVP_PKEY_get_octet_string_param(key, "pub", bytes, sizeof(bytes), &size), 1);
+                assert_int_equal(size, 65);
+                buffer_be16(&buffer, 0x0003);
+                buffer_be16(&buffer, 0x0010);
+                buffer_be16(&buffer, 32);
+                buffer_append(&buffer, bytes + 1, 32);
+                buffer_be16(&buffer, 32);
+                buffer_append(&buffer, bytes + 33, 32);
+        }
+        assert_int_equal(buffer_ok(&buffer), 0);
+        blob_done(ret);
+        *ret = (struct blob){ .data = buffer.data, .size = buffer.size };
+}
+
+/* Root, issuer, EK certificate; by default the directory holds the root, and the TPM the issuer. */
+struct chain {
+        struct spec root, issuer, leaf;
+        EVP_PKEY *ek;
+        bool root_elsewhere;                           /* not in the directory */
+        bool issuer_in_roots;                          /* in the directory */
+        bool issuer_elsewhere;                         /* not with the TPM */
+        bool root_with_tpm;                            /* the TPM carries it too */
+        EVP_PKEY *root_signs_with, *issuer_signs_with; /* NULL: their own keys */
+        int64_t now;
+        struct wire_registration registration;
+        uint8_t digest[32];
+        char error[256];
+};
+
+static struct chain right_chain(void) {
+        return (struct chain){ .root = root_spec, .issuer = issuer_spec, .leaf = leaf_spec, .ek = keys[EK], .now = NOW };
+}
+
+static void chain_build(struct chain *chain, struct ek_roots **ret_roots) {
+        X509 *root = certificate_new(&chain->root, keys[ROOT], NULL, keys[ROOT]);
+        X509 *issuer =
+                certificate_new(&chain->issuer, keys[ISSUER], root, chain->root_signs_with ? chain->root_signs_with : keys[ROOT]);
+        X509 *leaf = certificate_new(&chain->leaf, chain->ek, issuer,
+                                     chain->issuer_signs_with ? chain->issuer_signs_with : keys[ISSUER]);
+        struct blob files[2] = {};
+        size_t n = 0, loaded;
+
+        if (!chain->root_elsewhere)
+                to_blob(root, files + n++);
+        if (chain->issuer_in_roots)
+                to_blob(issuer, files + n++);
+        assert_int_equal(ek_roots_from_blobs(files, n, ret_roots, &loaded), 0);
+        assert_int_equal(loaded, n);
+        blob_done(files);
+        blob_done(files + 1);
+
+        to_blob(leaf, &chain->registration.ek_certificate);
+        ek_public(chain->ek, &chain->registration.ek_public);
+        if (!chain->issuer_elsewhere)
+                to_blob(issuer, chain->registration.ek_chain + chain->registration.n_ek_chain++);
+        if (chain->root_with_tpm)
+                to_blob(root, chain->registration.ek_chain + chain->registration.n_ek_chain++);
+        X509_free(root);
+        X509_free(issuer);
+        X509_free(leaf);
+}
+
+/* words NULL: must be accepted. Else refused, and words are in what is said. */
+static void expect(struct chain *chain, const char *words) {
+        struct ek_roots *roots;
+        int r;
+
+        chain_build(chain, &roots);
+        r = ek_check(roots, &chain->registration, chain->now, chain->digest, chain->error, sizeof(chain->error));
+        if (!words && r < 0)
+                fail_msg("refused: %s", chain->error);
+        if (words) {
+                assert_int_equal(r, -EKEYREJECTED);
+                if (!strstr(chain->error, words))
+                        fail_msg("said: %s", chain->error);
+        }
+        ek_roots_free(roots);
+        wire_registration_done(&chain->registration);
+        chain->registration = (struct wire_registration){};
+}
+
+static void right_chains_are_accepted(void **state) {
+        struct chain chain = right_chain();
+        uint8_t digest[32];
+
+        expect(&chain, NULL);
+        assert_int_equal(pubkey_digest(keys[EK], digest), 0);
+        assert_memory_equal(chain.digest, digest, sizeof(digest));
+
+        chain = right_chain(); /* intermediate in the directory instead of the TPM */
+        chain.issuer_in_roots = chain.issuer_elsewhere = true;
+        expect(&chain, NULL);
+
+        chain = right_chain(); /* in both */
+        chain.issuer_in_roots = chain.root_with_tpm = true;
+        expect(&chain, NULL);
+
+        chain = right_chain(); /* an EK of P-256 */
+        chain.ek = EVP_EC_gen("P-256");
+        chain.leaf.key_usage = "critical,keyAgreement";
+        expect(&chain, NULL);
+        EVP_PKEY_free(chain.ek);
+}
+
+static void leaf_without_usages_is_accepted(void **state) {
+        struct chain chain = right_chain();
+
+        chain.leaf.key_usage = chain.leaf.extended_key_usage = chain.leaf.san = NULL;
+        expect(&chain, NULL);
+        chain.leaf.not_ca = false;
+        expect(&chain, NULL);
+}
+
+static void leaf_with_more_usages_is_accepted(void **state) {
+        struct chain chain = right_chain();
+
+        chain.leaf.extended_key_usage = "clientAuth,2.23.133.8.1";
+        expect(&chain, NULL);
+}
+
+static void key_named_oaep_is_accepted(void **state) {
+        struct chain chain = right_chain();
+
+        chain.leaf.oaep = true;
+        expect(&chain, NULL);
+}
+
+/* Reading such a key takes a detour: all that is refused is refused there too. */
+static void invariant_3_ek_named_oaep_is_checked_too(void **state) {
+        struct chain chain = right_chain();
+
+        chain.leaf.oaep = true;
+        chain.issuer_signs_with = keys[OTHER];
+        expect(&chain, "signature failure");
+        chain.issuer_signs_with = NULL;
+        chain.root_signs_with = keys[OTHER];
+        expect(&chain, "signature failure");
+        chain.root_signs_with = NULL;
+        chain.leaf.until = NOW - 1;
+        expect(&chain, "expired");
+        chain.leaf.until = 0;
+        chain.issuer_elsewhere = true;
+        expect(&chain, "not known");
+        chain.issuer_elsewhere = false;
+        chain.leaf.unknown = "critical,what is this";
+        expect(&chain, "unhandled critical extension");
+}
+
+static void invariant_3_ek_issuer_unknown(void **state) {
+        struct chain chain = right_chain();
+
+        chain.issuer_elsewhere = true;
+        expect(&chain, "'CN=Maker Issuer' of 'CN=unknown' is not known");
+
+        chain = right_chain();
+        chain.root_elsewhere = true;
+        chain.issuer_in_roots = true; /* an intermediate alone is no anchor */
+        expect(&chain, "there are no EK roots");
+}
+
+static void invariant_3_ek_intermediate_is_no_anchor(void **state) {
+        struct chain chain = right_chain();
+        struct ek_roots *roots;
+        struct blob files[2] = {};
+        X509 *other, *root, *issuer;
+        size_t loaded;
+
+        chain_build(&chain, &roots);
+        ek_roots_free(roots);
+
+        other = certificate_new(&(struct spec){ .subject = "Another Root", .ca = true }, keys[EK], NULL, keys[EK]);
+        root = certificate_new(&root_spec, keys[ROOT], NULL, keys[ROOT]);
+        issuer = certificate_new(&issuer_spec, keys[ISSUER], root, keys[ROOT]);
+        to_blob(other, files);
+        to_blob(issuer, files + 1);
+        assert_int_equal(ek_roots_from_blobs(files, 2, &roots, &loaded), 0);
+        assert_int_equal(ek_check(roots, &chain.registration, NOW, chain.digest, chain.error, sizeof(chain.error)),
+                         -EKEYREJECTED);
+        assert_non_null(strstr(chain.error, "'CN=Maker Root'"));
+
+        /* nor is a root that the TPM brings along */
+        to_blob(root, chain.registration.ek_chain + chain.registration.n_ek_chain++);
+        assert_int_equal(ek_check(roots, &chain.registration, NOW, chain.digest, chain.error, sizeof(chain.error)),
+                         -EKEYREJECTED);
+        assert_non_null(strstr(chain.error, "'CN=Maker Root' is not among the EK roots"));
+
+        ek_roots_free(roots);
+        wire_registration_done(&chain.registration);
+        blob_done(files);
+        blob_done(files + 1);
+        X509_free(other);
+        X509_free(root);
+        X509_free(issuer);
+}
+
+static void invariant_3_ek_signature_of_another_key(void **state) {
+        struct chain chain = right_chain();
+
+        chain.root_signs_with = keys[OTHER];
+        expect(&chain, "signature failure");
+        chain = right_chain();
+        chain.issuer_signs_with = keys[OTHER];
+        expect(&chain, "signature failure");
+}
+
+static void invariant_3_ek_dates(void **state) {
+        struct chain chain = right_chain();
+
+        chain.now = NOW + 2 * DAY;
+        expect(&chain, "expired");
+        chain.now = NOW - 2 * DAY;
+        expect(&chain, "not yet valid");
+
+        chain = right_chain();
+        chain.leaf.until = NOW - 1;
+        expect(&chain, "'CN=unknown' by 'CN=Maker Issuer': certificate has expired");
+        chain = right_chain();
+        chain.issuer.until = NOW - 1;
+        expect(&chain, "'CN=Maker Issuer' by 'CN=Maker Root': certificate has expired");
+        chain = right_chain();
+        chain.root.until = NOW - 1;
+        expect(&chain, "'CN=Maker Root' by 'CN=Maker Root': certificate has expired");
+}
+
+static void invariant_3_ek_issuer_that_is_no_ca(void **state) {
+        struct chain chain = right_chain();
+
+        chain.issuer.ca = false;
+        chain.issuer.not_ca = true;
+        expect(&chain, "invalid CA certificate");
+        chain.issuer.not_ca = false;
+        expect(&chain, "invalid CA certificate");
+
+        chain = right_chain();
+        chain.issuer.key_usage = "critical,digitalSignature";
+        expect(&chain, "");
+}
+
+static void invariant_3_ek_path_length(void **state) {
+        struct chain chain = right_chain();
+
+        chain.root.path_length = 1; /* no CA below it */
+        expect(&chain, "path length");
+        chain.root.path_length = 2;
+        expect(&chain, NULL);
+}
+
+static void invariant_3_ek_leaf_is_a_ca(void **state) {
+        struct chain chain = right_chain();
+
+        chain.leaf.not_ca = false;
+        chain.leaf.ca = true;
+        expect(&chain, "one of a CA");
+}
+
+static void invariant_3_ek_usages(void **state) {
+        struct chain chain = right_chain();
+
+        chain.leaf.key_usage = "critical,digitalSignature";
+        expect(&chain, "key usage");
+        chain = right_chain();
+        chain.leaf.extended_key_usage = "clientAuth";
+        expect(&chain, "2.23.133.8.1");
+        chain.leaf.extended_key_usage = "2.23.133.8.3"; /* that of an AK */
+        expect(&chain, "2.23.133.8.1");
+}
+
+static void invariant_3_ek_critical_extensions(void **state) {
+        struct chain chain = right_chain();
+
+        chain.leaf.san = "critical,DNS:tenant.example";
+        expect(&chain, "subjectAltName");
+        chain.leaf.san = "critical,dirName:tpm,DNS:tenant.example";
+        expect(&chain, "subjectAltName");
+        chain.leaf.san = "DNS:tenant.example";
+        expect(&chain, NULL);
+
+        chain = right_chain();
+        chain.leaf.unknown = "critical,what is this";
+        expect(&chain, "unhandled critical extension");
+        chain.leaf.unknown = "what is this";
+        expect(&chain, NULL);
+}
+
+/* Like expect(), with the registration spoiled after it was built. */
+static void expect_spoiled(void (*spoil)(struct wire_registration *registration), const char *words) {
+        struct chain chain = right_chain();
+        struct ek_roots *roots;
+
+        chain_build(&chain, &roots);
+        spoil(&chain.registration);
+        assert_int_equal(ek_check(roots, &chain.registration, NOW, chain.digest, chain.error, sizeof(chain.error)),
+                         -EKEYREJECTED);
+        if (!strstr(chain.error, words))
+                fail_msg("said: %s", chain.error);
+        ek_roots_free(roots);
+        wire_registration_done(&chain.registration);
+}
+
+static void other_key(struct wire_registration *registration) {
+        EVP_PKEY *key = EVP_RSA_gen(2048);
+
+        ek_public(key, &registration->ek_public);
+        EVP_PKEY_free(key);
+}
+
+static void no_certificate(struct wire_registration *registration) {
+        blob_done(&registration->ek_certificate);
+        registration->ek_certificate = (struct blob){};
+}
+
+static void bytes_after_it(struct wire_registration *registration) {
+        struct blob *blob = &registration->ek_certificate;
+
+        blob->data = realloc(blob->data, blob->size + 1);
+        blob->data[blob->size++] = 0;
+}
+
+static void cut(struct wire_registration *registration) {
+        registration->ek_certificate.size--;
+}
+
+static void changed_at_the_end(struct wire_registration *registration) {
+        registration->ek_certificate.data[registration->ek_certificate.size - 1] ^= 1;
+}
+
+static void public_malformed(struct wire_registration *registration) {
+        registration->ek_public.size--;
+}
+
+static void spoil_attributes(struct wire_registration *registration, uint32_t attributes) {
+        for (size_t i = 0; i < 4; i++)
+                registration->ek_public.data[4 + i] = (uint8_t) (attributes >> (24 - 8 * i));
+}
+
+static void not_restricted(struct wire_registration *registration) {
+        spoil_attributes(registration, 0x000200b2);
+}
+
+static void not_decrypting(struct wire_registration *registration) {
+        spoil_attributes(registration, 0x000100b2);
+}
+
+static void signing(struct wire_registration *registration) {
+        spoil_attributes(registration, 0x000700b2);
+}
+
+static void not_fixed_tpm(struct wire_registration *registration) {
+        spoil_attributes(registration, 0x000300b0);
+}
+
+static void imported(struct wire_registration *registration) {
+        spoil_attributes(registration, 0x00030092);
+}
+
+static void invariant_3_ek_is_what_was_certified(void **state) {
+        expect_spoiled(other_key, "of another key");
+        expect_spoiled(no_certificate, "no EK certificate");
+        expect_spoiled(bytes_after_it, "malformed");
+        expect_spoiled(cut, "malformed");
+        expect_spoiled(changed_at_the_end, "signature failure");
+        expect_spoiled(public_malformed, "malformed");
+}
+
+/* A key that decrypts whatever it is given would open a credential for software. */
+static void invariant_3_ek_attributes(void **state) {
+        expect_spoiled(not_restricted, "restricted decryption key");
+        expect_spoiled(not_decrypting, "restricted decryption key");
+        expect_spoiled(signing, "restricted decryption key");
+        expect_spoiled(not_fixed_tpm, "restricted decryption key");
+        expect_spoiled(imported, "restricted decryption key");
+}
+
+static void names_are_safe_for_a_terminal(void **state) {
+        struct chain chain = right_chain();
+
+        chain.issuer.subject = "evil\033[2J\r\nroot: pwned\x07";
+        chain.issuer_elsewhere = true;
+        expect(&chain, "evil");
+        for (const char *c = chain.error; *c; c++)
+                assert_true((unsigned char) *c >= 0x20 && *c != 0x7f);
+}
+
+static void error_may_be_small(void **state) {
+        struct chain chain = right_chain();
+        struct ek_roots *roots;
+        char tiny[4] = "xyz";
+
+        chain.issuer_elsewhere = true;
+        chain_build(&chain, &roots);
+        assert_int_equal(ek_check(roots, &chain.registration, NOW, chain.digest, tiny, sizeof(tiny)), -EKEYREJECTED);
+        assert_true(strlen(tiny) < sizeof(tiny));
+        assert_int_equal(ek_check(roots, &chain.registration, NOW, chain.digest, NULL, 0), -EKEYREJECTED);
+        ek_roots_free(roots);
+        wire_registration_done(&chain.registration);
+}
+
+static void files_of_all_kinds(void **state) {
+        _cleanup_(blob_done) struct blob root = {}, issuer = {};
+        struct blob files[5] = {};
+        struct ek_roots *roots;
+        size_t loaded;
+
+        assert_int_equal(file_read("tests/vectors/ek/swtpm-localca-rootca-cert.pem", 65536, &root), 0);
+        assert_int_equal(file_read("tests/vectors/ek/issuercert.pem", 65536, &issuer), 0);
+
+        files[0].data = malloc(root.size + issuer.size); /* two in one file */
+        memcpy(files[0].data, root.data, root.size);
+        memcpy(files[0].data + root.size, issuer.data, issuer.size);
+        files[0].size = root.size + issuer.size;
+        assert_int_equal(file_read("tests/vectors/ek/0x01c00002.der", 65536, files + 1), 0);
+        assert_int_equal(blob_copy("README", 6, files + 2), 0);
+        assert_int_equal(blob_copy("0\x82", 2, files + 3), 0);
+
+        assert_int_equal(ek_roots_from_blobs(files, 5, &roots, &loaded), 0);
+        assert_int_equal(loaded, 3);
+        ek_roots_free(roots);
+        for (size_t i = 0; i < 5; i++)
+                blob_done(files + i);
+
+        assert_int_equal(ek_roots_from_blobs(NULL, 0, &roots, &loaded), 0);
+        assert_int_equal(loaded, 0);
+        ek_roots_free(roots);
+}
+
+/* The public areas are not recorded: made from the certificates' keys. */
+static void software_tpm_is_accepted(void **state) {
+        struct blob files[2] = {};
+        struct wire_registration registration = {};
+        struct ek_roots *roots;
+        const unsigned char *p;
+        uint8_t digest[32];
+        char error[256];
+        size_t loaded;
+        X509 *certificate;
+
+        assert_int_equal(file_read("tests/vectors/ek/swtpm-localca-rootca-cert.pem", 65536, files), 0);
+        assert_int_equal(file_read("tests/vectors/ek/issuercert.pem", 65536, files + 1), 0);
+        assert_int_equal(ek_roots_from_blobs(files, 2, &roots, &loaded), 0);
+        assert_int_equal(loaded, 2);
+
+        assert_int_equal(file_read("tests/vectors/ek/0x01c00002.der", 65536, &registration.ek_certificate), 0);
+        p = registration.ek_certificate.data;
+        certificate = d2i_X509(NULL, &p, (long) registration.ek_certificate.size);
+        assert_non_null(certificate);
+        ek_public(X509_get0_pubkey(certificate), &registration.ek_public);
+        X509_free(certificate);
+
+        /* valid from November 2026 on */
+        if (ek_check(roots, &registration, 1800000000, digest, error, sizeof(error)) < 0)
+                fail_msg("%s", error);
+        assert_int_equal(ek_check(roots, &registration, NOW, digest, error, sizeof(error)), -EKEYREJECTED);
+        assert_non_null(strstr(error, "not yet valid"));
+
+        wire_registration_done(&registration);
+        ek_roots_free(roots);
+        blob_done(files);
+        blob_done(files + 1);
+}
+
+static void makers_roots_are_loaded(void **state) {
+        static const char directory[] = "../shared/data/tpm-roots";
+        struct blob files[128] = {};
+        struct ek_roots *roots;
+        struct dirent *entry;
+        size_t n = 0, loaded;
+        DIR *dir = opendir(directory);
+
+        if (!dir)
+                skip();
+        while (n < ELEMENTSOF(files) && (entry = readdir(dir))) {
+                _cleanup_(freep) char *path = path_join(directory, entry->d_name);
+
+                if (entry->d_name[0] != '.')
+                        assert_int_equal(file_read(path, 65536, files + n++), 0);
+        }
+        closedir(dir);
+
+        assert_int_equal(ek_roots_from_blobs(files, n, &roots, &loaded), 0);
+        assert_int_equal(n, 51);
+        assert_int_equal(loaded, 51);
+        ek_roots_free(roots);
+        for (size_t i = 0; i < n; i++)
+                blob_done(files + i);
+}
+
+static int make_keys(void **state) {
+        keys[ROOT] = EVP_EC_gen("P-256");
+        keys[ISSUER] = EVP_EC_gen("P-256");
+        keys[EK] = EVP_RSA_gen(2048);
+        keys[OTHER] = EVP_EC_gen("P-256");
+        return 0;
+}
+
+static int free_keys(void **state) {
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+                EVP_PKEY_free(keys[i]);
+        return 0;
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(right_chains_are_accepted),
+                cmocka_unit_test(leaf_without_usages_is_accepted),
+                cmocka_unit_test(leaf_with_more_usages_is_accepted),
+                cmocka_unit_test(key_named_oaep_is_accepted),
+                cmocka_unit_test(invariant_3_ek_named_oaep_is_checked_too),
+                cmocka_unit_test(invariant_3_ek_issuer_unknown),
+                cmocka_unit_test(invariant_3_ek_intermediate_is_no_anchor),
+                cmocka_unit_test(invariant_3_ek_signature_of_another_key),
+                cmocka_unit_test(invariant_3_ek_dates),
+                cmocka_unit_test(invariant_3_ek_issuer_that_is_no_ca),
+                cmocka_unit_test(invariant_3_ek_path_length),
+                cmocka_unit_test(invariant_3_ek_leaf_is_a_ca),
+                cmocka_unit_test(invariant_3_ek_usages),
+                cmocka_unit_test(invariant_3_ek_critical_extensions),
+                cmocka_unit_test(invariant_3_ek_is_what_was_certified),
+                cmocka_unit_test(invariant_3_ek_attributes),
+                cmocka_unit_test(names_are_safe_for_a_terminal),
+                cmocka_unit_test(error_may_be_small),
+                cmocka_unit_test(files_of_all_kinds),
+                cmocka_unit_test(software_tpm_is_accepted),
+                cmocka_unit_test(makers_roots_are_loaded),
+        };
+
+        return cmocka_run_group_tests(tests, make_keys, free_keys);
+}
