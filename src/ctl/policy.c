@@ -11,7 +11,7 @@ static void warn_uncovered(const struct policy *policy) {
         if (policy->n == 0)
                 log_warning("This policy has no set: it allows no boot at all.");
         else if (uncovered && *uncovered)
-                log_warning("This policy does not cover %s. Whoever can change that can have a half.", uncovered);
+                log_warning("Whoever can change what a policy leaves uncovered can have a half: %s.", uncovered);
 }
 
 static int read_policy(const char *path, struct blob *ret) {
