@@ -26,6 +26,7 @@ static int ek_digest(const struct service *service, const struct wire_registrati
 
 int identity_check(const struct service *service, const struct wire_registration *registration, struct identity *ret, char *error,
                    size_t error_size) {
+        _cleanup_(pkey_freep) EVP_PKEY *key = NULL;
         const struct blob *ak = &registration->ak_public;
         struct identity identity = { .name = { 0x00, 0x0b } };
         int r;
@@ -36,6 +37,8 @@ int identity_check(const struct service *service, const struct wire_registration
                 return r;
 
         r = ak_check_template(ak->data, ak->size);
+        if (r >= 0)
+                r = pubkey_from_tpmt(ak->data, ak->size, &key); /* a point of the curve */
         if (r < 0) {
                 (void) snprintf(error, error_size, "the AK is not made from the template");
                 return r;

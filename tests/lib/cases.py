@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Runs a file's test functions: test_*, or those named on the command line (a part of the name will do), one line each.
-
-    ok NAME | FAILED NAME: why | skip NAME: why          and at the end: N passed, N failed, N skipped
+"""Runs a file's test functions: test_*, or those named on the command line (a part of the name will do). Prints TAP: a line for each.
 """
 
 import inspect
@@ -44,31 +42,34 @@ def main(setup=None):
     cases = [(name, function) for name, function in vars(module).items() if name.startswith("test_") and inspect.isfunction(function)]
     if sys.argv[1:]:
         cases = [case for case in cases if any(word in case[0] for word in sys.argv[1:])]
-    counts = {"ok": 0, "FAILED": 0, "skip": 0}
-    context = value = None
-    broken = None
+    failed = skipped = 0
+    context = value = broken = None
+    print(f"1..{len(cases)}", flush=True)
     if setup and cases:
         try:
             context = setup()
             value = context.__enter__()
         except Exception as error:  # each case then says so
             broken = error
-    for name, function in cases:
+    for number, (name, function) in enumerate(cases, 1):
         begin = time.monotonic()
-        word, why = "ok", ""
+        result, why = "ok", ""
         try:
             if broken:
                 raise broken
             function(value) if inspect.signature(function).parameters else function()
         except Skip as error:
-            word, why = "skip", f": {error}"
+            skipped += 1
+            why = f" # SKIP {error}"
         except Exception as error:
-            word, why = "FAILED", f": {type(error).__name__}: {error}".replace("\n", " ")[:600]
+            failed += 1
+            result, why = "not ok", f" # {type(error).__name__}: {error}".replace("\n", " ")[:600]
             traceback.print_exc()
-        counts[word] += 1
         timed = f" ({time.monotonic() - begin:.1f} s)" if os.environ.get("TIMES") else ""
-        print(f"{word} {name}{timed}{why}", flush=True)
+        print(f"{result} {number} - {name}{timed}{why}", flush=True)
     if context and not broken:
         context.__exit__(None, None, None)
-    print(f"{counts['ok']} passed, {counts['FAILED']} failed, {counts['skip']} skipped", flush=True)
-    sys.exit(1 if counts["FAILED"] or not cases else 0)
+    print(f"# {len(cases) - failed - skipped} passed, {failed} failed, {skipped} skipped", flush=True)
+    if cases and skipped == len(cases):
+        sys.exit(77)
+    sys.exit(1 if failed or not cases else 0)

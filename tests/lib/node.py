@@ -56,7 +56,7 @@ class Node:
     def __init__(self, fleet, swtpm=None, template=None):
         self.fleet = fleet
         self.swtpm = swtpm or Swtpm(fleet.test_ca)
-        self.tpm = tpm2.Tpm(self.swtpm.socket)
+        self.tpm = tpm2.Tpm(self.swtpm.socket) if self.swtpm.socket else self.swtpm  # a SoftTpm is both
         self.template = template or tpm2.ak_template()
         self.certificate = self.tpm.nv_read(tpm2.EK_RSA_CERTIFICATE)
         self.chain = []
@@ -69,6 +69,11 @@ class Node:
         self.ak, self.ak_public = self.tpm.create_primary(self.template)
         self.ek, self.ek_public = self.tpm.create_primary(tpm2.ek_template())
         self.id = node_id(self.ak_public)
+
+    def unload(self):
+        """A TPM without a resource manager has room for three keys."""
+        for handle in (self.ak, self.ek):
+            self.tpm.flush(handle)
 
     def boot(self):
         """What is new in each boot."""
@@ -304,15 +309,18 @@ def enrolled(fleet, kinds=("volumes",), group="default", swtpm=None):
     return node
 
 
-def ready(fleet, kinds=("volumes",), group="default", name="first", swtpm=None):
-    """An enrolled node whose first boot was held and captured, powered on anew: the next boot is released."""
+def ready(fleet, kinds=("volumes",), group="default", swtpm=None):
+    """An enrolled node, powered on anew, whose boot a policy of the group allows: captured from it if none does yet."""
     node = enrolled(fleet, kinds, group, swtpm)
     node.reboot()
+    held = []
     for party in PARTIES:
         try:
             node.ask("boot", order=(party,))
         except Refused as refused:
             assert refused.problem in ("pending-policy", "policy-refused"), refused
-    node.approve(capture=name)
+            held.append(party)
+    if held:
+        node.approve(capture=f"captured-{secrets.token_hex(4)}", parties=held)
     node.reboot()
     return node

@@ -6,7 +6,7 @@
         fleet.tenant.post("/v1/...", {...}, cert=None)     as a node
         fleet.tenant.kill(); fleet.tenant.start()
 
-The programs come from build/, or from the directory in TALLYBOOT_BUILD.
+The programs come from build/, or from the directory in BUILD.
 """
 
 import atexit
@@ -29,7 +29,7 @@ from pki import Pki
 from swtpm import TestCa
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("TALLYBOOT_BUILD", TOP / "build")).resolve()
+BUILD = pathlib.Path(os.environ.get("BUILD", TOP / "build")).resolve()
 ROLES = ("registrar", "tenant", "verifier")
 PROBLEM = "urn:tallyboot:problem:"
 START_LIMIT = 60

@@ -158,12 +158,13 @@ class Swtpm:
         return answer[10:]
 
     def _answers(self):
-        with socket.socket(socket.AF_UNIX) as client:
-            try:
-                client.connect(self.control)
-            except OSError:
-                return False
-            return os.path.exists(self.socket)
+        for path in (self.control, self.socket):
+            with socket.socket(socket.AF_UNIX) as client:
+                try:
+                    client.connect(path)
+                except OSError:
+                    return False
+        return True
 
     def stop(self):
         """Power off, as a cut: no TPM2_Shutdown."""
