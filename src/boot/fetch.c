@@ -80,7 +80,11 @@ static void say_outcomes(struct unlocker *unlocker) {
         bool first = tenant->result != 0 && tenant->result != -EINPROGRESS;
         bool second = verifier->result != 0 && verifier->result != -EINPROGRESS;
 
-        unlocker_say(unlocker, "%s%s%s", first ? tenant->error : "", first && second ? "; " : "", second ? verifier->error : "");
+        if (first && second && tenant->problem[0] && strcmp(tenant->problem, verifier->problem) == 0)
+                unlocker_say(unlocker, "tenant and %s", verifier->error);
+        else
+                unlocker_say(unlocker, "%s%s%s", first ? tenant->error : "", first && second ? "; " : "",
+                             second ? verifier->error : "");
 }
 
 static int worst(const struct conversation *conversation) {
