@@ -94,7 +94,7 @@ $(2)/obj/%.o: src/%.c
 	$$(call say,CC) $(3) $$(CPPFLAGS) $$($(1)_CFLAGS) -c -o $$@ $$<
 $(2)/obj/tests/%.o: tests/%.c
 	@mkdir -p $$(@D)
-	$$(call say,CC) $(3) $$(CPPFLAGS) -Itests/unit $$($(1)_CFLAGS) -Wno-missing-prototypes -c -o $$@ $$<
+	$$(call say,CC) $(3) $$(CPPFLAGS) -Itests/unit $$($(1)_CFLAGS) -Wno-missing-prototypes -Wno-unused-parameter -c -o $$@ $$<
 $(foreach m,$(MODULES),$(call archive,$(2),$(m),$(filter-out $(MAINS),$(wildcard src/$(m)/*.c))))
 $(2)/lib/unit-shared.a: $(UNIT_SHARED:%.c=$(2)/obj/%.o)
 	@mkdir -p $$(@D)

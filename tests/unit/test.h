@@ -9,5 +9,3 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-#pragma GCC diagnostic ignored "-Wunused-parameter" /* every test has a state that few use */
