@@ -13,13 +13,44 @@ struct boot {
         char captured[64]; /* a new set's name: the first boot is accepted unseen */
 };
 
-static int hold(struct admission *a, const struct policy_decision *decision) {
-        json_t *differences = differences_object(decision);
+/* Not allowed: held for an operator, who sees what differs. */
+static int refuse(struct admission *a, const struct policy_decision *decision) {
+        json_t *differences;
+        int r;
 
+        if (a->policy.n == 0 || a->node.boots == 0)
+                r = admit_refuse(a, "pending-policy", "No policy allows this boot yet; an operator can look at it.");
+        else
+                r = admit_refuse(a, "policy-refused", "The policy does not allow this boot.");
+        if (r < 0)
+                return r;
+
+        differences = differences_object(decision);
         if (!differences)
                 return -ENOMEM;
         admit_hold(a, differences);
         return json_object_set(a->refusal.detail, "differences", differences) < 0 ? -ENOMEM : 0;
+}
+
+/* A node's first boot, in a group that accepts it unseen: a set of its values joins the policy. Values that no policy can have, or one
+ * set too many, are refused like any boot that does not match. */
+static bool captures_unseen(struct boot *boot) {
+        struct admission *a = boot->a;
+        int r;
+
+        if (!a->group.accept_first_boot || a->node.boots > 0 || a->evidence.purpose != PURPOSE_BOOT)
+                return false;
+
+        (void) snprintf(boot->captured, sizeof(boot->captured), "first-boot-%.12s", a->id);
+        r = policy_capture(&a->policy, boot->captured, &a->evidence.pcrs, a->node.bank, a->group.gate);
+        if (r == -EEXIST) { /* the same machine, enrolled again */
+                (void) snprintf(boot->captured, sizeof(boot->captured), "first-boot-%.12s-%llu", a->id,
+                                (unsigned long long) a->now);
+                r = policy_capture(&a->policy, boot->captured, &a->evidence.pcrs, a->node.bank, a->group.gate);
+        }
+        if (r < 0)
+                boot->captured[0] = '\0';
+        return r >= 0;
 }
 
 /* 10: the node's state, the group's policy. Sets a->refusal, or not. */
@@ -37,33 +68,19 @@ static int decide(struct boot *boot) {
                 return r;
 
         boot->set = decision.set;
-        if (decision.allowed)
-                r = 0;
-        else if (a->group.accept_first_boot && a->node.boots == 0 && a->evidence.purpose == PURPOSE_BOOT)
-                (void) snprintf(boot->captured, sizeof(boot->captured), "first-boot-%.12s", a->id);
-        else {
-                if (a->policy.n == 0 || a->node.boots == 0)
-                        r = admit_refuse(a, "pending-policy", "No policy allows this boot yet; an operator can look at it.");
-                else
-                        r = admit_refuse(a, "policy-refused", "The policy does not allow this boot.");
-                if (r >= 0)
-                        r = hold(a, &decision);
-        }
-
+        if (!decision.allowed && !captures_unseen(boot))
+                r = refuse(a, &decision);
         policy_decision_done(&decision);
         return r;
 }
 
 /* The group said that a node's first boot becomes its policy with nobody looking. */
-static int capture_unseen(struct boot *boot, struct store_txn *txn) {
+static int store_captured(struct boot *boot, struct store_txn *txn) {
         struct admission *a = boot->a;
         _cleanup_(freep) char *text = NULL;
         json_t *detail;
         int r;
 
-        r = policy_capture(&a->policy, boot->captured, &a->evidence.pcrs, a->node.bank, a->group.gate);
-        if (r < 0)
-                return r;
         text = policy_format(&a->policy);
         if (!text)
                 return -ENOMEM;
@@ -107,7 +124,7 @@ static int boot_txn(struct store_txn *txn, void *userdata) {
                 return admit_record_refusal(a, txn);
 
         if (boot->captured[0]) {
-                r = capture_unseen(boot, txn);
+                r = store_captured(boot, txn);
                 if (r < 0)
                         return r;
         }

@@ -75,25 +75,39 @@ static int parse_options(int argc, char *argv[], const char *role, struct option
         return 1;
 }
 
-static int check_file(const char *what, const char *path) {
-        if (path && access(path, R_OK) < 0)
+static int check_file(const char *what, const char *path, int mode, bool private) {
+        struct stat st;
+
+        if (!path)
+                return 0;
+        if (access(path, mode) < 0 || stat(path, &st) < 0)
                 return log_error_errno(errno, "%s %s: %m", what, path);
+        if (private && st.st_mode & 077) {
+                log_error("%s %s: others than its owner may read it; say: chmod 0600 %s", what, path, path);
+                return -EPERM;
+        }
         return 0;
 }
 
 static int check_files(const struct service_config *config) {
         const struct {
                 const char *what, *path;
+                int mode;
+                bool private;
         } files[] = {
-                { "certificate", config->certificate },   { "key", config->key },
-                { "client-ca", config->client_ca },       { "master-key", config->master_key },
-                { "ek-roots", config->ek_roots },         { "payload-dir", config->payload_dir },
-                { "registrar ca", config->registrar_ca }, { "verifier ca", config->verifier_ca },
+                { "certificate", config->certificate, R_OK, false },
+                { "key", config->key, R_OK, true },
+                { "client-ca", config->client_ca, R_OK, false },
+                { "master-key", config->master_key, R_OK, true },
+                { "ek-roots", config->ek_roots, R_OK | X_OK, false },
+                { "payload-dir", config->payload_dir, R_OK | W_OK | X_OK, false },
+                { "registrar ca", config->registrar_ca, R_OK, false },
+                { "verifier ca", config->verifier_ca, R_OK, false },
         };
         int r = 0;
 
         for (size_t i = 0; i < ELEMENTSOF(files); i++)
-                if (check_file(files[i].what, files[i].path) < 0)
+                if (check_file(files[i].what, files[i].path, files[i].mode, files[i].private) < 0)
                         r = -ENOENT;
 
         return r;

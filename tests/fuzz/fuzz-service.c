@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Paths, queries and peers, as the three daemons take them apart. Input: method, path, query, URI of the certificate, body; a line each. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "service/service.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void handle(const struct service_call *call, struct http_response *response) {
+        char value[24];
+        json_t *body = service_body(call, response);
+
+        (void) service_query(call, "node", value, sizeof(value));
+        for (size_t i = 0; i < call->n_parameters; i++)
+                assert(service_parameter(call, call->parameters[i].name)[0]);
+        if (body)
+                service_json(response, 200, body);
+}
+
+static const struct service_route routes[] = {
+        { "GET", "/v1/log", ROLE_ANYONE, 0, false, handle },
+        { "POST", "/v1/nodes/{id}/release", ROLE_ANYONE, 0, false, handle },
+        { "PUT", "/v1/nodes/{id}/keys/{key}/half", ROLE_TENANT, 0, false, handle },
+        { "PUT", "/v1/nodes/{id}/payload/{version}", ROLE_OPERATOR, 0, true, handle },
+        { "PUT", "/v1/groups/{name}/policy", ROLE_OPERATOR | ROLE_VERIFIER, 0, false, handle },
+        {},
+};
+static const struct service_route *const tables[] = { routes, NULL };
+static const struct service_definition definition = { .role = "tenant", .routes = tables };
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+        static struct service service = { .definition = &definition };
+        char *text = strndup((const char *) data, size), *rest = text, *parts[4];
+        struct http_request request = { .body_fd = -1 };
+        struct http_response response = {};
+        bool to_file;
+
+        log_set_level(LOG_LEVEL_ERROR);
+        for (size_t i = 0; i < ELEMENTSOF(parts); i++)
+                parts[i] = rest ? strsep(&rest, "\n") : (char *) "";
+        request.method = parts[0];
+        request.path = parts[1];
+        request.query = parts[2];
+        request.peer.present = parts[3][0] != '\0';
+        (void) snprintf(request.peer.uri, sizeof(request.peer.uri), "%s", parts[3]);
+        request.body = (const uint8_t *) (rest ? rest : "");
+        request.body_size = rest ? strlen(rest) : 0;
+
+        (void) service_limit(request.method, request.path, &request.peer, &to_file, &service);
+        service_dispatch(&request, &response, &service);
+        assert(response.status >= 200 && response.body);
+        free(response.body);
+        free(text);
+        return 0;
+}
