@@ -299,6 +299,15 @@ def parse_halves(data):
     return halves
 
 
+def refused_or(call, *arguments):
+    """The Refused that a call ends with."""
+    try:
+        call(*arguments)
+    except Refused as refused:
+        return refused
+    raise AssertionError("it was answered")
+
+
 def enrolled(fleet, kinds=("volumes",), group="default", swtpm=None):
     """A node that is registered, approved by a join token, enrolled and confirmed, in a group that exists."""
     node = Node(fleet, swtpm)
