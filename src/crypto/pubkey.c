@@ -10,6 +10,12 @@
 
 #include "crypto/tpmt.h"
 
+/* tss2 writes to standard error about all that it does not like: foreign bytes would make a server write lines, and a node write on
+ * the console where somebody is asked for a passphrase. Before main(), for the environment is not to be changed among threads. */
+__attribute__((constructor)) static void quiet_tss2(void) {
+        (void) setenv("TSS2_LOG", "all+none", 0);
+}
+
 int tpmt_parse(const void *public, size_t size, TPMT_PUBLIC *ret) {
         TPMT_PUBLIC parsed = {};
         size_t offset = 0;

@@ -13,11 +13,6 @@
 /* tpm_open() has no struct to leave its words in. */
 static _Thread_local char open_error[512];
 
-/* tss2 writes to standard error by itself, on a console where somebody is asked for a passphrase. */
-static void quiet_tss2(void) {
-        (void) setenv("TSS2_LOG", "all+none", 0);
-}
-
 static int open_fail(int error, const char *tcti, const char *words) {
         (void) snprintf(open_error, sizeof(open_error), "%s: %s", tcti, words);
         return log_debug_errno(error, "TPM: %s", open_error);
@@ -42,7 +37,6 @@ int tpm_open(const char *tcti, struct tpm **ret) {
         _cleanup_(tpm_closep) struct tpm *tpm = NULL;
         TSS2_RC rc;
 
-        quiet_tss2();
         open_error[0] = '\0';
 
         tpm = calloc(1, sizeof(*tpm));
