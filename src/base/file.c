@@ -109,7 +109,8 @@ int file_read_secret(const char *path, size_t max, bool refuse_wide, struct secr
         if (st.st_size > 0 && (uint64_t) st.st_size > max)
                 return -EFBIG;
 
-        r = secret_new(max + 1, &secret);
+        /* One more than there may be, to see that there is not more; a file of unknown size gets the room that it may have. */
+        r = secret_new((st.st_size > 0 ? (size_t) st.st_size : MIN(max, (size_t) 65536)) + 1, &secret);
         if (r < 0)
                 return r;
 
@@ -118,7 +119,7 @@ int file_read_secret(const char *path, size_t max, bool refuse_wide, struct secr
                 return (int) n;
         if (n == 0)
                 return -ENODATA;
-        if ((size_t) n > max)
+        if ((size_t) n > max || (size_t) n == secret->size) /* the latter: it grew while we read */
                 return -EFBIG;
 
         secret->size = (size_t) n;

@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-static const size_t SECRET_MAX = 1024 * 1024;
+static const size_t SECRET_MAX = 1024 * 1024 + 1; /* file_read_secret() needs one more than a file has */
 static bool lock_required;
 
 void secret_require_lock(void) {

@@ -100,6 +100,9 @@ static void secrets_from_files(void **state) {
         assert_memory_equal(secret->data, "0123456789abcdef", 16);
         secret = secret_free(secret);
 
+        assert_int_equal(file_read_secret(path, SIZE_MAX, false, &secret), 0);
+        secret = secret_free(secret);
+
         assert_int_equal(file_write(path, "", 0, 0600), 0);
         assert_int_equal(file_read_secret(path, 16, true, &secret), -ENODATA);
         assert_null(secret);
