@@ -116,8 +116,15 @@ static const struct setting settings[] = {
         { "hibernation", set_bool, MEMBER(hibernation), "yes or no" },
 };
 
+struct parsing {
+        struct config *config;
+        bool seen[ELEMENTSOF(settings)];
+};
+
 static int on_setting(const char *section, const char *key, const char *value, unsigned line _unused_, char *error,
                       size_t error_size, void *userdata) {
+        struct parsing *parsing = userdata;
+
         if (strcmp(section, "node") != 0) {
                 snprintf(error, error_size, "unknown section [%s], there is only [node]", section);
                 return -ENOENT;
@@ -128,7 +135,12 @@ static int on_setting(const char *section, const char *key, const char *value, u
 
                 if (strcmp(key, settings[i].key) != 0)
                         continue;
-                r = settings[i].parse(value, (uint8_t *) userdata + settings[i].offset);
+                if (parsing->seen[i]) {
+                        snprintf(error, error_size, "%s is said twice", key);
+                        return -EEXIST;
+                }
+                parsing->seen[i] = true;
+                r = settings[i].parse(value, (uint8_t *) parsing->config + settings[i].offset);
                 if (r < 0)
                         snprintf(error, error_size, "%s must be %s, not \"%s\"", key, settings[i].wanted, value);
                 return r;
@@ -171,11 +183,12 @@ static int config_check(const struct config *config, char *error, size_t error_s
 
 int config_parse(const char *text, size_t size, struct config **ret, char *error, size_t error_size) {
         _cleanup_(config_freep) struct config *config = config_new();
+        struct parsing parsing = { .config = config };
         int r;
 
         if (!config)
                 return -ENOMEM;
-        r = ini_parse(text, size, on_setting, config, error, error_size);
+        r = ini_parse(text, size, on_setting, &parsing, error, error_size);
         if (r < 0)
                 return r;
         r = config_check(config, error, error_size);

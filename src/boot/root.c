@@ -46,6 +46,8 @@ static int read_line(const char *dir, const char *name, char *ret, size_t size) 
         return 0;
 }
 
+static const char not_ours[] = "is not a root volume that both halves opened";
+
 /* dm/uuid of a LUKS2 mapping: CRYPT-LUKS2-<UUID without its hyphens>-<name>. */
 static bool is_ours(const struct root_check *check, const char *name, const char *dm_uuid) {
         for (size_t i = 0; i < check->n_opened; i++) {
@@ -106,6 +108,8 @@ static int check_block(const struct root_check *check, const char *dir, unsigned
         if (read_line(dir, "dm/name", name, sizeof name) >= 0 && read_line(dir, "dm/uuid", uuid, sizeof uuid) >= 0 &&
             is_ours(check, name, uuid))
                 return 0;
+        if (strncmp(uuid, "CRYPT-", 6) == 0)
+                return refuse(name, not_ours, error, error_size);
         if (read_line(dir, "partition", partition, sizeof partition) >= 0) {
                 real = realpath(dir, NULL); /* .../block/md0/md0p1 */
                 disk = real ? path_join(real, "..") : NULL;
@@ -114,10 +118,10 @@ static int check_block(const struct root_check *check, const char *dir, unsigned
         r = check_members(check, slaves, depth, &n, error, error_size);
         if (r < 0)
                 return r;
-        if (n > 0 && strncmp(uuid, "CRYPT-", 6) != 0)
+        if (n > 0)
                 return 0;
         real = realpath(dir, NULL);
-        return refuse(name[0] ? name : real ? real : dir, "is not a root volume that both halves opened", error, error_size);
+        return refuse(name[0] ? name : real ? strrchr(real, '/') + 1 : dir, not_ours, error, error_size);
 }
 
 /* Member devices of a btrfs: /sys/fs/btrfs/UUID/devices holds a link for each. The one that is mounted says which UUID it is. */

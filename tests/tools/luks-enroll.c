@@ -33,7 +33,8 @@ static int enroll(struct manifest *manifest, const struct secret *k_b, const str
         if (r >= 0)
                 r = luks_header_read(path, &header);
         if (r >= 0)
-                r = luks_describe(header, token.slot, volume_key, name, strcmp(role, "root") == 0, manifest->volumes + manifest->n);
+                r = luks_describe(header, token.slot, volume_key, name, strcmp(role, "root") == 0,
+                                  manifest->volumes + manifest->n);
         if (r < 0)
                 fprintf(stderr, "%s: %s %s\n", path, error, strerror(-r));
         else
