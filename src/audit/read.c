@@ -40,15 +40,19 @@ static int row_to_json(const struct store_value *columns, size_t n, void *userda
         return json && json_array_append_new(userdata, json) == 0 ? 0 : -ENOMEM;
 }
 
-#define QUERY(node, incident)                                                                                       \
-        "SELECT seq, time, event, node, incident, who, detail FROM audit WHERE seq > $1 AND " node " AND " incident \
-        " ORDER BY seq LIMIT $4"
+#define COLUMNS "seq, time, event, node, incident, who, detail"
+#define NEXT(node, incident) "SELECT " COLUMNS " FROM audit WHERE seq > $1 AND " node " AND " incident " ORDER BY seq LIMIT $4"
+#define NEWEST(node, incident)                                                                             \
+        "SELECT " COLUMNS " FROM (SELECT " COLUMNS " FROM audit WHERE seq > $1 AND " node " AND " incident \
+        " ORDER BY seq DESC LIMIT $4) AS newest ORDER BY seq"
+#define QUERIES(query)                                                                             \
+        {                                                                                          \
+                { query("$2 IS NULL", "$3 IS NULL"), query("$2 IS NULL", "incident = $3") },       \
+                        { query("node = $2", "$3 IS NULL"), query("node = $2", "incident = $3") }, \
+        }
 
 /* One for each filter, so that each uses its index. */
-static const char *const queries[2][2] = {
-        { QUERY("$2 IS NULL", "$3 IS NULL"), QUERY("$2 IS NULL", "incident = $3") },
-        { QUERY("node = $2", "$3 IS NULL"), QUERY("node = $2", "incident = $3") },
-};
+static const char *const queries[2][2][2] = { QUERIES(NEXT), QUERIES(NEWEST) };
 
 int audit_query(struct store_txn *txn, const char *node, const char *incident, int64_t after, unsigned limit, json_t **ret) {
         json_t *records = json_array();
@@ -58,7 +62,7 @@ int audit_query(struct store_txn *txn, const char *node, const char *incident, i
                 return -ENOMEM;
 
         limit = MIN(limit, (unsigned) LIMIT_MAX);
-        r = store_query(txn, queries[node != NULL][incident != NULL],
+        r = store_query(txn, queries[after < 0][node != NULL][incident != NULL],
                         STORE_ARGS(store_int(after), store_text(node), store_text(incident), store_int(limit)), row_to_json,
                         records);
         if (r < 0) {

@@ -6,19 +6,23 @@
 
 struct log_query {
         char node[NODE_ID_LENGTH + 1], incident[17];
-        bool has_node, has_incident;
+        bool has_node, has_incident, has_after;
         uint64_t after, limit;
         json_t *records;
 };
 
-static int query_number(const struct service_call *call, const char *name, uint64_t max, uint64_t *value) {
+static int query_number(const struct service_call *call, const char *name, uint64_t max, uint64_t *value, bool *has) {
         char text[24];
         int r;
 
         r = service_query(call, name, text, sizeof(text));
         if (r == -ENOENT)
                 return 0;
-        return r < 0 ? r : parse_u64(text, 0, max, value);
+        if (r < 0)
+                return r;
+
+        *has = true;
+        return parse_u64(text, 0, max, value);
 }
 
 static int query_text(const struct service_call *call, const char *name, bool (*is_valid)(const char *), char *value, size_t size,
@@ -39,16 +43,18 @@ static int log_read(struct store_txn *txn, void *userdata) {
         struct log_query *query = userdata;
 
         return audit_query(txn, query->has_node ? query->node : NULL, query->has_incident ? query->incident : NULL,
-                           (int64_t) query->after, (unsigned) query->limit, &query->records);
+                           query->has_after ? (int64_t) query->after : -1, (unsigned) query->limit, &query->records);
 }
 
 static void get_log(const struct service_call *call, struct http_response *response) {
         struct log_query query = { .limit = 100 };
+        bool has_limit;
         int r;
 
         if (query_text(call, "node", node_id_is_valid, query.node, sizeof(query.node), &query.has_node) < 0 ||
             query_text(call, "incident", incident_is_valid, query.incident, sizeof(query.incident), &query.has_incident) < 0 ||
-            query_number(call, "after", INT64_MAX, &query.after) < 0 || query_number(call, "limit", 1000, &query.limit) < 0) {
+            query_number(call, "after", INT64_MAX, &query.after, &query.has_after) < 0 ||
+            query_number(call, "limit", 1000, &query.limit, &has_limit) < 0) {
                 service_problem(
                         call, response, "malformed",
                         "Wanted: node=ID, incident=16 hexadecimal digits, after=NUMBER, limit=1 to 1000; all may be left out.");

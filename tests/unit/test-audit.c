@@ -196,7 +196,10 @@ static void test_query(void **state) {
         (void) state;
         expect_seqs((struct ask){ .limit = 3 }, (const int64_t[]){ 1, 2, 3 }, 3);
         expect_seqs((struct ask){ .limit = 3, .after = 7 }, (const int64_t[]){ 8, 9 }, 2);
+        expect_seqs((struct ask){ .limit = 3, .after = -1 }, (const int64_t[]){ 7, 8, 9 }, 3);
         expect_seqs((struct ask){ .limit = 9, .node = "two" }, (const int64_t[]){ 3, 6, 9 }, 3);
+        expect_seqs((struct ask){ .limit = 2, .node = "two", .after = -1 }, (const int64_t[]){ 6, 9 }, 2);
+        expect_seqs((struct ask){ .limit = 2, .incident = "0123456789abcdef", .after = -1 }, (const int64_t[]){ 7 }, 1);
         expect_seqs((struct ask){ .limit = 9, .incident = "0123456789abcdef" }, (const int64_t[]){ 7 }, 1);
         expect_seqs((struct ask){ .limit = 9, .incident = "0123456789abcdef", .node = "two" }, NULL, 0);
 
