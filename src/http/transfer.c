@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -34,10 +35,24 @@ static long status_of(const struct transfer *transfer) {
         return status;
 }
 
-static size_t on_header(char *data _unused_, size_t size, size_t n, void *userdata) {
+/* The one header that curl does not report. */
+static bool is_chunked(const char *line, size_t length) {
+        static const char name[] = "Transfer-Encoding:", value[] = "chunked";
+        const size_t n = sizeof name - 1;
+        size_t i = n;
+
+        if (length < n || strncasecmp(line, name, n) != 0)
+                return false;
+        while (i < length && (line[i] == ' ' || line[i] == '\t'))
+                i++;
+        return length - i >= sizeof value - 1 && strncasecmp(line + i, value, sizeof value - 1) == 0;
+}
+
+static size_t on_header(char *data, size_t size, size_t n, void *userdata) {
         struct transfer *transfer = userdata;
 
         transfer->header_bytes += size * n;
+        transfer->chunked |= is_chunked(data, size * n);
         if (transfer->header_bytes <= HEADER_MAX)
                 return size * n;
         transfer->stopped = -EFBIG;
@@ -265,6 +280,7 @@ int transfer_begin(struct transfer *transfer) {
         transfer->body = (struct buffer){};
         transfer->body_bytes = transfer->header_bytes = 0;
         transfer->stopped = 0;
+        transfer->chunked = false;
         transfer->curl_error[0] = 0;
 
         curl_easy_reset(transfer->easy);
@@ -308,10 +324,12 @@ static int rank(int error) {
 }
 
 static void describe(const struct transfer *transfer, CURLcode code, int error, char *ret, size_t size) {
-        if (transfer->stopped == 0)
-                curl_describe(transfer, code, ret, size);
-        else if (error == -EFBIG)
+        if (error == -EFBIG)
                 snprintf(ret, size, "the answer is larger than allowed");
+        else if (code == CURLE_OK && error == -EBADMSG)
+                snprintf(ret, size, "the answer has no length: not from a tallyboot server");
+        else if (transfer->stopped == 0)
+                curl_describe(transfer, code, ret, size);
         else
                 snprintf(ret, size, "given up: %s", strerrordesc_np(-error) ?: "unknown error");
 }
@@ -329,10 +347,31 @@ static void note_failure(struct transfer *transfer, CURLcode code, int error) {
                 exchange->result = error;
 }
 
+/* An answer that lasts until the connection ends could be cut by anybody on the network: curl does not insist on close_notify. */
+static bool has_end(const struct transfer *transfer) {
+        curl_off_t length = -1;
+
+        (void) curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+        return length >= 0 || transfer->chunked || transfer->body_bytes == 0;
+}
+
+static int error_of(const struct transfer *transfer, CURLcode code) {
+        if (transfer->stopped < 0)
+                return transfer->stopped;
+        if (curl_refused_us(transfer, code))
+                return -EKEYREJECTED;
+        /* how curl says that a line of the header is longer than it takes */
+        if (code == CURLE_OUT_OF_MEMORY && transfer->header_bytes > 0)
+                return -EFBIG;
+        if (code == CURLE_OK && !has_end(transfer))
+                return -EBADMSG;
+        return curl_to_errno(code);
+}
+
 bool transfer_finished(struct transfer *transfer, CURLcode code) {
         struct http_exchange *exchange = transfer->exchange;
         struct http_server_list *servers = exchange->servers;
-        int error = transfer->stopped ?: (curl_refused_us(transfer, code) ? -EKEYREJECTED : curl_to_errno(code));
+        int error = error_of(transfer, code);
         bool final = transfer->stopped < 0 && transfer->stopped != -EFBIG;
 
         error = error ?: take_answer(transfer);

@@ -32,7 +32,7 @@ struct transfer {
         off_t upload_start;
         uint64_t uploaded;
         int stopped; /* why a callback ended it */
-        bool done;
+        bool done, chunked;
         char curl_error[CURL_ERROR_SIZE];
 };
 
