@@ -8,7 +8,8 @@ set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
 suite=$("$here/suite")
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# From where the host itself gets its packages.
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -n 1)}
 packages=$(grep -v '^#' "$here/debian.packages" | paste -sd,)
 
 # Packages outlive a change of the list above; a file that is already there is not fetched again.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* PID 1 of the tiny root: prints what a scenario wants to know about the boot, one fact a line, then powers off.
  *
- * ROOT device type | DM name | PCR index value | EVENT-LOG bytes | RUN mode size path | MEMORY kB | DONE
+ * ROOT device type | DM name | PCR index value | EVENT-LOG bytes | RUN mode size path | GATE-CLOSED why | MEMORY kB | DONE
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -108,6 +108,7 @@ int main(void)
     print_pcrs();
     print_event_log_size();
     nftw(OURS, print_path, 8, FTW_PHYS);
+    print_first_line("GATE-CLOSED", OURS "/gate-closed");
     print_first_line("MEMORY", "/proc/meminfo");
     printf("DONE\n");
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # tiny-root.sh: a root with one static program, which says what it found and powers off: enough for most scenarios.
 #
-# Makes: root.img (ext4 in LUKS2), plain.img (the same file system, not encrypted, with the same UUID)
+# Makes: root.img (ext4 in LUKS2), plain.img (the same file system, not encrypted, with the same UUID), init (that program)
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
@@ -17,4 +17,5 @@ truncate -s 16M plain.img
 mkfs.ext4 -q -F -O ^has_journal -m 0 -L tiny -U "$ext4_uuid" -d tree plain.img
 cp plain.img root.img
 "$here/luks.sh" root.img "$luks_uuid"
+mv tree/sbin/init .
 rm -rf tree

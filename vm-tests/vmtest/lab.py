@@ -10,7 +10,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from . import BUILD, Failure, process
+from . import BUILD, Failure, images, process
 from .tpm import CA_CERTIFICATES
 
 # What a guest calls the host's loopback, and what the host calls it: both are in the services' certificates.
@@ -117,16 +117,17 @@ class Lab:
         """Whether a service's log has it, for process.wait_until and checks."""
         return re.search(regex, self.log(name).read_text(errors="replace"), re.MULTILINE)
 
-    def node_files(self):
-        """{path: Path} of what a node has in /etc/tallyboot: for an initramfs, or for install()."""
-        top = node_directory(self.directory)
-        return {f"etc/tallyboot/{file.relative_to(top)}": (file, file.stat().st_mode & 0o777)
-                for file in sorted(top.rglob("*")) if file.is_file()}
+    def node_files(self, **settings):
+        """{path: content} of what a node has in /etc/tallyboot: for an initramfs, or for install().
+        settings: more of its configuration, as prompt_after=3."""
+        more = "".join(f"{name.replace('_', '-')} = {value}\n" for name, value in settings.items()).encode()
+        return {f"etc/tallyboot/{file.name}": (file.read_bytes() + (more if file.name == "tallyboot.conf" else b""), 0o644)
+                for file in sorted(node_directory(self.directory).iterdir())}
 
     def install(self, machine):
         """Give a booted machine its /etc/tallyboot, as an operator copies it there."""
-        for path, (file, mode) in self.node_files().items():
-            machine.put(f"/{path}", file.read_bytes(), mode)
+        for path, (content, mode) in self.node_files().items():
+            machine.put(f"/{path}", content, mode)
 
     def node_command(self, *words, tpm, status=0, **settings):
         """Run the node's program on the host, with a machine's TPM (tpm.powered_on_by_host()); returns what it printed.
@@ -144,3 +145,24 @@ class Lab:
         if done.returncode != status:
             raise Failure(f"tallyboot {' '.join(map(str, words))}: status {done.returncode}: {done.stdout.strip()[-200:]}", log)
         return done.stdout
+
+    def accept_first_boots(self):
+        """What a node boots first becomes its group's policy with nobody looking: saves the scenarios a minute each."""
+        self.ctl("group", "set", "default", "--accept-first-boot", "yes")
+
+    def enroll(self, machine, *volumes, payload=False):
+        """Enroll a machine that is off, from the host, by its TPM: volumes are (disk, name, role), role root or other.
+        Its approval is given ahead. Returns the node's id."""
+        token = Path("join-token")
+        token.write_text(self.ctl("join-token", "create", "--group", "default")["token"] + "\n")
+        more = ["--payload"] if payload else []
+        with machine.tpm.powered_on_by_host() as tpm:
+            for disk, name, role in volumes or [(None, None, None)]:
+                words = [f"--{role}", "--name", name, "--key-file", images.SCRIPTS / "passphrase", disk] if disk else []
+                said = self.node_command("enroll", "--recovery-key", "no", "--join-token-file", token, *more, *words, tpm=tpm)
+        return re.search(r"Node ([a-z2-7]{52})", said)[1]
+
+    def events(self, incident):
+        """What the parties' audit logs have of a boot: [(server, event, detail), ...]."""
+        answer = self.ctl("log", "--incident", incident)
+        return [(server, record["event"], record["detail"]) for server in SERVICES for record in answer[server]["records"]]

@@ -39,6 +39,14 @@ class Scenario:
         lab.start()
         return lab
 
+    def enrolled(self, files=None, lab=None, **settings):
+        """A lab and a quick machine whose root the halves open; its first boot is accepted as it is. Settings are those of tiny()."""
+        lab = lab or self.lab()
+        lab.accept_first_boots()
+        node = self.tiny(files=lab.node_files() | (files or {}), **settings)
+        node.id = lab.enroll(node, (node.disks[0], "root", "root"))
+        return lab, node
+
     def _remember(self, part):
         self._parts.append(part)
         return part

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A software TPM that belongs to one machine: its own endorsement key and certificates, its state kept between boots."""
+import hashlib
 import os
 import shlex
 import shutil
@@ -57,11 +58,15 @@ class Tpm:
 
     @contextmanager
     def powered_on_by_host(self):
-        """The TPM of a machine that is off, for the host's programs: yields a TCTI string. Counts as a boot (resetCount)."""
+        """The TPM of a machine that is off, for the host's programs: yields a TCTI string. Counts as a boot (resetCount).
+        PCRs 0 to 7 are measured into, as by a firmware: nobody believes a TPM where they are zero."""
         control = f"{self.socket}.ctrl"
         Path(control).unlink(missing_ok=True)
         self._start(f"--server type=unixio,path={self.socket} --ctrl type=unixio,path={control} --flags startup-clear")
+        tcti = f"swtpm:path={self.socket.resolve()}"
         try:
-            yield f"swtpm:path={self.socket.resolve()}"
+            digest = hashlib.sha256(b"the host").hexdigest()
+            process.command("tpm2_pcrextend", "-T", tcti, *(f"{pcr}:sha256={digest}" for pcr in range(8)))
+            yield tcti
         finally:
             self.stop()

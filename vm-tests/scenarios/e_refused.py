@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One of the two refuses, for its policy's sake or because the node is revoked: a prompt with the incident, which its log finds."""
+import re
+from pathlib import Path
+
+NEEDS = ["tiny-root", "initramfs"]
+
+
+def refused_boot(t, lab, node, party, problem):
+    """A boot that needs the passphrase because `party` alone says `problem`."""
+    node.start()
+    node.expect("enter passphrase for disk", seconds=200)
+    said = node.seen(rf"tallyboot.*{party}.*{problem}.*incident ([0-9a-f]{{16}})")
+    t.check(said, f"the console names {party}, {problem} and an incident", node.log)
+    events = lab.events(said[1])
+    t.say(f"incident {said[1]}: {events}")
+    t.check(any(server == party and event == "refusal" and problem in str(detail) for server, event, detail in events),
+            f"the log of the {party} has the refusal", lab.log("tallyctl"))
+    other = "tenant" if party == "verifier" else "verifier"
+    t.check(any(server == other and event == "release" for server, event, _ in events), f"the {other} released its half")
+    node.type_passphrase()
+    node.expect(r"^ROOT /dev/mapper/root ext4")
+    node.expect(r"^PCR 15 .*[1-9A-F]")
+    node.expect(r"^DONE")
+    node.off()
+    node.never("opened with both halves")
+
+
+def run(t):
+    lab, node = t.enrolled()
+    node.start()
+    node.expect("root: opened with both halves")
+    node.off()
+
+    t.say("the tenant alone gets a policy with another PCR 4")
+    text = lab.ctl("policy", "show", "default")
+    t.say(f"{text}")
+    policy = text["tenant"]["text"]
+    Path("policy").write_text(re.sub(r"(?m)^(pcr 4 = )[0-9a-f]+$", rf"\g<1>{'ab' * 32}", policy))
+    t.check(Path("policy").read_text() != policy, "the policy has a PCR 4")
+    lab.stop("verifier")
+    lab.ctl("policy", "set", "default", "policy", status=5)
+    lab.start("verifier")
+    refused_boot(t, lab, node, "tenant", "policy-refused")
+    held = lab.ctl("node", "show", node.id)["tenant"]["held"]
+    t.check([d["pcr"] for d in held["differences"]] == [4], f"the operator sees which PCR differs: {held['differences']}")
+    Path("policy").write_text(policy)
+    lab.ctl("policy", "set", "default", "policy")
+
+    t.say("the verifier alone revokes the node")
+    lab.stop("tenant")
+    lab.ctl("node", "revoke", node.id, "--reason", "stolen", status=5)
+    lab.start("tenant")
+    refused_boot(t, lab, node, "verifier", "revoked")
