@@ -9,6 +9,7 @@ set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 suite=$("$here/suite")
 # From where the host itself gets its packages.
+# shellcheck disable=SC2016  # apt-get expands it
 mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -n 1)}
 packages=$(grep -v '^#' "$here/debian.packages" | paste -sd,)
 
