@@ -1,18 +1,124 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
 #include "boot/verbs.h"
+#include "boot/volumes.h"
+
+/* What the run directory says about this boot, and what the volumes' tokens say about the enrollment. No TPM, no network. */
+
+static char *read_note(const char *name) {
+        _cleanup_(freep) char *path = path_join(verb_run_dir(), name);
+        struct blob text = {};
+
+        if (!path || file_read(path, 256, &text) < 0)
+                return NULL;
+        text.data[strcspn((char *) text.data, "\n")] = '\0';
+        return (char *) text.data;
+}
+
+static bool has_note(const char *name) {
+        _cleanup_(freep) char *text = read_note(name);
+
+        return text != NULL;
+}
+
+static const char *describe_boot(void) {
+        if (has_note("passphrase"))
+                return "passphrase";
+        if (has_note("halves"))
+                return "halves";
+        return has_note("incident") ? "no halves" : "not by tallyboot";
+}
+
+static json_t *opened_json(void) {
+        _cleanup_(freep) struct opened *list = NULL;
+        json_t *array = json_array();
+        size_t n = 0;
+
+        if (opened_list(verb_run_dir(), &list, &n) < 0)
+                return array;
+        for (size_t i = 0; i < n; i++)
+                (void) json_array_append_new(array, json_pack("{s:s, s:s, s:s}", "name", list[i].name, "uuid", list[i].uuid,
+                                                              "role", list[i].root ? "root" : "other"));
+        return array;
+}
+
+static json_t *enrolled_json(void) {
+        _cleanup_(crypttab_done) struct crypttab crypttab = {};
+        json_t *array = json_array();
+
+        if (crypttab_load_all(&crypttab) < 0)
+                return array;
+        for (size_t i = 0; i < crypttab.n; i++) {
+                const struct crypttab_entry *entry = crypttab.items + i;
+                char uuid[LUKS_UUID_LENGTH + 1];
+                struct luks_token token;
+
+                if (entry->not_luks || luks_probe_token(entry->header ? entry->header : entry->device, uuid, &token) < 0)
+                        continue;
+                (void) json_array_append_new(array, json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:i}", "name", entry->name,
+                                                              "device", entry->device, "node", token.node_id, "key", token.key_id,
+                                                              "generation", (json_int_t) token.generation, "state",
+                                                              token.live ? "live" : "staged", "slot", token.slot));
+        }
+        return array;
+}
+
+static json_t *status_json(void) {
+        _cleanup_(freep) char *gate = read_note("gate-closed"), *incident = read_note("incident");
+
+        return json_pack("{s:b, s:s, s:s?, s:s?, s:b, s:b, s:o, s:o}", "configured", access(verb_config_path(), F_OK) == 0,
+                         "boot", describe_boot(), "incident", incident, "gate", gate, "tpm", has_note("tpm-seen"), "payload",
+                         has_note("payload-ready"), "opened", opened_json(), "enrolled", enrolled_json());
+}
+
+static const char *text_of(const json_t *object, const char *name, const char *otherwise) {
+        const char *text = json_string_value(json_object_get(object, name));
+
+        return text ? text : otherwise;
+}
+
+static void print_status(const json_t *status) {
+        const json_t *item;
+        size_t i;
+
+        printf("Configured  %s\n", json_is_true(json_object_get(status, "configured")) ? verb_config_path() : "no");
+        printf("This boot   %s\n", text_of(status, "boot", "?"));
+        printf("Incident    %s\n", text_of(status, "incident", "-"));
+        printf("Gate        %s\n", text_of(status, "gate", "not closed by tallyboot in this boot"));
+        printf("Payload     %s\n", json_is_true(json_object_get(status, "payload")) ? RUN_DIR "/payload" : "-");
+        json_array_foreach (json_object_get(status, "opened"), i, item)
+                printf("Opened      %s (%s, %s)\n", text_of(item, "name", "?"), text_of(item, "role", "?"),
+                       text_of(item, "uuid", "?"));
+        json_array_foreach (json_object_get(status, "enrolled"), i, item)
+                printf("Enrolled    %s on %s: key %.8s, generation %lld, %s, keyslot %lld, node %s\n", text_of(item, "name", "?"),
+                       text_of(item, "device", "?"), text_of(item, "key", "?"),
+                       (long long) json_integer_value(json_object_get(item, "generation")), text_of(item, "state", "?"),
+                       (long long) json_integer_value(json_object_get(item, "slot")), text_of(item, "node", "?"));
+}
 
 int status_run(int argc, char *argv[]) {
-        (void) argc;
-        (void) argv;
-        return EXIT_FAILED;
-}
-int doctor_run(int argc, char *argv[]) {
-        (void) argc;
-        (void) argv;
-        return EXIT_FAILED;
-}
-int evidence_run(int argc, char *argv[]) {
-        (void) argc;
-        (void) argv;
-        return EXIT_FAILED;
+        bool as_json = argc == 2 && strcmp(argv[1], "--json") == 0;
+        json_t *status;
+
+        if (argc > 2 || (argc == 2 && !as_json)) {
+                log_error("status [--json]");
+                return EXIT_USAGE;
+        }
+        status = status_json();
+        if (!status) {
+                log_oom();
+                return EXIT_FAILED;
+        }
+        if (as_json) {
+                (void) json_dumpf(status, stdout, JSON_INDENT(2));
+                putchar('\n');
+        } else
+                print_status(status);
+        json_decref(status);
+        return EXIT_OK;
 }

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "boot/converse.h"
+#include "boot/verbs.h"
+
+/* What a party would be sent: the PCRs that it asks for, quoted. Where no party answers, those that every group starts with. */
+
+enum { DEFAULT_BANK = 0xb, DEFAULT_MASK = 0x7bff /* 0 to 9, 11 to 14 */ };
+
+struct shown {
+        uint16_t bank;
+        uint32_t mask;
+        bool asked; /* a party said so */
+        struct blob attest, signature;
+        struct pcr_values pcrs;
+        uint32_t reset, restart;
+};
+
+static void shown_done(struct shown *shown) {
+        blob_done(&shown->attest);
+        blob_done(&shown->signature);
+}
+
+/* TPM 2.0 Library, Part 2, 10.12.8: what comes before the counters has lengths of its own. */
+static int read_counters(const struct blob *attest, uint32_t *ret_reset, uint32_t *ret_restart) {
+        struct reader reader = { attest->data, attest->size };
+        const uint8_t *skipped;
+        uint16_t size;
+        int r = reader_bytes(&reader, 6, &skipped); /* magic, type */
+
+        for (unsigned i = 0; r >= 0 && i < 2; i++) { /* qualifiedSigner, extraData */
+                r = reader_be16(&reader, &size);
+                if (r >= 0)
+                        r = reader_bytes(&reader, size, &skipped);
+        }
+        if (r >= 0)
+                r = reader_bytes(&reader, 8, &skipped); /* clock */
+        if (r >= 0)
+                r = reader_be32(&reader, ret_reset);
+        return r < 0 ? r : reader_be32(&reader, ret_restart);
+}
+
+/* The parties' wishes for purpose boot. Asking costs them nothing, and a nonce that is not used dies by itself. */
+static void ask_parties(struct node *node, struct shown *shown) {
+        _cleanup_(freep) char *body = wire_challenge_request_encode(PURPOSE_BOOT);
+        char path[128];
+        struct http_exchange exchanges[2] = {};
+
+        snprintf(path, sizeof path, "/v1/nodes/%s/challenge", node->id);
+        for (size_t i = 0; body && i < 2; i++)
+                exchanges[i] = (struct http_exchange){ .servers = node->config->parties + i,
+                                                       .method = "POST",
+                                                       .path = path,
+                                                       .body = body,
+                                                       .body_size = strlen(body),
+                                                       .body_fd = -1,
+                                                       .max_answer = WIRE_REQUEST_MAX };
+        if (!body || http_client_perform(node->http, exchanges, 2, -1) < 0)
+                return;
+        for (size_t i = 0; i < 2; i++) {
+                struct wire_challenge challenge = {};
+
+                if (exchanges[i].result >= 0 && exchanges[i].status == 200 &&
+                    wire_challenge_parse((char *) exchanges[i].answer.data, exchanges[i].answer.size, &challenge) >= 0) {
+                        shown->mask = shown->asked ? shown->mask | challenge.pcrs : challenge.pcrs;
+                        shown->bank = challenge.bank;
+                        shown->asked = true;
+                        wire_challenge_done(&challenge);
+                }
+                http_exchange_done(exchanges + i);
+        }
+}
+
+static int collect(struct node *node, struct shown *shown) {
+        uint8_t nonce[32];
+        int r = node_attach_tpm(node);
+
+        if (r < 0)
+                return r;
+        ask_parties(node, shown);
+        shown->mask |= 1U << node->config->gate_pcr;
+        r = random_bytes(nonce, sizeof nonce);
+        if (r < 0)
+                return r;
+        r = tpm_quote(node->tpm, shown->bank, shown->mask, nonce, &shown->attest, &shown->signature, &shown->pcrs);
+        if (r < 0) {
+                snprintf(node->error, sizeof node->error, "TPM: the quote failed: %s", tpm_last_error(node->tpm));
+                return r;
+        }
+        return read_counters(&shown->attest, &shown->reset, &shown->restart);
+}
+
+static int print_json(const struct node *node, const struct shown *shown) {
+        json_t *object = json_pack("{s:s, s:s, s:i, s:b, s:{s:I, s:I}, s:o}", "node", node->id, "bank",
+                                   pcr_alg_to_string(shown->bank), "gate", (int) node->config->gate_pcr, "as_asked", shown->asked,
+                                   "boot", "reset", (json_int_t) shown->reset, "restart", (json_int_t) shown->restart, "pcrs",
+                                   pcr_values_to_json(&shown->pcrs));
+        int r = -ENOMEM;
+
+        if (object && wire_set_bin(object, "attest", shown->attest.data, shown->attest.size) >= 0 &&
+            wire_set_bin(object, "signature", shown->signature.data, shown->signature.size) >= 0 &&
+            wire_set_bin(object, "ak_public", node->ak_public.data, node->ak_public.size) >= 0 &&
+            json_dumpf(object, stdout, JSON_INDENT(2)) >= 0) {
+                putchar('\n');
+                r = 0;
+        }
+        json_decref(object);
+        return r;
+}
+
+static void print_text(const struct node *node, const struct shown *shown) {
+        const struct pcr_bank *bank = pcr_values_bank(&shown->pcrs, shown->bank);
+
+        printf("Node   %s\nBoot   resetCount %u, restartCount %u\nPCRs   %s, %s\n", node->id, shown->reset, shown->restart,
+               pcr_alg_to_string(shown->bank),
+               shown->asked ? "as tenant and verifier ask for them" : "no party answered: the usual ones");
+        for (unsigned i = 0; bank && i < WIRE_PCRS; i++) {
+                if (!(bank->mask & 1U << i))
+                        continue;
+                printf("  %2u   ", i);
+                for (size_t j = 0; j < pcr_alg_size(bank->alg); j++)
+                        printf("%02x", bank->values[i][j]);
+                printf("%s\n", i == node->config->gate_pcr ? "   the gate: must be zero for a release" : "");
+        }
+}
+
+int evidence_run(int argc, char *argv[]) {
+        bool as_json = argc == 2 && strcmp(argv[1], "--json") == 0;
+        _cleanup_(shown_done) struct shown shown = { .bank = DEFAULT_BANK, .mask = DEFAULT_MASK };
+        _cleanup_(config_freep) struct config *config = NULL;
+        _cleanup_(node_freep) struct node *node = NULL;
+        int r;
+
+        if (argc > 2 || (argc == 2 && !as_json)) {
+                log_error("evidence [--json]");
+                return EXIT_USAGE;
+        }
+        r = verb_load_config(&config);
+        if (r != 0)
+                return r;
+        r = node_new(config, NULL, &node);
+        if (r < 0) {
+                log_error_errno(r, "The CA %s cannot be used: %m", config->ca);
+                return EXIT_CONFIG;
+        }
+        r = collect(node, &shown);
+        if (r >= 0 && as_json)
+                r = print_json(node, &shown);
+        else if (r >= 0)
+                print_text(node, &shown);
+        if (r < 0) {
+                log_error("No evidence: %s.", node->error[0] ? node->error : strerror(-r));
+                return EXIT_TPM;
+        }
+        return EXIT_OK;
+}
