@@ -16,7 +16,7 @@ static void check_address(struct doctor *doctor, const char *role, char *url) {
         json_t *json = r >= 0 && exchange.result >= 0 ? wire_json_parse(exchange.answer.data, exchange.answer.size) : NULL;
 
         if (r < 0 || exchange.result < 0)
-                found(doctor, FOUND_PROBLEM, role, "%s: %s", url, exchange.error[0] ? exchange.error : strerror(-r));
+                found(doctor, FOUND_PROBLEM, role, "%s", exchange.error[0] ? exchange.error : strerror(-r));
         else if (exchange.status != 200 || !json || wire_get_string(json, "role", said, sizeof said) < 0)
                 found(doctor, FOUND_PROBLEM, role, "%s: no service of ours answers there (HTTP status %d)", url, exchange.status);
         else if (strcmp(said, role) != 0)

@@ -93,8 +93,11 @@ static bool is_taken_over(struct unlocker *unlocker, const char *name) {
 
 int unlocker_answer(struct unlocker *unlocker) {
         struct control_request request;
+        struct pollfd interrupted = { unlocker->node->cancel_fd, POLLIN, 0 };
 
-        while (unlocker->control && control_next(unlocker->control, &request)) {
+        if (!unlocker->control)
+                return poll(&interrupted, 1, 0) > 0 ? -ECANCELED : 0;
+        while (control_next(unlocker->control, &request)) {
                 if (request.verb == CONTROL_STOP && (control_terminated(unlocker->control) || !unlocker->gate_closed)) {
                         log_info("Stopped%s.", unlocker->gate_closed ? "" : " before both halves came: the gate is being closed");
                         unlocker_wipe(unlocker);

@@ -27,6 +27,7 @@ int exit_code_of(int r) {
         case ETIMEDOUT:
         case EAGAIN:
         case ESTALE:
+        case EKEYREJECTED:
                 return EXIT_UNREACHABLE;
         case ENODEV:
         case EIO:
