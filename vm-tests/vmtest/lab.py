@@ -153,16 +153,20 @@ class Lab:
     def enroll(self, machine, *volumes, payload=False):
         """Enroll a machine that is off, from the host, by its TPM: volumes are (disk, name, role), role root or other.
         Its approval is given ahead. Returns the node's id."""
-        token = Path("join-token")
+        token, more = Path("join-token"), ["--payload"] if payload else []
         token.write_text(self.ctl("join-token", "create", "--group", "default")["token"] + "\n")
-        more = ["--payload"] if payload else []
         with machine.tpm.powered_on_by_host() as tpm:
             for disk, name, role in volumes or [(None, None, None)]:
                 words = [f"--{role}", "--name", name, "--key-file", images.SCRIPTS / "passphrase", disk] if disk else []
                 said = self.node_command("enroll", "--recovery-key", "no", "--join-token-file", token, *more, *words, tpm=tpm)
+                more = []
         return re.search(r"Node ([a-z2-7]{52})", said)[1]
 
-    def events(self, incident):
-        """What the parties' audit logs have of a boot: [(server, event, detail), ...]."""
-        answer = self.ctl("log", "--incident", incident)
-        return [(server, record["event"], record["detail"]) for server in SERVICES for record in answer[server]["records"]]
+    def events(self, server, event=None, **which):
+        """What a server's audit log has of a node or an incident (node=ID, incident=ID): its records, the detail read as JSON."""
+        words = [word for name, value in which.items() for word in (f"--{name}", value)]
+        records = self.ctl("log", "--limit", "1000", *words)[server]["records"]
+        for record in records:
+            if isinstance(record["detail"], str) and record["detail"]:
+                record["detail"] = json.loads(record["detail"])
+        return [record for record in records if event in (None, record["event"])]

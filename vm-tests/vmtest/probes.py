@@ -14,11 +14,11 @@ echo "LOOK $1 DONE"
 EMERGENCY = ("emergency.service", "dracut-emergency.service", "rescue.service", "debug-shell.service")
 
 
-def service(name, script, wanted_by="initrd.target", unit="", options=""):
-    """A oneshot unit that runs a bash script; `unit` and `options` are more lines of its two sections."""
+def service(name, script, wanted_by="initrd.target", unit="", kind="oneshot"):
+    """A unit that runs a bash script; `unit` has more lines of its first section, `kind` is its Type=."""
     return {
         f"etc/systemd/system/{name}.service":
-            f"[Unit]\nDefaultDependencies=no\n{unit}\n[Service]\nType=oneshot\n{options}\nExecStart=/usr/bin/bash /test/{name}\n",
+            f"[Unit]\nDefaultDependencies=no\n{unit}\n[Service]\nType={kind}\nRemainAfterExit=yes\nExecStart=/usr/bin/bash /test/{name}\n",
         f"etc/systemd/system/{wanted_by}.wants/{name}.service": cpio.Symlink(f"../{name}.service"),
         f"test/{name}": (script, 0o755),
     }
@@ -32,9 +32,9 @@ def look_before(*units):
 
 
 def check_look(t, node, where, volumes=()):
-    """What the last look there has to have found: the gate closed in every bank, no mapping but these, no payload."""
-    node.expect(rf"^LOOK {where} DONE")
-    found = [line.split(" ", 3)[2:] for line in node.console.text.split("\n") if line.startswith(f"LOOK {where} ")]
+    """What the next look there has to find: the gate closed in every bank, no mapping but these, no payload."""
+    text = node.expect(rf"^LOOK {where} (?:.*\n)*?LOOK {where} DONE").group()
+    found = [line.split(" ", 3)[2:] for line in text.split("\n") if line.startswith(f"LOOK {where} ")]
     banks = [value.split(" ")[1] for what, *rest in found if what == "PCR" for value in rest]
     t.check(banks and all(set(value) != {"0"} for value in banks), f"{where}: the gate is closed in every bank", node.log)
     names = sorted({rest[0] for what, *rest in found if what == "DM" and rest[0] not in ("No", "devices", "found")})

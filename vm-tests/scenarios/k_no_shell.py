@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Gate unit masked, unlocker killed and three wrong passphrases, rd.break, debug shell: no shell with an open gate."""
+from vmtest import images, probes
+
+NEEDS = ["tiny-root", "initramfs"]
+LIMIT = 1500
+KILL = """until systemctl is-active --quiet tallyboot-unlock.service; do sleep 0.2; done
+sleep 3
+systemctl kill --signal KILL tallyboot-unlock.service
+echo "UNLOCKER-KILLED" > /dev/console
+"""
+SHELLS = r"Press Enter for maintenance|enter root password|^[^\n]*[#$] ?\Z"
+ZERO = "0" * 64
+
+
+def with_shell(*more):
+    """The command line of a machine that gives a shell where something fails."""
+    words = images.root_command_line("/dev/mapper/root", *more).split()
+    return " ".join(word for word in words if word not in ("rd.shell=0", "rd.emergency=poweroff"))
+
+
+def boot_to_shell(t, node, where, *more, wrong=0):
+    """A boot that ends in a shell: before it, and in it, the gate is closed and nothing that the halves opened is open."""
+    t.say(f"{' '.join(more) or 'unlocker killed'}: a shell at {where}")
+    node.append = with_shell(*more)
+    node.start()
+    for _ in range(wrong):
+        node.type_passphrase(text="wrong", seconds=200)
+    probes.check_look(t, node, where)
+    node.expect(SHELLS)
+    node.send("")
+    node.send("read -r value < /sys/class/tpm/tpm0/pcr-sha256/15; echo IN-THE-SHELL $value; ls /dev/mapper")
+    value = node.expect(r"^IN-THE-SHELL ([0-9A-F]{64})")[1]
+    t.check(value != ZERO, f"{where}: the gate is closed in the shell", node.log)
+    node.power_cut()
+    node.never(r"^ROOT")
+
+
+def run(t):
+    lab, node = t.enrolled(files=probes.look_before(*probes.EMERGENCY))
+    boot_to_shell(t, node, "emergency.service", "rd.systemd.mask=tallyboot-gate.service")
+    boot_to_shell(t, node, "dracut-emergency.service", "rd.break=pre-mount")
+    boot_to_shell(t, node, "dracut-emergency.service", "rd.break=pre-udev")
+    boot_to_shell(t, node, "emergency.service", "rd.systemd.unit=emergency.target")
+    lab.kill()
+    node.boot_kernel(lab.node_files() | {"etc/crypttab": f"root UUID={images.TINY_UUID} none luks\n"}
+                     | probes.look_before(*probes.EMERGENCY) | probes.service("kill", KILL, "sysinit.target", kind="simple"))
+    boot_to_shell(t, node, "emergency.service", wrong=3)
