@@ -45,7 +45,7 @@ static int take_values(const TPML_PCR_SELECTION *selection, const TPML_DIGEST *d
 
 /* The PCRs of each mask in each bank of ret (alg is set, mask is empty): a TPM gives eight at a time. */
 static int read_pcrs(struct tpm *tpm, const uint32_t masks[static WIRE_BANKS_MAX], struct pcr_values *ret) {
-        for (;;) {
+        for (unsigned i = 0; i <= WIRE_BANKS_MAX * WIRE_PCRS; i++) { /* each answer has one value at the least */
                 _cleanup_(esys_freep) TPML_PCR_SELECTION *got = NULL;
                 _cleanup_(esys_freep) TPML_DIGEST *digests = NULL;
                 TPML_PCR_SELECTION want = { .count = ret->n };
@@ -53,10 +53,10 @@ static int read_pcrs(struct tpm *tpm, const uint32_t masks[static WIRE_BANKS_MAX
                 TSS2_RC rc;
                 int r;
 
-                for (size_t i = 0; i < ret->n; i++) {
-                        uint32_t left = masks[i] & ~ret->banks[i].mask;
+                for (size_t k = 0; k < ret->n; k++) {
+                        uint32_t left = masks[k] & ~ret->banks[k].mask;
 
-                        select_pcrs(ret->banks[i].alg, left, want.pcrSelections + i);
+                        select_pcrs(ret->banks[k].alg, left, want.pcrSelections + k);
                         missing |= left != 0;
                 }
                 if (!missing)
@@ -74,6 +74,7 @@ static int read_pcrs(struct tpm *tpm, const uint32_t masks[static WIRE_BANKS_MAX
                 if (r < 0)
                         return tpm_fail_words(tpm, EIO, "reading PCRs: the TPM's answer makes no sense");
         }
+        return tpm_fail_words(tpm, EIO, "reading PCRs: the TPM does not give those that it was asked for");
 }
 
 int tpm_read_pcrs(struct tpm *tpm, uint16_t bank, uint32_t mask, struct pcr_values *ret) {

@@ -64,10 +64,11 @@ static void ek_unload(struct tpm *tpm) {
         if (tpm->ek != ESYS_TR_NONE && tpm->ek_persistent)
                 (void) Esys_TR_Close(tpm->esys, &tpm->ek);
         else if (tpm->ek != ESYS_TR_NONE)
-                (void) TPM_CALL(Esys_FlushContext(tpm->esys, tpm->ek));
+                (void) Esys_FlushContext(tpm->esys, tpm->ek);
         tpm->ek = ESYS_TR_NONE;
 }
 
+/* Nothing is tried again here: a busy TPM shall not hold up a boot for what a resource manager does anyway. */
 struct tpm *tpm_close(struct tpm *tpm) {
         if (!tpm)
                 return NULL;
@@ -75,7 +76,7 @@ struct tpm *tpm_close(struct tpm *tpm) {
         if (tpm->esys) {
                 ek_unload(tpm);
                 if (tpm->ak != ESYS_TR_NONE)
-                        (void) TPM_CALL(Esys_FlushContext(tpm->esys, tpm->ak));
+                        (void) Esys_FlushContext(tpm->esys, tpm->ak);
                 Esys_Finalize(&tpm->esys);
         }
         if (tpm->tcti)

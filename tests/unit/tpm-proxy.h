@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "swtpm.h"
+
+/* Stands between us and a software TPM, and makes it behave as hardware does on a bad day. */
+enum tpm_proxy_mode {
+        TPM_PROXY_RECORD,      /* nothing; bytes of both directions go to the file "traffic" in the TPM's directory */
+        TPM_PROXY_PCR_CHANGES, /* the first count times that PCRs are read, PCR 14 was extended just before */
+        TPM_PROXY_BUSY,        /* the first count commands are answered with TPM_RC_RETRY */
+        TPM_PROXY_FAILURE,     /* every command is answered with TPM_RC_FAILURE */
+        TPM_PROXY_CUT,         /* every answer is cut in its middle and the connection closed */
+};
+
+struct tpm_proxy {
+        char tcti[128];
+        pid_t pid;
+};
+void tpm_proxy_start(const struct swtpm *swtpm, enum tpm_proxy_mode mode, unsigned count, struct tpm_proxy *ret);
+void tpm_proxy_stop(struct tpm_proxy *proxy);
