@@ -51,6 +51,7 @@ def main(setup=None):
             value = context.__enter__()
         except Exception as error:  # each case then says so
             broken = error
+            print(f"# the set-up failed: {error}", flush=True)
     for number, (name, function) in enumerate(cases, 1):
         begin = time.monotonic()
         result, why = "ok", ""

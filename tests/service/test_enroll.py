@@ -1,363 +1,259 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""register, enroll and unenroll: the real program, TPM and services, LUKS2 files; then the unlock that a boot does."""
+"""Enrollment: approval by a person, by a join token, by a list; keys; confirm; a second mainboard."""
 
 import os
-import re
-import subprocess
+import secrets
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from cases import main
-from enrolled import EnrolledNode, header, interrupt, node_id_of, opens, slots, tokens
+from cases import expect, main, refused
+from node import PARTIES, Node, b64, ready, unb64
 from services import Fleet
+from softtpm import SoftTpm
+
+NEVER = 1
 
 
-def enrolled(node, *images, words=()):
-    """Enrolls with a join token, which must work."""
-    done = node.enroll("--join-token-file", node.join_token_file(), *words, *images)
-    assert done.code == 0, done
-    return node_id_of(done)
+class Setup(Fleet):
+    def __init__(self):
+        super().__init__()
+        for party in self.parties:
+            party.limits["answers-per-minute"] = 100000
+            party.restart()
+        self.group()
+
+    def node(self):
+        node = Node(self, SoftTpm(self.test_ca))
+        expect(node.register(), 201)
+        return node
 
 
-def unchanged(image, before):
-    assert header(image) == before, header(image)
-    assert opens(image)
+def only(node, name):
+    """The key's generations, as each party shows them."""
+    return {party: [(one["generation"], one["state"]) for key in node.shown(party)["keys"] if key["id"] == name
+                    for one in key["generations"]] for party in PARTIES}
 
 
-def keys_of(node, party, node_id):
-    return {key["id"]: {one["generation"]: one["state"] for one in key["generations"]} for key in node.shown(party, node_id)["keys"]}
-
-
-def test_register(fleet):
-    with EnrolledNode(fleet) as node:
-        done = node.run("register")
-        assert done.code == 0 and re.search(r"Registered: node [a-z2-7]{52}, code [a-z2-7]{4}-[a-z2-7]{4}", done.output), done
-        assert node.run("register").output == done.output
-        assert node.run("register", "more").code == 2
-
-
-def test_register_without_a_registrar(fleet):
-    with EnrolledNode(fleet) as node:
-        node.configure(registrar="https://127.0.0.1:9")
-        done = node.run("register")
-        assert done.code == 4 and "registrar" in done.errors, done
-
-
-def test_enroll_with_a_join_token_then_unlock(fleet):
-    with EnrolledNode(fleet) as node:
-        image = node.image()
-        node_id = enrolled(node, image)
-        assert slots(image) == [0, 1] and opens(image)
-        token, = tokens(image)
-        assert token["state"] == "live" and token["keyslots"] == ["1"] and token["node"] == node_id
-        for party in fleet.parties:
-            assert keys_of(node, party, node_id) == {token["key"]: {"1": "live"}} or \
-                keys_of(node, party, node_id) == {token["key"]: {1: "live"}}
-        assert header(image)["keyslots"]["1"]["kdf"]["iterations"] == 1000
-        done = node.unlock_test(image)
-        assert done.code == 0, done
-
-
-def test_approval_by_code_on_a_terminal(fleet):
-    with EnrolledNode(fleet) as node:
-        image = node.image()
-        terminal = node.terminal("enroll", image)
-        terminal.expect("Existing passphrase of ")
-        terminal.send(b"wrong\n")
-        terminal.expect("opens no keyslot")
-        terminal.expect("Existing passphrase of ")
-        terminal.send(b"correct horse\n")
-        node_id = terminal.expect("node ([a-z2-7]{52})").group(1).decode()
-        terminal.expect("Waiting for approval at tenant and verifier")
-        assert fleet.tenant.post(f"/v1/nodes/{node_id}/approve", {"group": "default"}).status == 200
-        terminal.expect("Waiting for approval at verifier")
-        assert fleet.verifier.post(f"/v1/nodes/{node_id}/approve", {"group": "default"}).status == 200
-        terminal.expect(r"recovery key for .*\[y/N\]")
-        terminal.send(b"y\n")
-        recovery = terminal.expect(r"((?:[cbdefghijklnrtuv]{8}-){7}[cbdefghijklnrtuv]{8})").group(1)
-        done = terminal.wait()
-        assert done.code == 0, done
-        assert "correct horse" not in done.output and "wrong" not in done.output, done  # no echo
-        assert opens(image, recovery, 2) and opens(image)
-        recovery_token, = [one for one in header(image)["tokens"].values() if one["type"] == "systemd-recovery"]
-        assert recovery_token["keyslots"] == ["2"]
-        assert node.unlock_test(image).code == 0
-
-
-def test_ctrl_c_while_waiting_changes_nothing(fleet):
-    with EnrolledNode(fleet) as node:
-        image = node.image()
-        before = header(image)
-        terminal = node.terminal("enroll", "--key-file", node.key_file, image)
-        terminal.expect("Waiting for approval")
-        terminal.send(b"\x03")
-        assert terminal.wait().code == 130
-        unchanged(image, before)
-        terminal = node.terminal("enroll", image)
-        terminal.expect("Existing passphrase of ")
-        terminal.send(b"\x03")
-        assert terminal.wait().code == 130
-        unchanged(image, before)
-
-
-def test_signal_while_waiting_changes_nothing(fleet):
-    with EnrolledNode(fleet) as node:
-        image = node.image()
-        before = header(image)
-        process = node.start("enroll", "--key-file", node.key_file, image)
-        for line in process.stdout:
-            if b"Waiting for approval" in line:
-                break
-        interrupt(process)
-        assert process.wait(20) == 130
-        unchanged(image, before)
-
-
-def test_no_wait_ends_with_8_and_a_second_run_finishes(fleet):
-    with EnrolledNode(fleet) as node:
-        image = node.image()
-        before = header(image)
-        done = node.enroll("--no-wait", image)
-        assert done.code == 8 and "tallyctl node approve" in done.output, done
-        unchanged(image, before)
-        node.approve(node_id_of(done))
-        assert node.enroll(image).code == 0
-        assert node.unlock_test(image).code == 0
-
-
-def test_key_file_from_stdin_and_credentials(fleet):
-    with EnrolledNode(fleet) as node:
-        image, other = node.image(), node.image("other")
-        done = node.run("enroll", "--key-file", "-", "--join-token-file", node.join_token_file(), image, stdin=b"correct horse")
-        assert done.code == 0, done
-        credentials = node.directory / "credentials"
-        credentials.mkdir()
-        (credentials / "tallyboot.passphrase").write_bytes(b"correct horse")
-        (credentials / "tallyboot.join-token").write_bytes(node.join_token_file().read_bytes())
-        done = node.run("enroll", other, CREDENTIALS_DIRECTORY=str(credentials))
-        assert done.code == 0, done
-        done = node.unlock_test(image, other)
-        assert done.code == 0, done
-
-
-def test_several_volumes_are_one_key_and_one_manifest(fleet):
-    with EnrolledNode(fleet) as node:
-        images = [node.image(name) for name in ("a", "b", "c")]
-        enrolled(node, *images)
-        assert len({tokens(image)[0]["key"] for image in images}) == 1
-        assert node.unlock_test(*images).code == 0
-        later = node.image("later")
-        enrolled(node, later)
-        assert tokens(later)[0]["key"] != tokens(images[0])[0]["key"]
-        done = node.unlock_test(*images, later)
-        assert done.code == 0, done
-
-
-def test_payload_key(fleet):
-    with EnrolledNode(fleet) as node:
-        done = node.run("enroll", "--join-token-file", node.join_token_file())
-        assert done.code == 0, done
-        keys = node.shown(fleet.tenant, node_id_of(done))["keys"]
-        assert [key["kind"] for key in keys] == ["payload"] and keys[0].get("public"), keys
-        image = node.image()
-        assert node.enroll("--payload", image).code == 0
-        kinds = sorted(key["kind"] for key in node.shown(fleet.verifier, node_id_of(done))["keys"])
-        assert kinds == ["payload", "payload", "volumes"], kinds
-
-
-def test_second_run_says_that_it_is_enrolled(fleet):
-    with EnrolledNode(fleet) as node:
-        image = node.image()
-        enrolled(node, image)
-        before = header(image)
-        done = node.enroll(image)
-        assert done.code == 0 and "is enrolled already" in done.output, done
-        unchanged(image, before)
-        assert node.enroll("--again", image).code == 0
-        assert slots(image) == [0, 2] and len(tokens(image)) == 1 and opens(image)
-        assert node.unlock_test(image).code == 0
-
-
-def cut(node, image, number):
-    """SIGKILL at the number-th write to the image; True if it came to that."""
-    script = f"set -e\nexec strace -f -o /dev/null -P {image} -e trace=write,pwrite64 -e inject=write,pwrite64:signal=SIGKILL:when={number} \"$@\""
-    done = subprocess.run(["bash", "-c", script, "bash", *node.command("enroll", "--key-file", node.key_file, image)],
-                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-                          check=False)
-    return done.returncode != 0
-
-
-def test_power_cut_at_any_write_of_the_header(fleet):
-    from shutil import which
-    from cases import skip
-    if not which("strace"):
-        skip("no strace")
-    with EnrolledNode(fleet) as node:
-        done = node.enroll("--no-wait", node.image("first"))
-        node.approve(node_id_of(done))
-        image = node.image()
-        number = 1
-        while cut(node, image, number):
-            assert opens(image), f"cut at write {number}"
-            number += 1
-            assert number < 60
-        assert number > 5, number
-        assert opens(image)
-        assert len(tokens(image)) == 1 and tokens(image)[0]["state"] == "live", tokens(image)
-        assert len(slots(image)) == 2, slots(image)
-        assert node.unlock_test(image).code == 0
-
-
-def test_another_boards_token_is_removed_after_confirm(fleet):
-    with EnrolledNode(fleet) as old, EnrolledNode(fleet) as new:
-        image = old.image()
-        old_id = enrolled(old, image)
-        done = new.enroll("--join-token-file", new.join_token_file(), image)
-        assert done.code == 0 and f"node revoke {old_id}" in done.output, done
-        token, = tokens(image)
-        assert token["node"] == node_id_of(done) != old_id and slots(image) == [0, 2]
-
-
-def test_tenant_or_verifier_not_there(fleet):
+def test_real_tpm_by_hand(fleet):
+    """A person compares the code and approves; nothing is stored before the TPM has proven itself."""
+    node = Node(fleet)
+    refused("unknown-node", node.enroll)
+    expect(node.register(), 201)
+    node.challenges("enroll")
     for party in fleet.parties:
-        with EnrolledNode(fleet) as node:
-            image = node.image()
-            before = header(image)
-            node.configure(**{party.role: "https://127.0.0.1:9"})
-            done = node.enroll("--join-token-file", node.join_token_file(), image)
-            assert done.code == 4 and party.role in done.errors, done
-            unchanged(image, before)
+        expect(party.get(node.path()), 404, "unknown-node")
+    refused("pending-approval", node.ask, "enroll", {"keys": []}, order=("tenant",))
+    refused("pending-approval", node.ask, "enroll", {"keys": []}, order=("verifier",))
+    for party in PARTIES:
+        shown = node.shown(party)
+        assert shown["state"] == "pending" and shown["code"] == node.code and shown["ek_sha256"] == node.ek_digest and not shown["keys"]
+        assert node.id in getattr(fleet, party).get("/v1/nodes?state=pending").body.decode()
+    refused("pending-approval", node.unlock)
+    node.approve(group="default", parties=("tenant",))
+    refused("pending-approval", node.ask, "enroll", {"keys": []}, order=("verifier",))
+    node.approve(parties=("verifier",))
+    [key] = node.enroll()
+    assert only(node, key) == {party: [(1, "staged")] for party in PARTIES}
+    node.confirm(key)
+    assert only(node, key) == {party: [(1, "live")] for party in PARTIES}
+    node.close()
 
 
-def test_confirm_refused_is_undone(fleet):
-    """Suspended between the halves and the confirmation: the tenant refuses, the slot goes again."""
-    with EnrolledNode(fleet) as node:
-        first = node.image("first")
-        node_id = enrolled(node, first)
-        image = node.image()
-        before = header(image)["keyslots"]
-        # The keyslot's write is where we step in: the program stands still there.
-        gate = subprocess.Popen(["strace", "-f", "-o", "/dev/null", "-P", str(image), "-e", "trace=write,pwrite64", "-e",
-                                 "inject=write,pwrite64:delay_enter=4000000:when=1", *node.command("enroll", "--key-file",
-                                 node.key_file, image)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for line in gate.stdout:
-            if b"opened by slot" in line:
-                break
-        time.sleep(2)
-        for party in fleet.parties:
-            assert party.post(f"/v1/nodes/{node_id}/suspend", {"reason": "test"}).status == 200
-        text = gate.stdout.read().decode()
-        assert gate.wait() == 3 and "suspended" in text and "as they were before" in text, text
-        assert header(image)["keyslots"] == before and not tokens(image) and opens(image)
+def test_join_token(fleet):
+    node, other = fleet.node(), fleet.node()
+    token = fleet.join_token()
+    for wrong in (secrets.token_bytes(20), token[::-1]):
+        refused("pending-approval", node.enroll, join=wrong)
+    node.enroll(join=token)
+    assert all(node.shown(party)["state"] == "approved" for party in PARTIES)
+    refused("pending-approval", other.enroll, join=token)  # once
+    node.enroll(join=token)  # an approved node needs none
 
 
-def test_bad_devices(fleet):
-    with EnrolledNode(fleet) as node:
-        plain = node.directory / "plain"
-        plain.write_bytes(bytes(1 << 20))
-        one = node.directory / "luks1"
-        one.write_bytes(bytes(8 << 20))
-        subprocess.run(["cryptsetup", "-q", "luksFormat", "--type", "luks1", "--pbkdf-force-iterations", "1000", one, "-"],
-                       input=b"correct horse", check=True)
-        for path, words in ((plain, "no LUKS2 header"), (one, "LUKS1"), ("/nonexistent", "No such file"), ("UUID=nonexistent", "No such")):
-            done = node.enroll(path)
-            assert done.code == 6 and words in done.errors, done
-        image = node.image()
-        done = node.enroll(image, image)
-        assert done.code == 2 and "same volume" in done.errors, done
+def test_join_token_group_and_expiry(fleet):
+    fleet.group("lab", bank="sha384")
+    node = fleet.node()
+    token = fleet.join_token("lab")
+    node.enroll(join=token)
+    for party in PARTIES:
+        shown = node.shown(party)
+        assert shown["group"] == "lab" and shown["bank"] == "sha384", shown
+        answer = getattr(fleet, party).post("/v1/join-tokens", {"sha256": secrets.token_hex(32), "group": "lab", "expires": NEVER})
+        assert answer.status in (201, 400), answer
+        assert getattr(fleet, party).post("/v1/join-tokens", {"sha256": secrets.token_hex(32), "group": "no-such-group",
+                                                             "expires": int(time.time()) + 60}).status in (400, 404, 409)
+        for bad in ({}, {"sha256": "0" * 63, "group": "lab", "expires": 2 ** 40}, {"sha256": 1, "group": "lab", "expires": 2 ** 40},
+                    {"sha256": "0" * 64, "group": "lab", "expires": "soon"}):
+            expect(getattr(fleet, party).post("/v1/join-tokens", bad), 400, "malformed")
+    late = fleet.node()
+    token = fleet.join_token(seconds=1)
+    time.sleep(2.1)
+    refused("pending-approval", late.enroll, join=token)
 
 
-def test_bad_keys_and_options(fleet):
-    with EnrolledNode(fleet) as node:
-        image = node.image()
-        before = header(image)
-        wrong = node.directory / "wrong"
-        wrong.write_bytes(b"wrong")
-        join = node.directory / "join-bad"
-        join.write_bytes(b"tj1-nonsense\n")
-        for words, code in ((("--key-file", wrong), 6), (("--key-file", "/nonexistent"), 6), ((), 6), (("--join-token-file", join), 2),
-                            (("--nonsense",), 2), (("--recovery-key", "maybe"), 2), (("--recovery-key", "yes"), 2),
-                            (("--name", "a/b", "--key-file", node.key_file, "--join-token-file", node.join_token_file()), 6)):
-            done = node.run("enroll", *words, image)
-            assert done.code == code, (words, done)
-            unchanged(image, before)
-        done = node.run("enroll", "--name", "x", image, image)
-        assert done.code == 2, done
-        node.config.unlink()
-        assert node.enroll(image).code == 7
+def test_join_token_is_for_one_party(fleet):
+    """What one party was given serves nowhere else: the other one has to be told, too."""
+    node = fleet.node()
+    token = fleet.join_token(parties=[fleet.tenant])
+    refused("pending-approval", node.ask, "enroll", {"keys": []}, token, order=("verifier",))
+    assert node.shown("verifier")["state"] == "pending"
+    node.ask("enroll", {"keys": []}, token, order=("tenant",))
+    assert node.shown("tenant")["state"] == "approved"
 
 
-def test_join_token_works_once(fleet):
-    with EnrolledNode(fleet) as node, EnrolledNode(fleet) as other:
-        join = node.join_token_file()
-        assert node.enroll("--join-token-file", join, node.image()).code == 0
-        assert other.enroll("--no-wait", "--join-token-file", join, other.image()).code == 8
+def test_list_of_endorsement_keys(fleet):
+    node = fleet.node()
+    fleet.group("rack", ek_sha256=[node.ek_digest, "0" * 64])
+    node.enroll()
+    assert all(node.shown(party)["group"] == "rack" for party in PARTIES)
+    refused("pending-approval", fleet.node().enroll)
 
 
-def test_no_tpm(fleet):
-    with EnrolledNode(fleet) as node:
-        image = node.image()
-        before = header(image)
-        node.tpm.stop()
-        done = node.enroll(image)
-        assert done.code == 5 and "TPM" in done.errors, done
-        assert node.run("register").code == 5
-        unchanged(image, before)
+def test_lost_answer(fleet):
+    """The same question again gets the same halves; nothing is made twice."""
+    node = fleet.node()
+    body = {"keys": [{"id": secrets.token_hex(16), "kind": "volumes"}, {"id": secrets.token_hex(16), "kind": "payload"}]}
+    first = node.ask("enroll", body, fleet.join_token())
+    node.boot()
+    second = node.ask("enroll", body)
+    for party in PARTIES:
+        assert first[party][0] == second[party][0] and len(first[party][0]) == 2
+    assert first["tenant"][0] != first["verifier"][0]
 
 
-def test_revoked_node(fleet):
-    with EnrolledNode(fleet) as node:
-        image = node.image()
-        node_id = enrolled(node, image)
-        for party in fleet.parties:
-            assert party.post(f"/v1/nodes/{node_id}/revoke", {}).status == 200
-        later = node.image("later")
-        before = header(later)
-        done = node.enroll(later)
-        assert done.code == 3 and "revoked" in done.errors, done
-        unchanged(later, before)
+def test_second_key_later(fleet):
+    node = ready(fleet, swtpm=SoftTpm(fleet.test_ca))
+    [key] = node.enroll()
+    opened = node.unlock()
+    for party in PARTIES:
+        states = {what[0]: half["state"] for what, half in opened[party][0].items()}
+        assert states == {node.key_ids[0]: "live", key: "staged"}, states
+        assert {one["id"]: one["state"] for one in opened[party][1]["keys"]} == states
+    node.confirm(key)
+    node.unlock()
 
 
-def test_unenroll(fleet):
-    with EnrolledNode(fleet) as node:
-        image = node.image()
-        before = slots(image)
-        node_id = enrolled(node, image)
-        wrong = node.directory / "wrong"
-        wrong.write_bytes(b"wrong")
-        assert node.run("unenroll", "--key-file", wrong, image).code == 6 and len(tokens(image)) == 1
-        assert node.run("unenroll", image).code == 6 and len(tokens(image)) == 1  # nobody to ask
-        done = node.run("unenroll", "--key-file", node.key_file, image)
-        assert done.code == 0 and f"node revoke {node_id}" in done.output, done
-        assert slots(image) == before and not tokens(image) and opens(image)
-        done = node.run("unenroll", "--key-file", node.key_file, image)
-        assert done.code == 0 and "nothing to do" in done.output, done
-        assert node.run("unenroll").code == 2
+def test_kind_is_fixed(fleet):
+    node = fleet.node()
+    [key] = node.enroll(join=fleet.join_token())
+    refused("conflict", node.ask, "enroll", {"keys": [{"id": key, "kind": "payload"}]})
+    for bad in ({"keys": [{"id": key, "kind": "disk"}]}, {"keys": [{"id": key}]}, {"keys": [{"id": key[:-1], "kind": "volumes"}]},
+                {"keys": [{"id": key.upper(), "kind": "volumes"}]} if key.upper() != key else {"keys": 1}, {}, {"keys": {}}, [],
+                {"keys": [{"id": key, "kind": "volumes"}] * 2}):
+        refused("malformed", node.ask, "enroll", bad)
 
 
-def test_unenroll_refuses_to_remove_the_last_slot(fleet):
-    with EnrolledNode(fleet) as node:
-        image = node.image()
-        enrolled(node, image)
-        subprocess.run(["cryptsetup", "-q", "luksKillSlot", image, "0"], check=True)
-        done = node.run("unenroll", "--key-file", node.key_file, image)
-        assert done.code == 6 and "no other keyslot" in done.errors and len(tokens(image)) == 1, done
-        assert node.unlock_test(image).code == 0
-        assert node.run("unenroll", "--without-other-key", image).code == 0
+def test_confirm(fleet):
+    node = fleet.node()
+    [key, payload] = node.enroll(("volumes", "payload"), join=fleet.join_token())
+    unknown = secrets.token_hex(16)
+    node.keys[unknown] = {1: bytes(32)}
+    refused("conflict", node.confirm, unknown)
+    node.keys[key][2] = bytes(32)
+    refused("conflict", node.confirm, key, 2)
+    body = node.confirm_body(key)
+    for without in ("manifest", "mac", "key", "generation", "opened"):
+        refused("malformed", node.ask, "confirm", {name: value for name, value in body.items() if name != without})
+    refused("conflict", node.confirm, key, opened=True)
+    refused("malformed", node.ask, "confirm", {"key": payload, "generation": 1, "opened": False})
+    assert node.confirm(key) == {party: {"state": "live", "retired": []} for party in PARTIES}
+    node.confirm(key)  # a lost answer
+    other = node.confirm_body(key)
+    manifest = unb64(other["manifest"]).replace(b'"volumes": []', b'"volumes": [ ]')
+    other.update(manifest=b64(manifest), mac=b64(node.manifest_mac(key, 1, manifest)))
+    refused("conflict", node.ask, "confirm", other)
+    node.confirm(payload, kind="payload")
+    again = node.confirm_body(payload, kind="payload")
+    again["payload_public"] = b64(node.nk_point)
+    refused("conflict", node.ask, "confirm", again)
+    for party in PARTIES:
+        [shown] = [one for one in node.shown(party)["keys"] if one["id"] == payload]
+        assert shown["origin"] == "joint" and shown["kind"] == "payload"
 
 
-def test_no_secret_in_arguments_or_output(fleet):
-    """Halves, keys and passphrase appear in nothing that the program wrote or was started with."""
-    with EnrolledNode(fleet) as node:
-        image = node.image()
-        done = node.enroll("--join-token-file", node.join_token_file(), image, "--debug")
-        assert done.code == 0, done
-        assert "correct horse" not in done.output + done.errors
-        assert not re.search(r"[0-9a-f]{64}", done.errors), done.errors
+def test_confirm_one_party_first(fleet):
+    """The tenant calls it live, the verifier still staged: the verifier is told again later."""
+    node = fleet.node()
+    [key] = node.enroll(join=fleet.join_token())
+    node.ask("confirm", node.confirm_body(key), order=("tenant",))
+    assert only(node, key) == {"tenant": [(1, "live")], "verifier": [(1, "staged")]}
+    node.boot()
+    node.ask("confirm", node.confirm_body(key), order=("verifier",))
+    assert only(node, key) == {party: [(1, "live")] for party in PARTIES}
+
+
+def test_states(fleet):
+    node = ready(fleet, swtpm=SoftTpm(fleet.test_ca))
+    for verb, problem in (("suspend", "suspended"), ("revoke", "revoked")):
+        for party in PARTIES:
+            expect(getattr(fleet, party).post(node.path(f"/{verb}"), {"reason": "a test"}), 200)
+            for purpose, body in (("boot", None), ("enroll", {"keys": []}), ("confirm", node.confirm_body(node.key_ids[0]))):
+                refused(problem, node.ask, purpose, body, order=(party,))
+            records = getattr(fleet, party).audit(node=node.id)
+            assert any(one["event"] == verb and "a test" in one["detail"] and one["who"] == "alice" for one in records), records
+        if verb == "suspend":
+            for party in PARTIES:
+                expect(getattr(fleet, party).post(node.path("/resume"), {}), 200)
+            node.boot()
+            node.reboot()
+            node.unlock()
+    for party in PARTIES:
+        assert getattr(fleet, party).post(node.path("/approve"), {}).status == 409
+        assert getattr(fleet, party).post(node.path("/resume"), {}).status == 409
+
+
+def test_delete_and_come_back(fleet):
+    """After deletion everywhere the machine begins anew; its old halves are gone."""
+    node = ready(fleet, swtpm=SoftTpm(fleet.test_ca))
+    for one in fleet.services:
+        expect(one.delete(node.path()), 204)
+    for party in fleet.parties:
+        expect(party.get(node.path()), 404, "unknown-node")
+        rows = party.sql("SELECT COUNT(*) FROM keystore_half")[0][0], party.sql("SELECT COUNT(*) FROM keystore_key")[0][0]
+        assert rows[0] == rows[1], rows
+    refused("unknown-node", node.unlock)
+    refused("unknown-node", node.enroll)
+    expect(node.register(), 201)
+    old = dict(node.keys)
+    node.keys = {}
+    [key] = node.enroll(join=fleet.join_token())
+    assert node.keys[key][1] not in [value for key in old.values() for value in key.values()]
+
+
+def test_registrar_down(fleet):
+    node = fleet.node()
+    known = ready(fleet, swtpm=SoftTpm(fleet.test_ca))
+    fleet.registrar.stop()
+    begin = time.monotonic()
+    for party in PARTIES:
+        error = refused("unavailable", node.challenge, party, "enroll")
+        assert int(error.answer.headers["Retry-After"]) > 0
+    assert time.monotonic() - begin < 20
+    known.unlock()
+    known.enroll()
+    fleet.registrar.start()
+    node.enroll(join=fleet.join_token())
+
+
+def test_group_change_moves_the_halves(fleet):
+    fleet.group("before")
+    fleet.group("after")
+    node = ready(fleet, group="before", swtpm=SoftTpm(fleet.test_ca))
+    first = node.unlock()
+    node.approve(group="after")
+    for party in PARTIES:
+        refused("pending-policy", node.ask, "boot", order=(party,))
+    for party in PARTIES:
+        expect(getattr(fleet, party).post(node.path("/approve"), {"capture": True, "name": "moved"}), 200)
+    node.reboot()
+    second = node.unlock()
+    for party in PARTIES:
+        assert first[party][0] == second[party][0]
+        assert node.shown(party)["group"] == "after"
 
 
 if __name__ == "__main__":
-    main(Fleet)
+    main(Setup)
