@@ -124,7 +124,8 @@ static void roles(void **state) {
                 "urn:tallyboot:registrar",
                 "urn:tallyboot:verifier",
         };
-        char problem[32];
+        const struct http_peer claimed = { .uri = "urn:tallyboot:operator:alice" };
+        char problem[32], who[128];
 
         assert_int_equal(ask("GET", "/v1/nodes/" ID, NULL, problem), 401);
         assert_string_equal(problem, "unauthorized");
@@ -133,6 +134,10 @@ static void roles(void **state) {
                 assert_string_equal(problem, "unauthorized");
                 assert_int_equal(ask("GET", "/v1/open", nobody[i], problem), 200);
         }
+
+        /* a name without a certificate that was verified is nobody's */
+        assert_int_equal(service_peer_role(&claimed, who, sizeof(who)), ROLE_ANYONE);
+        assert_string_equal(who, "node");
 
         assert_int_equal(ask("GET", "/v1/nodes/" ID, "urn:tallyboot:tenant", problem), 200);
         assert_int_equal(ask("GET", "/v1/nodes/" ID, "urn:tallyboot:operator:alice", problem), 200);
