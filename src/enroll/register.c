@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "boot/register.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "boot/verbs.h"
+#include "enroll/internal.h"
+
+int register_run(int argc, char *argv[]) {
+        _cleanup_(config_freep) struct config *config = NULL;
+        _cleanup_(node_freep) struct node *node = NULL;
+        _cleanup_(closep) int cancel_fd = -1;
+        char code[CODE_LENGTH + 1], tpm[128] = "";
+        int r;
+
+        if (argc > 1) {
+                log_error("tallyboot %s takes no arguments.", argv[0]);
+                return EXIT_USAGE;
+        }
+        r = verb_load_config(&config);
+        if (r != EXIT_OK)
+                return r;
+        r = cancel_new(&cancel_fd);
+        if (r >= 0)
+                r = node_new(config, NULL, &node);
+        if (r < 0) {
+                log_error_errno(r, "Cannot start: %m.");
+                return EXIT_FAILED;
+        }
+        node->cancel_fd = cancel_fd;
+        r = register_node(node, code);
+        if (r < 0) {
+                if (r == -ECANCELED)
+                        log_notice("Interrupted; nothing has been changed.");
+                else
+                        log_error("%s.", node->error[0] ? node->error : strerror(-r));
+                return r == -EINVAL ? EXIT_CONFIG : exit_code_of(r);
+        }
+        (void) tpm_describe(node->tpm, tpm, sizeof(tpm));
+        say("Registered: node %s, code %s%s%s", node->id, code, tpm[0] ? ", TPM " : "", tpm);
+        return EXIT_OK;
+}
