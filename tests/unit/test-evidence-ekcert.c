@@ -4,33 +4,17 @@
 #include <dirent.h>
 #include <stdio.h>
 
-#include <openssl/bn.h>
-#include <openssl/core_names.h>
-#include <openssl/pem.h>
-#include <openssl/rsa.h>
-#include <openssl/x509v3.h>
-
 #include "base/file.h"
 #include "crypto/credential.h"
 #include "evidence/evidence.h"
+#include "soft-certificate.h"
 
 /* ek_check() against chains made here: each takes what is right and spoils one thing (invariant 3: the EK certificate is checked by
  * each party for itself). And against the chain of a software TPM, tests/vectors/ek. */
 
-enum { NOW = 1700000000, DAY = 86400 };
-
-struct spec {
-        const char *subject;
-        bool ca, not_ca; /* basicConstraints; neither: none */
-        int path_length; /* 0: none; else one more */
-        const char *key_usage, *extended_key_usage, *san, *unknown;
-        int64_t from, until; /* 0: NOW - DAY, NOW + DAY */
-        bool oaep;
-};
-
-static const struct spec root_spec = { .subject = "Maker Root", .ca = true, .key_usage = "critical,keyCertSign" };
-static const struct spec issuer_spec = { .subject = "Maker Issuer", .ca = true, .key_usage = "critical,keyCertSign" };
-static const struct spec leaf_spec = {
+static const struct certificate_spec root_spec = { .subject = "Maker Root", .ca = true, .key_usage = "critical,keyCertSign" };
+static const struct certificate_spec issuer_spec = { .subject = "Maker Issuer", .ca = true, .key_usage = "critical,keyCertSign" };
+static const struct certificate_spec leaf_spec = {
         .subject = "unknown",
         .not_ca = true,
         .key_usage = "critical,keyEncipherment",
@@ -41,129 +25,9 @@ static const struct spec leaf_spec = {
 static EVP_PKEY *keys[4]; /* made once */
 enum { ROOT, ISSUER, EK, OTHER };
 
-static void add_extension(X509 *certificate, X509 *issuer, int nid, const char *value) {
-        static const char section[] = "[tpm]\ntpmManufacturer=id:00001014\ntpmModel=swtpm\n";
-        BIO *bio = BIO_new_mem_buf(section, -1);
-        CONF *conf = NCONF_new(NULL);
-        X509_EXTENSION *extension;
-        X509V3_CTX context;
-        long line;
-
-        assert_true(OBJ_create("2.23.133.2.1", "tpmManufacturer", "tpmManufacturer") > 0 || OBJ_sn2nid("tpmManufacturer") > 0);
-        assert_true(OBJ_create("2.23.133.2.2", "tpmModel", "tpmModel") > 0 || OBJ_sn2nid("tpmModel") > 0);
-        assert_int_equal(NCONF_load_bio(conf, bio, &line), 1);
-        X509V3_set_ctx(&context, issuer, certificate, NULL, NULL, 0);
-        X509V3_set_nconf(&context, conf);
-        extension = X509V3_EXT_nconf_nid(conf, &context, nid, value);
-        assert_non_null(extension);
-        assert_int_equal(X509_add_ext(certificate, extension, -1), 1);
-        X509_EXTENSION_free(extension);
-        NCONF_free(conf);
-        BIO_free(bio);
-}
-
-static void add_extensions(X509 *certificate, X509 *issuer, const struct spec *spec) {
-        char text[64];
-
-        if (spec->ca && spec->path_length > 0)
-                (void) snprintf(text, sizeof(text), "critical,CA:TRUE,pathlen:%d", spec->path_length - 1);
-        else
-                (void) snprintf(text, sizeof(text), "critical,CA:%s", spec->ca ? "TRUE" : "FALSE");
-        if (spec->ca || spec->not_ca)
-                add_extension(certificate, issuer, NID_basic_constraints, text);
-        if (spec->key_usage)
-                add_extension(certificate, issuer, NID_key_usage, spec->key_usage);
-        if (spec->extended_key_usage)
-                add_extension(certificate, issuer, NID_ext_key_usage, spec->extended_key_usage);
-        if (spec->san)
-                add_extension(certificate, issuer, NID_subject_alt_name, spec->san);
-        if (spec->unknown)
-                add_extension(certificate, issuer, NID_netscape_comment, spec->unknown);
-}
-
-/* The same key, its algorithm written as RSA-OAEP. */
-static void name_key_oaep(X509 *certificate, EVP_PKEY *key) {
-        unsigned char *der = NULL;
-        int size = i2d_PublicKey(key, &der);
-
-        assert_true(size > 0);
-        assert_int_equal(X509_PUBKEY_set0_param(X509_get_X509_PUBKEY(certificate), OBJ_nid2obj(NID_rsaesOaep), V_ASN1_NULL, NULL,
-                                                der, size),
-                         1);
-}
-
-static X509 *certificate_new(const struct spec *spec, EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key) {
-        static long serial;
-        X509 *certificate = X509_new();
-
-        assert_non_null(certificate);
-        assert_int_equal(X509_set_version(certificate, X509_VERSION_3), 1);
-        assert_int_equal(ASN1_INTEGER_set(X509_get_serialNumber(certificate), ++serial), 1);
-        assert_non_null(ASN1_TIME_set(X509_getm_notBefore(certificate), spec->from ? spec->from : NOW - DAY));
-        assert_non_null(ASN1_TIME_set(X509_getm_notAfter(certificate), spec->until ? spec->until : NOW + DAY));
-        assert_int_equal(X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate), "CN", MBSTRING_UTF8,
-                                                    (const unsigned char *) spec->subject, -1, -1, 0),
-                         1);
-        assert_int_equal(X509_set_issuer_name(certificate, X509_get_subject_name(issuer ? issuer : certificate)), 1);
-        assert_int_equal(X509_set_pubkey(certificate, key), 1);
-        if (spec->oaep)
-                name_key_oaep(certificate, key);
-        add_extensions(certificate, issuer ? issuer : certificate, spec);
-        assert_true(X509_sign(certificate, issuer_key, EVP_sha256()) > 0);
-        return certificate;
-}
-
-static void to_blob(X509 *certificate, struct blob *ret) {
-        unsigned char *der = NULL;
-        int size = i2d_X509(certificate, &der);
-
-        assert_true(size > 0);
-        blob_done(ret);
-        assert_int_equal(blob_copy(der, (size_t) size, ret), 0);
-        OPENSSL_free(der);
-}
-
-/* TPMT_PUBLIC of an EK by template L-1, or L-2 */
-static void ek_public(EVP_PKEY *key, struct blob *ret) {
-        static const uint8_t head[] = { 0x00, 0x0b, 0x00, 0x03, 0x00, 0xb2, 0x00, 0x20, 0x83, 0x71, 0x97, 0x67,
-                                        0x44, 0x84, 0xb3, 0xf8, 0x1a, 0x90, 0xcc, 0x8d, 0x46, 0xa5, 0xd7, 0x24,
-                                        0xfd, 0x52, 0xd7, 0x6e, 0x06, 0x52, 0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b,
-                                        0x33, 0x14, 0x69, 0xaa, 0x00, 0x06, 0x00, 0x80, 0x00, 0x43, 0x00, 0x10 };
-        bool rsa = EVP_PKEY_is_a(key, "RSA");
-        struct buffer buffer = {};
-        uint8_t bytes[256];
-        size_t size = 0;
-
-        buffer_be16(&buffer, rsa ? 0x0001 : 0x0023);
-        buffer_append(&buffer, head, sizeof(head));
-        if (rsa) {
-                BIGNUM *n = NULL;
-
-                assert_int_equal(EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n), 1);
-                assert_int_equal(BN_bn2binpad(n, bytes, 256), 256);
-                BN_free(n);
-                buffer_be16(&buffer, 2048);
-                buffer_be32(&buffer, 0);
-                buffer_be16(&buffer, 256);
-                buffer_append(&buffer, bytes, 256);
-        } else {
-                assert_int_equal(EVP_PKEY_get_octet_string_param(key, "pub", bytes, sizeof(bytes), &size), 1);
-                assert_int_equal(size, 65);
-                buffer_be16(&buffer, 0x0003);
-                buffer_be16(&buffer, 0x0010);
-                buffer_be16(&buffer, 32);
-                buffer_append(&buffer, bytes + 1, 32);
-                buffer_be16(&buffer, 32);
-                buffer_append(&buffer, bytes + 33, 32);
-        }
-        assert_int_equal(buffer_ok(&buffer), 0);
-        blob_done(ret);
-        *ret = (struct blob){ .data = buffer.data, .size = buffer.size };
-}
-
 /* Root, issuer, EK certificate; by default the directory holds the root, and the TPM the issuer. */
 struct chain {
-        struct spec root, issuer, leaf;
+        struct certificate_spec root, issuer, leaf;
         EVP_PKEY *ek;
         bool root_elsewhere;                           /* not in the directory */
         bool issuer_in_roots;                          /* in the directory */
@@ -190,20 +54,20 @@ static void chain_build(struct chain *chain, struct ek_roots **ret_roots) {
         size_t n = 0, loaded;
 
         if (!chain->root_elsewhere)
-                to_blob(root, files + n++);
+                certificate_to_blob(root, files + n++);
         if (chain->issuer_in_roots)
-                to_blob(issuer, files + n++);
+                certificate_to_blob(issuer, files + n++);
         assert_int_equal(ek_roots_from_blobs(files, n, ret_roots, &loaded), 0);
         assert_int_equal(loaded, n);
         blob_done(files);
         blob_done(files + 1);
 
-        to_blob(leaf, &chain->registration.ek_certificate);
-        ek_public(chain->ek, &chain->registration.ek_public);
+        certificate_to_blob(leaf, &chain->registration.ek_certificate);
+        ek_public_of(chain->ek, &chain->registration.ek_public);
         if (!chain->issuer_elsewhere)
-                to_blob(issuer, chain->registration.ek_chain + chain->registration.n_ek_chain++);
+                certificate_to_blob(issuer, chain->registration.ek_chain + chain->registration.n_ek_chain++);
         if (chain->root_with_tpm)
-                to_blob(root, chain->registration.ek_chain + chain->registration.n_ek_chain++);
+                certificate_to_blob(root, chain->registration.ek_chain + chain->registration.n_ek_chain++);
         X509_free(root);
         X509_free(issuer);
         X509_free(leaf);
@@ -317,18 +181,18 @@ static void invariant_3_ek_intermediate_is_no_anchor(void **state) {
         chain_build(&chain, &roots);
         ek_roots_free(roots);
 
-        other = certificate_new(&(struct spec){ .subject = "Another Root", .ca = true }, keys[EK], NULL, keys[EK]);
+        other = certificate_new(&(struct certificate_spec){ .subject = "Another Root", .ca = true }, keys[EK], NULL, keys[EK]);
         root = certificate_new(&root_spec, keys[ROOT], NULL, keys[ROOT]);
         issuer = certificate_new(&issuer_spec, keys[ISSUER], root, keys[ROOT]);
-        to_blob(other, files);
-        to_blob(issuer, files + 1);
+        certificate_to_blob(other, files);
+        certificate_to_blob(issuer, files + 1);
         assert_int_equal(ek_roots_from_blobs(files, 2, &roots, &loaded), 0);
         assert_int_equal(ek_check(roots, &chain.registration, NOW, chain.digest, chain.error, sizeof(chain.error)),
                          -EKEYREJECTED);
         assert_non_null(strstr(chain.error, "'CN=Maker Root'"));
 
         /* nor is a root that the TPM brings along */
-        to_blob(root, chain.registration.ek_chain + chain.registration.n_ek_chain++);
+        certificate_to_blob(root, chain.registration.ek_chain + chain.registration.n_ek_chain++);
         assert_int_equal(ek_check(roots, &chain.registration, NOW, chain.digest, chain.error, sizeof(chain.error)),
                          -EKEYREJECTED);
         assert_non_null(strstr(chain.error, "'CN=Maker Root' is not among the EK roots"));
@@ -449,7 +313,7 @@ static void expect_spoiled(void (*spoil)(struct wire_registration *registration)
 static void other_key(struct wire_registration *registration) {
         EVP_PKEY *key = EVP_RSA_gen(2048);
 
-        ek_public(key, &registration->ek_public);
+        ek_public_of(key, &registration->ek_public);
         EVP_PKEY_free(key);
 }
 
@@ -592,7 +456,7 @@ static void software_tpm_is_accepted(void **state) {
         p = registration.ek_certificate.data;
         certificate = d2i_X509(NULL, &p, (long) registration.ek_certificate.size);
         assert_non_null(certificate);
-        ek_public(X509_get0_pubkey(certificate), &registration.ek_public);
+        ek_public_of(X509_get0_pubkey(certificate), &registration.ek_public);
         X509_free(certificate);
 
         /* valid from November 2026 on */
