@@ -168,6 +168,11 @@ static int load_roots(struct service *service) {
         return 0;
 }
 
+static int failed(int r, const char *what, const char *error) {
+        log_error("%s cannot be used: %s", what, error[0] ? error : strerror(-r));
+        return r;
+}
+
 static int open_stores(struct service *service) {
         const struct service_definition *definition = service->definition;
         struct store_migration migrations[MIGRATIONS_MAX] = { audit_migration, keystore_migration };
@@ -181,11 +186,11 @@ static int open_stores(struct service *service) {
         r = store_open(service->config.database, definition->role, migrations, 2 + definition->n_migrations, &service->store,
                        error, sizeof(error));
         if (r < 0)
-                return log_error_errno(r, "database %s: %s (%m)", service->config.database, error);
+                return failed(r, "The database", error);
 
         r = keystore_open(service->config.master_key, service->store, definition->role, &service->keystore, error, sizeof(error));
         if (r < 0)
-                return log_error_errno(r, "master-key %s: %s (%m)", service->config.master_key, error);
+                return failed(r, "The master key", error);
 
         log_notice("The master key is the file %s: whoever reads it and the database has what this %s keeps. Fine for a lab.",
                    service->config.master_key, definition->role);
@@ -210,7 +215,7 @@ static void on_reloaded(int result, const char *error, void *userdata) {
         (void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
                           (unsigned long long) now.tv_sec * 1000000 + (unsigned long long) now.tv_nsec / 1000);
         if (result < 0)
-                log_error_errno(result, "The certificates could not be read anew, the old ones stay: %s (%m)", error);
+                log_error("The certificates could not be read anew, the old ones stay: %s", error);
         else
                 log_info("The certificates were read anew.");
         (void) sd_notify(0, "READY=1");
@@ -239,7 +244,7 @@ static int new_server(struct service *service, struct http_server **ret) {
                 options.fds = fds;
 
         r = http_server_new(&options, ret, error, sizeof(error));
-        return r < 0 ? log_error_errno(r, "The server cannot start: %s (%m)", error) : 0;
+        return r < 0 ? failed(r, "The server", error) : 0;
 }
 
 static int serve(struct service *service) {

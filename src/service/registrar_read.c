@@ -22,7 +22,7 @@ static int ask(struct party_service *party, const char *id, const char *incident
         r = service_exchange(party->service, config->registrar_url, config->registrar_ca, incident, "GET", path, NULL, &status,
                              &answer, error, sizeof(error));
         if (r < 0)
-                return log_warning_errno(r, "The registrar does not answer: %s (%m)", error);
+                return log_warning_errno(r, "The registrar does not answer: %s", error);
         if (status == 404)
                 return -ENOENT;
         if (status != 200) {

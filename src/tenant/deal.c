@@ -79,7 +79,7 @@ static int ask_verifier(struct deal *deal, const char *method, const char *path,
         r = service_exchange(deal->call->service, config->verifier_url, config->verifier_ca, deal->call->request->incident,
                              method, path, body, ret_status, ret, error, sizeof(error));
         if (r < 0)
-                log_warning_errno(r, "The verifier does not answer: %s (%m)", error);
+                log_warning_errno(r, "The verifier does not answer: %s", error);
         return r;
 }
 
