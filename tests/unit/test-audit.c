@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "audit/audit.h"
+#include "audit/chain.h"
 
 enum { RECORDS = 9 };
 
@@ -62,6 +62,13 @@ static int teardown(void **state) {
         return system(command);
 }
 
+static int row_hash(const struct store_value *columns, size_t n, void *userdata) {
+        (void) n;
+        assert_int_equal(columns[0].size, 32);
+        memcpy(userdata, columns[0].data, 32);
+        return 0;
+}
+
 static void expect_bad(int64_t expected) {
         int64_t numbers[2] = { -1, -1 };
 
@@ -107,6 +114,30 @@ static void test_changed(void **state) {
                 exec("DROP TABLE copy");
                 test_untouched(state);
         }
+}
+
+static int recompute_fn(struct store_txn *txn, void *userdata) {
+        const struct audit_entry entry = { .seq = 4,
+                                           .time = 1800000000000,
+                                           .record = {
+                                                   .event = "nothing", .node = "", .incident = "", .who = "", .detail = "" } };
+        uint8_t previous[32], hash[32];
+
+        (void) userdata;
+        assert_int_equal(store_query(txn, "SELECT hash FROM audit WHERE seq = 3", STORE_NO_ARGS, row_hash, previous), 0);
+        assert_int_equal(audit_hash(previous, &entry, hash), 0);
+        return store_exec(
+                txn,
+                "UPDATE audit SET time = 1800000000000, event = 'nothing', node = '', incident = '', who = '', detail = '',"
+                " hash = $1 WHERE seq = 4",
+                STORE_ARGS(store_blob(hash, sizeof(hash))), NULL);
+}
+
+/* A record that was exchanged for another one with a hash that is right for it does not fit to the next. */
+static void test_recomputed(void **state) {
+        (void) state;
+        assert_int_equal(store_write(store, recompute_fn, NULL), 0);
+        expect_bad(5);
 }
 
 static void test_deleted(void **state) {
@@ -218,7 +249,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_untouched),     TEST(test_changed),   TEST(test_deleted),           TEST(test_deleted_and_renumbered),
                 TEST(test_first_deleted), TEST(test_reordered), TEST(test_cut_in_the_middle), TEST(test_appended_after_cut),
-                TEST(test_rolled_back),   TEST(test_query),
+                TEST(test_rolled_back),   TEST(test_query),     TEST(test_recomputed),
         };
 
         return cmocka_run_group_tests_name("audit", tests, NULL, NULL);

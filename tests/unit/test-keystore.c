@@ -245,6 +245,27 @@ static void test_rows_exchanged(void **state) {
         }
 }
 
+/* Both rows of a half, with those of another one that its owner calls the same. */
+static void test_rows_exchanged_whole(void **state) {
+        static const char *const swap[] = {
+                "CREATE TABLE k AS SELECT * FROM keystore_key",
+                "CREATE TABLE h AS SELECT * FROM keystore_half",
+                "UPDATE keystore_key SET wrapped = (SELECT wrapped FROM k WHERE k.handle != keystore_key.handle)",
+                "UPDATE keystore_half SET wrapped = (SELECT wrapped FROM h WHERE h.handle != keystore_half.handle)",
+        };
+        _cleanup_(secret_freep) struct secret *a = new_half(), *b = new_half();
+        struct half_call one = { .group = "web", .node = "n1", .generation = 1, .secret = a };
+        struct half_call two = { .group = "web", .node = "n1", .generation = 1, .secret = b };
+
+        (void) state;
+        wrap(&one);
+        wrap(&two);
+        for (size_t i = 0; i < ELEMENTSOF(swap); i++)
+                assert_int_equal(store_write(store, exec_fn, (void *) swap[i]), 0);
+        expect_no_half(&one, -EKEYREJECTED);
+        expect_no_half(&two, -EKEYREJECTED);
+}
+
 static int row_blob(const struct store_value *columns, size_t n, void *userdata) {
         (void) n;
         return blob_copy(columns[0].data, columns[0].size, userdata);
@@ -411,8 +432,9 @@ static void test_mac_and_inbox(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(test_wrap),          TEST(test_invariant_9), TEST(test_context),           TEST(test_rows_exchanged),
-                TEST(test_destroy),       TEST(test_rewrap),      TEST(test_rolled_back_group), TEST(test_master),
+                TEST(test_wrap),           TEST(test_invariant_9),          TEST(test_context),
+                TEST(test_rows_exchanged), TEST(test_rows_exchanged_whole), TEST(test_destroy),
+                TEST(test_rewrap),         TEST(test_rolled_back_group),    TEST(test_master),
                 TEST(test_mac_and_inbox),
         };
 
