@@ -223,6 +223,7 @@ static void secrets_are_copied_and_compared(void **state) {
         assert_false(secret_equal(a, b));
         assert_true(bytes_equal_ct("ab", "ab", 2));
         assert_false(bytes_equal_ct("ab", "aB", 2));
+        assert_false(bytes_equal_ct("ab", "Ab", 2));
         assert_true(bytes_equal_ct("a", "b", 0));
 
         assert_int_equal(secret_new(0, &big), -EINVAL);

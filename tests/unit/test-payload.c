@@ -90,6 +90,7 @@ static void records_go_round_and_nowhere_else(void **state) {
         assert_int_equal(payload_record_open(key, header, UINT64_MAX, true, second, 116, back), -EBADMSG);
         assert_int_equal(payload_record_open(key, header, 1, true, second, 0, back), -EBADMSG);
         assert_int_equal(payload_record_seal(key, header, 2, true, plain, 0, back), -EINVAL);
+        assert_int_equal(payload_record_seal(key, header, 2, false, plain, 0, back), -EINVAL);
         assert_int_equal(payload_record_seal(key, header, 1, true, plain, 99, back), -EINVAL);
         second[50] ^= 1;
         assert_int_equal(payload_record_open(key, header, 1, true, second, 116, back), -EBADMSG);
