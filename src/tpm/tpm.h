@@ -34,7 +34,8 @@ int tpm_activate(struct tpm *tpm, const struct wire_credential *credential, stru
 int tpm_quote(struct tpm *tpm, uint16_t bank, uint32_t mask, const uint8_t qualifying_data[static 32], struct blob *ret_attest,
               struct blob *ret_signature, struct pcr_values *ret_pcrs);
 
-/* The gate: docs: boot.md. Values of one PCR in every active bank. */
+/* The gate. Values of one PCR in every active bank, zeros after a value that is shorter than WIRE_DIGEST_MAX; a bank whose algorithm
+ * pcr_alg_size() does not know (SM3, SHA-3) is there too. */
 int tpm_read_pcr_all_banks(struct tpm *tpm, unsigned pcr, struct pcr_values *ret);
 int tpm_active_banks(struct tpm *tpm, uint16_t ret_algs[static WIRE_BANKS_MAX], size_t *ret_n);
 /* TPM2_PCR_Event with the constant event data "tallyboot gate", in all active banks. */
