@@ -102,11 +102,12 @@ $(2)/lib/unit-shared.a: $(UNIT_SHARED:%.c=$(2)/obj/%.o)
 	$$(call say,AR) rm -f $$@ && $$(AR) rcs $$@ $$^
 endef
 
+# The folder too: an archive forgets a file that was removed.
 define archive
 
-$(1)/lib/$(2).a: $(3:src/%.c=$(1)/obj/%.o)
+$(1)/lib/$(2).a: $(3:src/%.c=$(1)/obj/%.o) src/$(2)
 	@mkdir -p $$(@D)
-	$$(call say,AR) rm -f $$@ && $$(AR) rcs $$@ $$^
+	$$(call say,AR) rm -f $$@ && $$(AR) rcs $$@ $$(filter %.o,$$^)
 
 endef
 
