@@ -270,7 +270,7 @@ void unit_escape(const char *name, char *ret) {
                 else if (plain)
                         *ret++ = *p;
                 else
-                        ret += sprintf(ret, "\\x%02x", (unsigned char) *p);
+                        ret += snprintf(ret, 5, "\\x%02x", (unsigned char) *p);
         }
         *ret = '\0';
 }

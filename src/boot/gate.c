@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "boot/control.h"
+#include "boot/notes.h"
 
 enum { GATE_TRIES = 20, GATE_PAUSE_MS = 500 };
 
@@ -20,7 +21,7 @@ enum gate_state gate_judge(const struct pcr_values *values, unsigned pcr) {
         for (size_t i = 0; i < values->n; i++) {
                 const struct pcr_bank *bank = values->banks + i;
 
-                if (!(bank->mask & 1U << pcr) || memcmp(bank->values[pcr], zero, pcr_alg_size(bank->alg)) == 0)
+                if (!(bank->mask & 1U << pcr) || memcmp(bank->values[pcr], zero, sizeof(zero)) == 0)
                         return GATE_OPEN;
         }
         return values->n > 0 ? GATE_CLOSED : GATE_OPEN;
@@ -36,26 +37,12 @@ int gate_read(struct tpm *tpm, unsigned pcr, enum gate_state *ret) {
         return 0;
 }
 
-static int write_note(const char *run_dir, const char *name, const char *text) {
-        _cleanup_(freep) char *path = path_join(run_dir, name);
-        int r;
-
-        if (!path)
-                return -ENOMEM;
-        r = mkdir_p(run_dir, 0700);
-        if (r < 0)
-                return r;
-        return file_write(path, text, strlen(text), 0600);
-}
-
 int gate_mark_seen(const char *run_dir) {
-        return gate_was_seen(run_dir) ? 0 : write_note(run_dir, "tpm-seen", "");
+        return gate_was_seen(run_dir) ? 0 : note_write(run_dir, "tpm-seen", "");
 }
 
 bool gate_was_seen(const char *run_dir) {
-        _cleanup_(freep) char *path = path_join(run_dir, "tpm-seen");
-
-        return path && access(path, F_OK) == 0;
+        return note_exists(run_dir, "tpm-seen");
 }
 
 static int gate_try(struct tpm *tpm, unsigned pcr) {
@@ -90,7 +77,7 @@ int gate_close_tpm(struct tpm *tpm, const struct config *config, const char *run
         if (r < 0)
                 return r;
         snprintf(note, sizeof note, "PCR %u extended in every bank\n", config->gate_pcr);
-        return write_note(run_dir, "gate-closed", note);
+        return note_write(run_dir, "gate-closed", note);
 }
 
 bool gate_is_ignored(const char *command_line) {
@@ -113,10 +100,9 @@ static bool gate_is_ignored_here(void) {
 /* A TPM whose driver is still on its way: a shell must not open in the moment before it answers. Not a second time in a boot. */
 static void wait_for_tpm(const struct config *config, const char *run_dir) {
         const char *device = config_tpm_device(config);
-        _cleanup_(freep) char *note = path_join(run_dir, "gate-closed");
         uint64_t end = clock_monotonic_ms() + config->tpm_timeout * 1000;
 
-        if (!note || access(note, F_OK) == 0)
+        if (note_exists(run_dir, "gate-closed"))
                 return;
         while (device && access(device, F_OK) < 0 && clock_monotonic_ms() < end)
                 sleep_ms(GATE_PAUSE_MS / 5);
@@ -159,11 +145,11 @@ int gate_close(const struct config *config, const char *run_dir, char *error, si
         wait_for_tpm(config, run_dir);
         r = gate_open_tpm(config, run_dir, &tpm);
         if (r == -ENODEV && !gate_was_seen(run_dir))
-                return write_note(run_dir, "gate-closed", "no TPM answered in this boot\n");
+                return note_write(run_dir, "gate-closed", "no TPM answered in this boot\n");
         if (r >= 0)
                 r = gate_close_tpm(tpm, config, run_dir);
         if (r < 0 && ignored)
-                return write_note(run_dir, "gate-closed", "ignored: tallyboot.gate=ignore on the kernel command line\n");
+                return note_write(run_dir, "gate-closed", "ignored: tallyboot.gate=ignore on the kernel command line\n");
         if (r < 0)
                 snprintf(error, error_size,
                          "the TPM answered before and PCR %u cannot be extended now (%s); switch the machine off and on, "

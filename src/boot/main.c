@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,6 +10,13 @@
 #include "enroll/enroll.h"
 #define HAVE_ENROLL 1
 #endif
+
+/* Debian's libcurl brings GnuTLS along for protocols that we never speak. Its own way of being told not to start up by itself, which
+ * would cost half a megabyte and a millisecond in every boot (gnutls_global_init(3), GNUTLS_SKIP_GLOBAL_INIT). */
+int _gnutls_global_init_skip(void);
+int _gnutls_global_init_skip(void) {
+        return 1;
+}
 
 struct verb {
         const char *name;
@@ -130,6 +138,7 @@ int main(int argc, char *argv[]) {
         const struct verb *verb;
 
         (void) process_harden();
+        (void) mallopt(M_ARENA_MAX, 1); /* the one thread beside us allocates little */
         log_set_program("tallyboot");
         if (take_common(&argc, argv, &help, &version) < 0) {
                 log_error("--config and --run-dir need a value.");

@@ -8,45 +8,47 @@
 
 #include "base/file.h"
 #include "base/ini.h"
+#include "boot/notes.h"
 #include "boot/volumes.h"
 
 /* The notes about what is open: a file a mapping, opened/NAME, with "UUID root" or "UUID other". */
 
-static char *note_path(const char *run_dir, const char *name) {
-        return format("%s/opened/%s", run_dir, name);
+static int note_name(const char *name, char ret[static LUKS_NAME_MAX + 8]) {
+        if (strlen(name) >= LUKS_NAME_MAX || strchr(name, '/'))
+                return -EINVAL;
+        snprintf(ret, LUKS_NAME_MAX + 8, "opened/%s", name);
+        return 0;
 }
 
 int opened_note(const char *run_dir, const struct opened *opened) {
-        _cleanup_(freep) char *path = note_path(run_dir, opened->name), *dir = path_join(run_dir, "opened"), *text = NULL;
-        int r;
+        char note[LUKS_NAME_MAX + 8], text[LUKS_UUID_LENGTH + 16];
+        int r = note_name(opened->name, note);
 
-        text = format("%s %s\n", opened->uuid, opened->root ? "root" : "other");
-        if (!path || !dir || !text)
-                return -ENOMEM;
-        r = mkdir_p(dir, 0700);
-        return r < 0 ? r : file_write(path, text, strlen(text), 0600);
+        if (r < 0)
+                return r;
+        snprintf(text, sizeof text, "%s %s\n", opened->uuid, opened->root ? "root" : "other");
+        return note_write(run_dir, note, text);
 }
 
 void opened_forget(const char *run_dir, const char *name) {
-        _cleanup_(freep) char *path = note_path(run_dir, name);
+        char note[LUKS_NAME_MAX + 8];
 
-        if (path)
-                (void) unlink(path);
+        if (note_name(name, note) >= 0)
+                note_remove(run_dir, note);
 }
 
-static int read_note(const char *run_dir, const char *name, struct opened *ret) {
-        _cleanup_(freep) char *path = note_path(run_dir, name);
-        _cleanup_(blob_done) struct blob text = {};
+static int read_opened(const char *run_dir, const char *name, struct opened *ret) {
+        _cleanup_(freep) char *text = NULL;
         struct opened opened = {};
-        char role[8];
-        int r;
+        char note[LUKS_NAME_MAX + 8], role[8];
+        int r = note_name(name, note);
 
-        if (!path)
-                return -ENOMEM;
-        r = file_read(path, 256, &text);
         if (r < 0)
                 return r;
-        if (sscanf((char *) text.data, "%36s %7s", opened.uuid, role) != 2 || strlen(name) >= sizeof opened.name)
+        text = note_read(run_dir, note);
+        if (!text)
+                return -ENOENT;
+        if (sscanf(text, "%36s %7s", opened.uuid, role) != 2)
                 return -EBADMSG;
         strcpy(opened.name, name);
         opened.root = strcmp(role, "root") == 0;
@@ -67,7 +69,7 @@ int opened_list(const char *run_dir, struct opened **ret, size_t *ret_n) {
         while (dir && (entry = readdir(dir))) {
                 struct opened opened, *more;
 
-                if (entry->d_name[0] == '.' || read_note(run_dir, entry->d_name, &opened) < 0)
+                if (entry->d_name[0] == '.' || read_opened(run_dir, entry->d_name, &opened) < 0)
                         continue;
                 more = reallocarray(list, n + 1, sizeof *list);
                 if (!more) {

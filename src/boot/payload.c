@@ -12,6 +12,7 @@
 #include "base/encode.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "boot/notes.h"
 #include "boot/pid1.h"
 #include "boot/unpack.h"
 #include "crypto/payload.h"
@@ -201,11 +202,11 @@ static int mount_memory(const char *path, uint64_t mebibytes) {
 }
 
 int payload_remove(const char *run_dir) {
-        _cleanup_(freep) char *path = path_join(run_dir, "payload"), *ready = path_join(run_dir, "payload-ready");
+        _cleanup_(freep) char *path = path_join(run_dir, "payload");
 
-        if (!path || !ready)
+        if (!path)
                 return -ENOMEM;
-        (void) unlink(ready);
+        note_remove(run_dir, "payload-ready");
         while (umount2(path, UMOUNT_NOFOLLOW) >= 0)
                 ;
         if (errno == EBUSY)
@@ -270,15 +271,12 @@ static int fetch_once(struct unlocker *unlocker, const struct wire_payload *payl
 }
 
 static int make_ready(struct unlocker *unlocker, const char *directory) {
-        _cleanup_(freep) char *ready = path_join(unlocker->run_dir, "payload-ready");
         _cleanup_(pid1_freep) struct pid1 *pid1 = NULL;
         int r;
 
-        if (!ready)
-                return -ENOMEM;
         if (mount(NULL, directory, NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
                 return -errno;
-        r = file_write(ready, "", 0, 0600);
+        r = note_write(unlocker->run_dir, "payload-ready", "");
         if (r < 0)
                 return r;
         if (pid1_open(&pid1) >= 0)

@@ -5,33 +5,18 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "boot/notes.h"
 #include "boot/verbs.h"
 #include "boot/volumes.h"
 
 /* What the run directory says about this boot, and what the volumes' tokens say about the enrollment. No TPM, no network. */
 
-static char *read_note(const char *name) {
-        _cleanup_(freep) char *path = path_join(verb_run_dir(), name);
-        struct blob text = {};
-
-        if (!path || file_read(path, 256, &text) < 0)
-                return NULL;
-        text.data[strcspn((char *) text.data, "\n")] = '\0';
-        return (char *) text.data;
-}
-
-static bool has_note(const char *name) {
-        _cleanup_(freep) char *text = read_note(name);
-
-        return text != NULL;
-}
-
 static const char *describe_boot(void) {
-        if (has_note("passphrase"))
+        if (note_exists(verb_run_dir(), "passphrase"))
                 return "passphrase";
-        if (has_note("halves"))
+        if (note_exists(verb_run_dir(), "halves"))
                 return "halves";
-        return has_note("incident") ? "no halves" : "not by tallyboot";
+        return note_exists(verb_run_dir(), "incident") ? "no halves" : "not by tallyboot";
 }
 
 static json_t *opened_json(void) {
@@ -69,11 +54,12 @@ static json_t *enrolled_json(void) {
 }
 
 static json_t *status_json(void) {
-        _cleanup_(freep) char *gate = read_note("gate-closed"), *incident = read_note("incident");
+        _cleanup_(freep) char *gate = note_read(verb_run_dir(), "gate-closed"), *incident = note_read(verb_run_dir(), "incident");
 
         return json_pack("{s:b, s:s, s:s?, s:s?, s:b, s:b, s:o, s:o}", "configured", access(verb_config_path(), F_OK) == 0,
-                         "boot", describe_boot(), "incident", incident, "gate", gate, "tpm", has_note("tpm-seen"), "payload",
-                         has_note("payload-ready"), "opened", opened_json(), "enrolled", enrolled_json());
+                         "boot", describe_boot(), "incident", incident, "gate", gate, "tpm",
+                         note_exists(verb_run_dir(), "tpm-seen"), "payload", note_exists(verb_run_dir(), "payload-ready"),
+                         "opened", opened_json(), "enrolled", enrolled_json());
 }
 
 static const char *text_of(const json_t *object, const char *name, const char *otherwise) {

@@ -10,6 +10,7 @@
 #include "base/ini.h"
 #include "base/log.h"
 #include "boot/gate.h"
+#include "boot/notes.h"
 #include "boot/payload.h"
 #include "boot/root.h"
 #include "boot/verbs.h"
@@ -19,12 +20,6 @@
 /* On a machine that is not configured the steps do nothing, and say nothing. */
 static bool is_inert(void) {
         return access(verb_config_path(), F_OK) < 0 && errno == ENOENT;
-}
-
-static bool note_exists(const char *name) {
-        _cleanup_(freep) char *path = path_join(verb_run_dir(), name);
-
-        return path && access(path, F_OK) == 0;
 }
 
 /* Always succeeds: what the unlocker did not open, systemd-cryptsetup asks a passphrase for. */
@@ -69,7 +64,7 @@ static int payload_action(const struct config *config) {
 }
 
 static int wait_payload(const struct config *config) {
-        if (!config->payload || note_exists("payload-ready") || note_exists("passphrase"))
+        if (!config->payload || note_exists(verb_run_dir(), "payload-ready") || note_exists(verb_run_dir(), "passphrase"))
                 return EXIT_OK;
         if (control_wait_payload(verb_run_dir(), config->payload_after * 1000) > 0)
                 return EXIT_OK;
@@ -246,7 +241,7 @@ int check_root_run(int argc, char *argv[] _unused_) {
         r = verb_load_config(&config);
         if (r != 0)
                 return r;
-        if (!config->root || !note_exists("halves") || note_exists("passphrase"))
+        if (!config->root || !note_exists(verb_run_dir(), "halves") || note_exists(verb_run_dir(), "passphrase"))
                 return EXIT_OK;
         r = opened_list(verb_run_dir(), &list, &check.n_opened);
         if (r >= 0) {

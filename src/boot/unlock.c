@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "boot/confirm.h"
 #include "boot/gate.h"
+#include "boot/notes.h"
 #include "boot/payload.h"
 #include "boot/pid1.h"
 #include "boot/rotate.h"
@@ -48,7 +49,6 @@ void unlocker_wipe(struct unlocker *unlocker) {
  * does not go, because something is on it already, the check of the root stays in force and stops the boot. */
 static void hand_over(struct unlocker *unlocker) {
         _cleanup_(pid1_freep) struct pid1 *pid1 = NULL;
-        _cleanup_(freep) char *note = path_join(unlocker->run_dir, "passphrase");
         _cleanup_(freep) struct opened *list = NULL;
         size_t n = 0;
 
@@ -59,8 +59,7 @@ static void hand_over(struct unlocker *unlocker) {
                 log_error("A passphrase was typed, but a volume that the halves opened cannot be closed again; reboot.");
                 return;
         }
-        if (note)
-                (void) file_write(note, "", 0, 0600);
+        (void) note_write(unlocker->run_dir, "passphrase", "");
         if (n > 0 && pid1_open(&pid1) < 0)
                 return;
         for (size_t i = 0; i < n; i++) {
@@ -140,18 +139,6 @@ int unlocker_sleep(struct unlocker *unlocker, uint64_t ms) {
         }
 }
 
-static int note_incident(const struct unlocker *unlocker) {
-        _cleanup_(freep) char *path = path_join(unlocker->run_dir, "incident");
-
-        return path ? file_write(path, unlocker->node->incident, strlen(unlocker->node->incident), 0600) : -ENOMEM;
-}
-
-static int note_halves(const struct unlocker *unlocker) {
-        _cleanup_(freep) char *path = path_join(unlocker->run_dir, "halves");
-
-        return path ? file_write(path, "", 0, 0600) : -ENOMEM;
-}
-
 /* Nobody else may want the network in this initramfs. Asked for, never waited for. */
 static void start_network(const struct unlocker *unlocker) {
         _cleanup_(pid1_freep) struct pid1 *pid1 = NULL;
@@ -210,7 +197,7 @@ static void report(struct unlocker *unlocker) {
 static int serve(struct unlocker *unlocker) {
         int r, k;
 
-        r = note_halves(unlocker);
+        r = note_write(unlocker->run_dir, "halves", "");
         if (r >= 0)
                 r = serve_prepare(unlocker);
         if (r < 0 && r != -ENOKEY)
@@ -275,7 +262,7 @@ static int open_control(struct unlocker *unlocker) {
                 return log_error_errno(r, "%s/control cannot be made: %m", unlocker->run_dir);
         unlocker->node->cancel_fd = control_cancel_fd(unlocker->control);
         (void) sd_notify(0, "READY=1");
-        return note_incident(unlocker);
+        return note_write(unlocker->run_dir, "incident", unlocker->node->incident);
 }
 
 static int open_test(struct unlocker *unlocker) {

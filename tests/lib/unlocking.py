@@ -7,14 +7,13 @@
         lab.unlock()                          -> Done(status, text)
 """
 
-import json
 import os
 import pathlib
 import shutil
 import subprocess
 import tempfile
 
-from node import PARTIES, Node, Refused, b64
+from node import PARTIES, Node, Refused
 from services import BUILD, Fleet
 
 PASSPHRASE = "correct horse"

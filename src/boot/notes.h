@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "base/macro.h"
+
+/* Small files in the run directory, by which the steps of a boot know of each other. They need not outlive a power cut, so they are not
+ * synced; the directory is root's alone (0700).
+ *
+ *   incident       the id of this boot          tpm-seen      a TPM answered in this boot
+ *   halves         both halves came             gate-closed   why the boot may go on past the gate
+ *   passphrase     a person boots this machine  payload-ready all of RUN/payload is there
+ *   opened/NAME    a volume that the halves opened: "UUID root" or "UUID other"
+ */
+int note_write(const char *run_dir, const char *name, const char *text);
+bool note_exists(const char *run_dir, const char *name);
+char *note_read(const char *run_dir, const char *name); /* the first line; NULL: there is none */
+void note_remove(const char *run_dir, const char *name);
