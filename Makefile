@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# One Makefile for the whole tree. Whatever is there is built: every .c of a folder of src/ goes into that folder's archive, a
-# program is linked where its main.c exists, and each tests/unit/test-*.c and tests/fuzz/fuzz-*.c is a program of its own.
+# One Makefile for the whole tree. Every .c of a folder of src/ goes into that folder's archive, a program is its main.c and the
+# archives that it may use, and each tests/unit/test-*.c, tests/tools/*.c and tests/fuzz/fuzz-*.c is a program of its own.
 #
 #   make                the programs, the token plugin, the manual pages (build/)
 #   make deps           install every Debian package needed here, only when one is missing
@@ -72,10 +72,9 @@ tallyctl_MAIN := ctl
 tallyctl_USES := ctl http wire evidence policy audit keystore store crypto base
 tallyctl_LIBS := $(LIBS_service)
 
-PROGRAMS := $(foreach p,tallyboot tallyboot-registrar tallyboot-tenant tallyboot-verifier tallyctl,\
-	$(if $(wildcard src/$($(p)_MAIN)/main.c),$(p)))
-MAINS := $(foreach m,boot registrar tenant verifier ctl,src/$(m)/main.c)
-PLUGIN := $(if $(wildcard src/token/*.c),build/libcryptsetup-token-tallyboot.so)
+PROGRAMS := tallyboot tallyboot-registrar tallyboot-tenant tallyboot-verifier tallyctl
+MAINS := $(foreach p,$(PROGRAMS),src/$($(p)_MAIN)/main.c)
+PLUGIN := build/libcryptsetup-token-tallyboot.so
 MANUALS := $(patsubst docs/man/%.scd,build/man/%,$(wildcard docs/man/*.scd))
 UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test-*.c))
 UNIT_SHARED := $(filter-out tests/unit/test-%,$(wildcard tests/unit/*.c))
@@ -189,8 +188,8 @@ format:
 
 install: all
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(unitdir) $(DESTDIR)$(dracutdir)/90tallyboot $(DESTDIR)$(docdir)
-	$(if $(PROGRAMS),install -m 755 $(PROGRAMS:%=build/%) $(DESTDIR)$(bindir))
-	$(if $(PLUGIN),install -D -m 644 -t $(DESTDIR)$(tokendir) $(PLUGIN))
+	install -m 755 $(PROGRAMS:%=build/%) $(DESTDIR)$(bindir)
+	install -D -m 644 -t $(DESTDIR)$(tokendir) $(PLUGIN)
 	packaging/install-tree dracut/90tallyboot $(DESTDIR)$(dracutdir)/90tallyboot $(bindir)
 	packaging/install-tree units $(DESTDIR)$(unitdir) $(bindir)
 	packaging/install-tree udev $(DESTDIR)$(prefix)/lib/udev/rules.d $(bindir)
