@@ -93,8 +93,8 @@ static int read_quote(struct reader *reader, struct attest *attest) {
         return 0;
 }
 
-/* TPMS_ATTEST (Part 2, 10.12.12). Structures of other types end where the types part: what follows is of no interest, for they are
- * refused by their type. */
+/* TPMS_ATTEST (Part 2, 10.12.12). Structures of other types end where the types part: what follows is of no interest, for they
+ * are refused by their type. */
 int attest_parse(const void *data, size_t size, struct attest *ret) {
         struct reader reader = { .data = data, .left = size };
         struct attest attest = {};

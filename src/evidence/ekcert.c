@@ -68,8 +68,8 @@ static X509 *certificate_from_blob(const struct blob *blob) {
         return certificate;
 }
 
-/* Some makers write the key's algorithm as RSA-OAEP (1.2.840.113549.1.1.7; RFC 4055, 1.2): the same key by another name, which OpenSSL
- * does not read, and without the key it verifies no path. NULL: not such a certificate. */
+/* Some makers write the key's algorithm as RSA-OAEP (1.2.840.113549.1.1.7; RFC 4055, 1.2): the same key by another name, which
+ * OpenSSL does not read, and without the key it verifies no path. NULL: not such a certificate. */
 static EVP_PKEY *oaep_key(X509 *certificate) {
         const unsigned char *bits;
         ASN1_OBJECT *algorithm;

@@ -31,8 +31,8 @@ static struct ek_roots *roots_new(void) {
         return roots;
 }
 
-/* Takes a reference of its own. Only what signed itself is trusted by itself: an intermediate's root can still be missing, and then
- * the operator is told which. */
+/* Takes a reference of its own. Only what signed itself is trusted by itself: an intermediate's root can still be missing, and
+ * then the operator is told which. */
 static int roots_add(struct ek_roots *roots, X509 *certificate) {
         if (X509_self_signed(certificate, 1) == 1) {
                 if (X509_STORE_add_cert(roots->anchors, certificate) != 1)

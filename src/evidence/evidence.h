@@ -30,8 +30,8 @@ struct boot_counters { /* as the AK signs them */
 };
 int boot_counters_compare(struct boot_counters a, struct boot_counters b); /* <0, 0, >0 */
 
-/* The attest structure, parsed (TPM 2.0 Library, Part 2, 10.12.12): exactly the bytes of a quote. Of another type, or with another
- * magic, only what all types have in common. */
+/* The attest structure, parsed (TPM 2.0 Library, Part 2, 10.12.12): exactly the bytes of a quote. Of another type, or with
+ * another magic, only what all types have in common. */
 enum { ATTEST_TYPE_QUOTE = 0x8018 };
 #define ATTEST_MAGIC UINT32_C(0xff544347)
 struct attest {
@@ -66,8 +66,8 @@ struct evidence_verdict {
         struct boot_counters boot;
         bool proven; /* the signature was right: the refusal is written to the audit log */
 };
-/* Steps 4 to 9 of docs/protocol.md, 5 (the nonces are the caller's). 0 whatever the verdict; -ENOMEM and the like otherwise. After
- * EVIDENCE_OK evidence->pcrs holds values of exactly the signed selection. */
+/* Steps 4 to 9 of docs/protocol.md, 5 (the nonces are the caller's). 0 whatever the verdict; -ENOMEM and the like otherwise.
+ * After EVIDENCE_OK evidence->pcrs holds values of exactly the signed selection. */
 int evidence_verify(const struct wire_evidence *evidence, const struct evidence_expected *expected, struct evidence_verdict *ret);
 
 /* The AK's public area is the template but for the point. -EKEYREJECTED. */
@@ -80,8 +80,8 @@ int ek_roots_from_blobs(const struct blob *files, size_t n, struct ek_roots **re
                         size_t *ret_loaded); /* pure: the caller reads */
 struct ek_roots *ek_roots_free(struct ek_roots *roots);
 DEFINE_CLEANUP(struct ek_roots *, ek_roots_free)
-/* The whole check of a registration: certificate path to roots at time now (seconds), CA flags, key usage, the EK usage OID 2.23.133.8.1
- * (where extendedKeyUsage is present), critical SAN with only a directoryName, the certified key is ek_public, and ek_public is a
- * restricted decryption key. ret_digest: the EK digest. On -EKEYREJECTED error says why. */
+/* The whole check of a registration: certificate path to roots at time now (seconds), CA flags, key usage, the EK usage OID
+ * 2.23.133.8.1 (where extendedKeyUsage is present), critical SAN with only a directoryName, the certified key is ek_public, and
+ * ek_public is a restricted decryption key. ret_digest: the EK digest. On -EKEYREJECTED error says why. */
 int ek_check(const struct ek_roots *roots, const struct wire_registration *registration, int64_t now,
              uint8_t ret_digest[static 32], char *error, size_t error_size);

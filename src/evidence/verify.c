@@ -33,7 +33,8 @@ static bool is_boot(enum purpose purpose) {
         return purpose == PURPOSE_BOOT || purpose == PURPOSE_ROTATE;
 }
 
-/* Step 4. Anything but a good signature is EVIDENCE_SIGNATURE or EVIDENCE_MALFORMED: nothing of the attest structure is looked at. */
+/* Step 4. Anything but a good signature is EVIDENCE_SIGNATURE or EVIDENCE_MALFORMED: nothing of the attest structure is looked
+ * at. */
 static int check_signature(const struct wire_evidence *evidence, const struct blob *ak_public, enum evidence_fault *ret) {
         _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = NULL;
         struct ecdsa_signature signature;

@@ -47,9 +47,9 @@ static bool fixes(const struct policy_set *set, unsigned pcr) {
         return set->mask & (1U << pcr);
 }
 
-/* UEFI (TCG PC Client Platform Firmware Profile, 3.3.4): 4 is the boot loader or UKI. GRUB measures commands into 8, files into 9;
- * Linux the initrd into 9; systemd-stub the sections of a UKI, its command line and initrd among them, into 11, another command
- * line and credentials into 12, system extensions into 13. */
+/* UEFI (TCG PC Client Platform Firmware Profile, 3.3.4): 4 is the boot loader or UKI. GRUB measures commands into 8, files into
+ * 9; Linux the initrd into 9; systemd-stub the sections of a UKI, its command line and initrd among them, into 11, another
+ * command line and credentials into 12, system extensions into 13. */
 static void append_uncovered(const struct policy_set *set, struct buffer *buffer) {
         const struct {
                 bool covered;

@@ -48,7 +48,9 @@ void policy_decision_done(struct policy_decision *decision);
 
 /* PCRs that any set reads in this bank. */
 uint32_t policy_pcrs(const struct policy *policy, uint16_t bank);
-/* A set made from a verified boot's values, zeros by name, without the gate; appended to the policy. -EEXIST: that name is there. */
+/* A set made from a verified boot's values, zeros by name, without the gate; appended to the policy. -EEXIST: that name is
+ * there. */
 int policy_capture(struct policy *policy, const char *name, const struct pcr_values *pcrs, uint16_t bank, unsigned gate);
-/* What the policy leaves uncovered, in words, or "": initramfs (9 or 11), boot loader (4), command line, add-ons (12, 13). ret owns. */
+/* What the policy leaves uncovered, in words, or "": initramfs (9 or 11), boot loader (4), command line, add-ons (12, 13). ret
+ * owns. */
 char *policy_uncovered(const struct policy *policy);

@@ -8,7 +8,8 @@
 #include "crypto/credential.h"
 #include "tpm/tpm-internal.h"
 
-/* TCG EK Credential Profile for TPM family 2.0, 2.5: NV indices (2.2.1.4) and templates (B.3, B.4), in the order of preference. */
+/* TCG EK Credential Profile for TPM family 2.0, 2.5: NV indices (2.2.1.4) and templates (B.3, B.4), in the order of preference.
+ * */
 static const struct ek_kind kinds[] = {
         { 0x01c00002, 0x81010001, TPM2_ALG_RSA, 2048, false }, /* L-1 */
         { 0x01c0000a, 0x81010002, TPM2_ALG_ECC, 256, false },  /* L-2 */
@@ -18,7 +19,8 @@ static const struct ek_kind kinds[] = {
         { 0x01c0001c, 0x8101001c, TPM2_ALG_RSA, 3072, true },  /* H-6 */
 };
 
-/* B.6: policy A is PolicySecret of the endorsement hierarchy, policy C PolicyAuthorizeNV of the vendor's index, B one of the two. */
+/* B.6: policy A is PolicySecret of the endorsement hierarchy, policy C PolicyAuthorizeNV of the vendor's index, B one of the
+ * two. */
 struct ek_policies {
         uint8_t size;
         uint8_t a[48], b[48], c[48];
@@ -92,7 +94,8 @@ void ek_template(const struct ek_kind *kind, TPM2B_PUBLIC *ret) {
         *ret = template;
 }
 
-/* Whether the certificate is of this key. Certificates that name the key's algorithm as RSA-OAEP are not read here: then false. */
+/* Whether the certificate is of this key. Certificates that name the key's algorithm as RSA-OAEP are not read here: then false.
+ * */
 static bool certifies(struct tpm *tpm, const struct blob *certificate, const TPM2B_PUBLIC *public) {
         _cleanup_(blob_done) struct blob area = {};
         const unsigned char *p = certificate->data;

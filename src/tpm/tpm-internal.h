@@ -37,8 +37,8 @@ struct tpm {
 
 /* What rc means, as an errno. Pure. ret: in words, for a person; NULL: not wanted. */
 int tpm_rc_to_errno(TSS2_RC rc, const char **ret);
-/* The one place where a TSS2_RC becomes an errno: keeps the words for tpm_last_error(), the foreign text in the debug log. what: the
- * thing that was tried, "making the attestation key". */
+/* The one place where a TSS2_RC becomes an errno: keeps the words for tpm_last_error(), the foreign text in the debug log. what:
+ * the thing that was tried, "making the attestation key". */
 int tpm_fail(struct tpm *tpm, TSS2_RC rc, const char *what);
 /* The same for what we found ourselves; returns -abs(error). */
 int tpm_fail_words(struct tpm *tpm, int error, const char *words);

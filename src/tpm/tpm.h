@@ -6,9 +6,10 @@
 #include "crypto/crypto.h"
 #include "wire/wire.h"
 
-/* The dozen TPM commands of the node, over tss2-esys. Errors: -ENODEV no TPM (or TCTI), -EIO the TPM failed, -EBUSY still busy after
- * retries (TPM_RC_RETRY, TESTING, YIELDED, PCR_CHANGED...), -EACCES authorization set or wrong (endorsement hierarchy), -EPERM lockout,
- * -EOPNOTSUPP algorithm missing, -ENOMEM out of TPM memory for objects (after flushing our own). tpm_last_error() has the words. */
+/* The dozen TPM commands of the node, over tss2-esys. Errors: -ENODEV no TPM (or TCTI), -EIO the TPM failed, -EBUSY still busy
+ * after retries (TPM_RC_RETRY, TESTING, YIELDED, PCR_CHANGED...), -EACCES authorization set or wrong (endorsement hierarchy),
+ * -EPERM lockout, -EOPNOTSUPP algorithm missing, -ENOMEM out of TPM memory for objects (after flushing our own).
+ * tpm_last_error() has the words. */
 struct tpm;
 
 /* tcti: a tss2-tctildr string, "device:/dev/tpmrm0", "swtpm:path=...", "swtpm:host=127.0.0.1,port=2321". */
@@ -29,13 +30,13 @@ int tpm_make_ak(struct tpm *tpm, struct blob *ret_public /* TPMT_PUBLIC */, char
 /* TPM2_ActivateCredential with the EK (PolicySecret of the endorsement hierarchy). */
 int tpm_activate(struct tpm *tpm, const struct wire_credential *credential, struct secret **ret);
 
-/* TPM2_Quote by the AK over the PCRs of mask in one bank, and the values that the quote covers: read, quoted, compared, again where
- * a PCR changed in between (at most 5 times). */
+/* TPM2_Quote by the AK over the PCRs of mask in one bank, and the values that the quote covers: read, quoted, compared, again
+ * where a PCR changed in between (at most 5 times). */
 int tpm_quote(struct tpm *tpm, uint16_t bank, uint32_t mask, const uint8_t qualifying_data[static 32], struct blob *ret_attest,
               struct blob *ret_signature, struct pcr_values *ret_pcrs);
 
-/* The gate. Values of one PCR in every active bank, zeros after a value that is shorter than WIRE_DIGEST_MAX; a bank whose algorithm
- * pcr_alg_size() does not know (SM3, SHA-3) is there too. */
+/* The gate. Values of one PCR in every active bank, zeros after a value that is shorter than WIRE_DIGEST_MAX; a bank whose
+ * algorithm pcr_alg_size() does not know (SM3, SHA-3) is there too. */
 int tpm_read_pcr_all_banks(struct tpm *tpm, unsigned pcr, struct pcr_values *ret);
 int tpm_active_banks(struct tpm *tpm, uint16_t ret_algs[static WIRE_BANKS_MAX], size_t *ret_n);
 /* TPM2_PCR_Event with the constant event data "tallyboot gate", in all active banks. */
