@@ -15,7 +15,7 @@ static const struct {
         { TPM2_RC_LOCKOUT, EPERM,
           "the TPM is in dictionary-attack lockout: wait until it ends, or end it with tpm2_dictionarylockout --clear-lockout" },
         { TPM2_RC_BAD_AUTH, EACCES,
-          "an authorization value is set where none may be (the endorsement hierarchy): remove it: tpm2_changeauth -c endorsement" },
+          "an authorization value is set on the endorsement hierarchy: remove it with tpm2_changeauth -c endorsement" },
         { TPM2_RC_AUTH_FAIL, EACCES,
           "an authorization value is set where none may be: remove it with tpm2_changeauth, -c endorsement or -c owner" },
         { TPM2_RC_AUTH_UNAVAILABLE, EACCES, "the TPM does not allow this authorization" },

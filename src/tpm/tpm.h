@@ -8,7 +8,7 @@
 
 /* The dozen TPM commands of the node, over tss2-esys. Errors: -ENODEV no TPM (or TCTI), -EIO the TPM failed, -EBUSY still busy
  * after retries (TPM_RC_RETRY, TESTING, YIELDED, PCR_CHANGED...), -EACCES authorization set or wrong (endorsement hierarchy),
- * -EPERM lockout, -EOPNOTSUPP algorithm missing, -ENOMEM out of TPM memory for objects (after flushing our own).
+ * -EPERM lockout, -EOPNOTSUPP algorithm missing, -ENOMEM out of TPM memory for objects.
  * tpm_last_error() has the words. */
 struct tpm;
 
