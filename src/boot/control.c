@@ -368,9 +368,14 @@ void control_settle(struct control *control, const char *uuid, bool opened) {
 }
 
 void control_fail_all(struct control *control) {
+        control_fail_unknown(control, NULL, NULL);
+}
+
+void control_fail_unknown(struct control *control, bool (*known)(const char *uuid, void *userdata), void *userdata) {
         pthread_mutex_lock(&control->mutex);
         for (size_t i = 0; i < control->n; i++)
-                if (control->clients[i].state == CLIENT_WAITING) {
+                if (control->clients[i].state == CLIENT_WAITING &&
+                    !(known && known(control->clients[i].request.uuid, userdata))) {
                         say(control->clients + i, "failed");
                         control->clients[i].state = CLIENT_NEW;
                 }

@@ -42,6 +42,8 @@ void control_answer(struct control *control, const struct control_request *reque
 /* Waiters. control_claim: somebody waits for this volume; from here to control_settle() it will not leave. ret_name: its name. */
 bool control_claim(struct control *control, const char *uuid, char ret_name[static LUKS_NAME_MAX]);
 void control_settle(struct control *control, const char *uuid, bool opened);
+/* To those who wait for a volume that known() does not know: failed, now and not when their time is over. */
+void control_fail_unknown(struct control *control, bool (*known)(const char *uuid, void *userdata), void *userdata);
 void control_fail_all(struct control *control); /* to all who wait now: failed */
 void control_payload(struct control *control, bool ready);
 void control_settled(struct control *control);

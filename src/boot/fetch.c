@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "boot/answers.h"
 #include "boot/gate.h"
+#include "boot/payload.h"
 #include "boot/register.h"
 #include "boot/unlock.h"
 
@@ -18,6 +19,7 @@ enum {
         NETWORK_LOOK_MS = 20000,
         PROMPT_NOW_MS = 30000,
         PAYLOAD_RETRY_MS = 30000,
+        ENROLLED_MS = 1000,
 };
 
 /* Up to a fifth more, so that a fleet that lost its power together does not come back together. */
@@ -154,13 +156,11 @@ static int wait_for_network(struct unlocker *unlocker, uint64_t end) {
 
 /* An image that waits for a payload keeps the gate open until there is one: nothing could be asked for afterwards. */
 static bool payload_is_missing(const struct unlocker *unlocker) {
-        if (!unlocker->config->payload || unlocker->test || unlocker->conversation->outcomes[PARTY_TENANT].details.has_payload)
-                return false;
-        return true;
+        return unlocker->config->payload && !unlocker->test && !payload_is_offered(unlocker->conversation);
 }
 
 static int wait_for_payload(struct unlocker *unlocker, uint64_t *ret_delay) {
-        unlocker_say(unlocker, "the tenant has no payload for this node yet: tallyctl payload set");
+        unlocker_say(unlocker, "tenant and verifier have no payload for this node yet: tallyctl payload set");
         unlocker->conversation = conversation_free(unlocker->conversation);
         *ret_delay = PAYLOAD_RETRY_MS;
         return new_conversation(unlocker) < 0 ? -ENOMEM : -EAGAIN;
@@ -187,10 +187,11 @@ static int fetch_once(struct unlocker *unlocker, unsigned failures, uint64_t *re
                 return r == -EIO || r == -EBUSY ? -EAGAIN : r;
         }
         delay = next_delay(conversation, failures);
-        if (is_said_to_be(conversation, "unknown-node") && enroll_here(unlocker) != -ENOTSUP)
-                ;
-        else
+        r = is_said_to_be(conversation, "unknown-node") ? enroll_here(unlocker) : -ENOTSUP;
+        if (r == -ENOTSUP)
                 say_outcomes(unlocker);
+        else if (r == 0)
+                delay = ENROLLED_MS; /* approved beforehand */
         if (delay < 0 || unlocker->test)
                 return worst(conversation);
         *ret_delay = delay;

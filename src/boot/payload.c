@@ -185,6 +185,13 @@ static bool is_accepted(const struct wire_details *verifier, const struct wire_p
         return false;
 }
 
+bool payload_is_offered(const struct conversation *conversation) {
+        const struct wire_details *tenant = &conversation->outcomes[PARTY_TENANT].details;
+
+        return tenant->has_payload && tenant->payload.has_ticket &&
+               is_accepted(&conversation->outcomes[PARTY_VERIFIER].details, &tenant->payload);
+}
+
 /* ramfs is never swapped; where the kernel can say so of tmpfs (6.4) that is used, for its limit. Ours is kept by unpack.c as well. */
 static int mount_memory(const char *path, uint64_t mebibytes) {
         static const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
@@ -305,8 +312,9 @@ int payload_fetch(struct unlocker *unlocker) {
         }
         for (unsigned i = 0; i < PAYLOAD_TRIES; i++) {
                 r = i > 0 ? unlocker_sleep(unlocker, PAYLOAD_PAUSE_MS) : 0;
-                if (r >= 0)
-                        r = fetch_once(unlocker, &tenant->payload, directory, error, sizeof error);
+                if (r < 0)
+                        return r; /* what was asked for by then is wiped */
+                r = fetch_once(unlocker, &tenant->payload, directory, error, sizeof error);
                 if (r >= 0)
                         r = make_ready(unlocker, directory);
                 if (r >= 0) {

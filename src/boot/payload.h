@@ -8,4 +8,6 @@
 
 /* 0: it is there, or there is none; -ECANCELED; else it could not be had (said on the console). */
 int payload_fetch(struct unlocker *unlocker);
+/* The tenant has one for this node, and the verifier accepts it. Pure. */
+bool payload_is_offered(const struct conversation *conversation);
 int payload_remove(const char *run_dir);

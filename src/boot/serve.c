@@ -124,7 +124,12 @@ static void attempt(struct unlocker *unlocker, struct volume *volume) {
         control_settle(unlocker->control, volume->uuid, open_found(unlocker, volume, &found, name) >= 0);
 }
 
+static bool is_in_a_manifest(const char *uuid, void *userdata) {
+        return volumes_find(userdata, uuid) != NULL;
+}
+
 void serve_pass(struct unlocker *unlocker) {
+        control_fail_unknown(unlocker->control, is_in_a_manifest, &unlocker->volumes);
         for (size_t i = 0; i < unlocker->volumes.n; i++)
                 attempt(unlocker, unlocker->volumes.items + i);
 }
