@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/log.h"
 #include "registrar/registrar.h"
+#include "service/limiter.h"
 
 static int setup(struct service *service) {
         if (!service->config.ek_required)
@@ -10,7 +11,12 @@ static int setup(struct service *service) {
         else if (!service->roots)
                 return log_error_errno(
                         -EINVAL, "ek-certificates = required needs ek-roots = DIRECTORY with the TPM vendors' certificates.");
-        return 0;
+
+        return limiter_new(service->config.answers_per_minute, (struct limiter **) &service->data);
+}
+
+static void teardown(struct service *service) {
+        service->data = limiter_free(service->data);
 }
 
 int main(int argc, char *argv[]) {
@@ -22,6 +28,7 @@ int main(int argc, char *argv[]) {
                 .n_migrations = 1,
                 .routes = routes,
                 .setup = setup,
+                .teardown = teardown,
         };
 
         return service_main(argc, argv, &definition);

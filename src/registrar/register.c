@@ -6,6 +6,7 @@
 #include "base/encode.h"
 #include "base/log.h"
 #include "registrar/registrar.h"
+#include "service/limiter.h"
 
 static void pkey_freep(EVP_PKEY **key) {
         EVP_PKEY_free(*key);
@@ -136,6 +137,16 @@ static bool proof_check(const struct service_call *call, struct http_response *r
         return r >= 0;
 }
 
+/* A genuine TPM can prove a new conflict as often as it likes, and each is a record: counted by EK. */
+static bool rate_check(const struct service_call *call, struct http_response *response, const struct identity *identity) {
+        response->retry_after = limiter_count(call->service->data, "proven", identity->ek_sha256);
+        if (response->retry_after == 0)
+                return true;
+
+        service_problem(call, response, "rate-limited", "This machine registers too often");
+        return false;
+}
+
 static char *registration_document(struct wire_registration *registration) {
         _cleanup_(json_decrefp) json_t *json = NULL;
 
@@ -174,6 +185,9 @@ static void handle_activate(const struct service_call *call, struct http_respons
                 service_problem(call, response, "malformed", "This is not the id of this attestation key");
                 return;
         }
+
+        if (!rate_check(call, response, &identity))
+                return;
 
         document = registration_document(&registration);
         if (!document) {

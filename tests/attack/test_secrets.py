@@ -146,6 +146,13 @@ def test_invariant_8_not_in_arguments_or_environment(fleet):
                 expect_nowhere(file.read(), fleet.secrets(party.role), name)
 
 
+def without_sanitizer(service):
+    """AddressSanitizer keeps what was freed, and locks nothing."""
+    with open(service.command()[0], "rb") as file:
+        if b"__asan_init" in file.read():
+            skip("built with AddressSanitizer")
+
+
 def memory(pid):
     """(where, bytes) of what the process has written."""
     with open(f"/proc/{pid}/maps", encoding="ascii") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as mem:
@@ -163,6 +170,7 @@ def memory(pid):
 
 def test_invariant_8_wiped_after_use(fleet):
     """After a release no half is anywhere in the service's memory: not on a stack, not in freed memory, not in TLS or HTTP buffers."""
+    without_sanitizer(fleet.tenant)
     fleet.node.reboot()
     fleet.node.unlock()
     for party in fleet.parties:
@@ -186,6 +194,7 @@ def test_invariant_8_not_dumpable(fleet):
     """A process that is not dumpable cannot be traced, nor its memory read, by its own user."""
     if os.geteuid() != 0:
         skip("needs root to become another user")
+    without_sanitizer(fleet.tenant)
     with open(f"/proc/{fleet.tenant.process.pid}/status", encoding="ascii") as file:
         locked = int(re.search(r"^VmLck:\s+(\d+)", file.read(), re.M)[1])
     assert locked > 0

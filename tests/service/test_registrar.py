@@ -123,6 +123,24 @@ def test_too_large(fleet):
     expect(fleet.registrar.post("/v1/nodes", b"{" + b" " * 16383, cert=None), 400, "malformed")
 
 
+def test_rate_limit(_):
+    """One machine that registers again and again waits; another one does not."""
+    with Setup() as fleet:
+        fleet.registrar.limits["answers-per-minute"] = 10
+        fleet.registrar.restart()
+        node, other = Node(fleet), Node(fleet)
+        for count in range(40):  # a new minute may begin in between
+            last = node.register()
+            if last.status != 201:
+                break
+        assert count >= 10
+        expect(last, 429, "rate-limited")
+        assert 0 < int(last.headers["Retry-After"]) <= 60
+        expect(other.register(), 201)
+        node.close()
+        other.close()
+
+
 def test_certificates_optional(_):
     """Said in the log, and a node without a certificate registers; one with a wrong certificate does not."""
     with Fleet(start=False) as fleet:
