@@ -19,6 +19,9 @@ from enrolled import EnrolledNode, header, interrupt, node_id_of, opens, slots, 
 from services import Fleet
 
 
+TRACED = {"ASAN_OPTIONS": "detect_leaks=0"}  # the leak checker is a tracer itself
+
+
 def enrolled(node, *images, words=()):
     """Enrolls with a join token, which must work."""
     done = node.enroll("--join-token-file", node.join_token_file(), *words, *images)
@@ -189,7 +192,7 @@ def cut(node, image, number):
     script = f"set -e\nexec strace -f -o /dev/null -P {image} -e trace=write,pwrite64 -e inject=write,pwrite64:signal=SIGKILL:when={number} \"$@\""
     done = subprocess.run(["bash", "-c", script, "bash", *node.command("enroll", "--key-file", node.key_file, image)],
                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-                          check=False)
+                          env=node.environment(**TRACED), check=False)
     return done.returncode != 0
 
 
@@ -244,7 +247,8 @@ def held_before_the_slot(node, image, meanwhile):
     process = subprocess.Popen(["strace", "-f", "-o", "/dev/null", "-P", str(image), "-e", "trace=write,pwrite64", "-e",
                                 "inject=write,pwrite64:delay_enter=3000000:when=1",
                                 *node.command("enroll", "--key-file", node.key_file, image)],
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               env=node.environment(**TRACED))
     for line in process.stdout:
         if b"opened by slot" in line:
             break

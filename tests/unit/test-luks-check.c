@@ -202,6 +202,15 @@ static void slot_that_holds_another_key_is_refused(void **state) {
         refused(state, edit_slot_unbound, "keyslot 1");
 }
 
+static void edit_segment_of_nobody(json_t *json) {
+        edit_slot_unbound(json);
+        set(at(json, "digests", "0"), "segments", json_array());
+        set(at(json, "digests", "0"), "keyslots", json_array());
+}
+static void segment_without_a_digest_is_refused(void **state) {
+        refused(state, edit_segment_of_nobody, "another key than the segment's");
+}
+
 static void edit_slots_swapped(json_t *json) {
         json_t *keyslots = json_object_get(json, "keyslots"), *zero = json_incref(json_object_get(keyslots, "0"));
 
@@ -371,6 +380,7 @@ int main(void) {
                 TEST(another_digest_is_refused),
                 TEST(second_digest_for_our_slot_is_refused),
                 TEST(slot_that_holds_another_key_is_refused),
+                TEST(segment_without_a_digest_is_refused),
                 TEST(another_slot_under_our_number_is_refused),
                 TEST(missing_slot_is_refused),
                 TEST(area_beyond_the_device_is_refused),

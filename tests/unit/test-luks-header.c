@@ -26,6 +26,14 @@ static void luks1_is_emediumtype(void **state) {
         assert_int_equal(read_header(image), -EMEDIUMTYPE);
 }
 
+/* A volume that was LUKS2 and is LUKS1 now: the second copy of before must not bring the old one back. */
+static void luks1_before_a_second_copy_is_emediumtype(void **state) {
+        struct luks_image *image = *state;
+
+        luks_image_patch(image->path, 6, "\0\1", 2);
+        assert_int_equal(read_header(image), -EMEDIUMTYPE);
+}
+
 static void no_luks_is_emediumtype(void **state) {
         struct luks_image *image = *state;
 
@@ -219,6 +227,7 @@ static void reading_from_memory_is_the_same(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(luks1_is_emediumtype),
+                TEST(luks1_before_a_second_copy_is_emediumtype),
                 TEST(no_luks_is_emediumtype),
                 TEST(missing_device_is_enoent),
                 TEST(first_copy_damaged_the_second_is_used),
