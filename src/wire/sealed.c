@@ -3,7 +3,7 @@
 
 enum {
         HALVES_MIN = 6 + AEAD_TAG_SIZE,
-        HALVES_MAX = 6 + WIRE_KEYS_MAX * 58 + AEAD_TAG_SIZE,
+        HALVES_MAX = 6 + WIRE_KEYS_MAX * 54 + AEAD_TAG_SIZE,
         DETAILS_MAX = 512 * 1024,
 };
 

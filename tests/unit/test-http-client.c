@@ -294,8 +294,8 @@ static void harmless(void **state) {
         evil = evil_start(redirect);
         ask(evil->url, &two);
         assert_int_equal(two.status, 302);
-        assert_int_equal(evil->accepted, 1);
         evil_stop(evil);
+        assert_int_equal(evil->accepted, 1);
 
         evil = evil_start(compressed);
         ask(evil->url, &three);
@@ -332,11 +332,11 @@ static void next_address(void **state) {
                 assert_string_equal(exchange.error, "");
                 assert_int_equal(servers.current, 4);
         }
-        assert_int_equal(silent->accepted, 1); /* the good one is tried first afterwards */
-        assert_int_equal(right->accepted, 3);
         evil_stop(silent);
         evil_stop(broken);
         evil_stop(right);
+        assert_int_equal(silent->accepted, 1); /* the good one is tried first afterwards */
+        assert_int_equal(right->accepted, 3);
 }
 
 static void all_dead(void **state) {
@@ -378,9 +378,9 @@ static void sink_is_fed_once(void **state) {
         assert_int_equal(http_client_perform(client, &exchange, 1, -1), 0);
         assert_int_equal(exchange.result, -ENOLINK);
         assert_int_equal(size, strlen("{\"half\":"));
-        assert_int_equal(right->accepted, 0);
         evil_stop(broken);
         evil_stop(right);
+        assert_int_equal(right->accepted, 0);
 }
 
 /* A stream has no limit on its whole time, but one on slowness. */
