@@ -52,7 +52,7 @@ static const char not_ours[] = "is not a root volume that both halves opened";
 static bool is_ours(const struct root_check *check, const char *name, const char *dm_uuid) {
         for (size_t i = 0; i < check->n_opened; i++) {
                 const struct opened *opened = check->opened + i;
-                char uuid[LUKS_UUID_LENGTH + 1], wanted[NAME_SIZE];
+                char uuid[LUKS_UUID_LENGTH + 1], wanted[2 * NAME_SIZE];
                 size_t n = 0;
 
                 if (!opened->root || strcmp(opened->name, name) != 0)

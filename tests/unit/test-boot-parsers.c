@@ -163,10 +163,11 @@ static void the_gate_is_closed_in_every_bank_or_open(void **state _unused_) {
         assert_int_equal(gate_judge(&values, 15), GATE_OPEN);
         values.n = 0;
         assert_int_equal(gate_judge(&values, 15), GATE_OPEN);
-        /* What is beyond the digest's size is no part of it. */
-        values = (struct pcr_values){ .n = 1, .banks = { { .alg = 0x4, .mask = 1U << 15 } } };
-        values.banks[0].values[15][20] = 1;
+        /* A bank of an algorithm that we do not know counts like any other. */
+        values = (struct pcr_values){ .n = 1, .banks = { { .alg = 0x12, .mask = 1U << 15 } } };
         assert_int_equal(gate_judge(&values, 15), GATE_OPEN);
+        values.banks[0].values[15][20] = 1;
+        assert_int_equal(gate_judge(&values, 15), GATE_CLOSED);
 }
 
 static void the_gate_is_ignored_by_one_exact_word(void **state _unused_) {
