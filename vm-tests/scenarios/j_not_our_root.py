@@ -56,9 +56,9 @@ def run(t):
     t.say("the attacker's LUKS volume, with our token; nobody types")
     node.disks[0] = evil_luks(node)
     node.start()
-    node.expect("data: opened with both halves")
-    node.expect("root: not opened")
-    node.expect("enter passphrase for disk .*root")
+    node.expect("enter passphrase for disk .*root", seconds=200)
+    t.check(node.seen("data: opened with both halves") and node.seen("root: not opened, a passphrase is needed"),
+            "data is open, the attacker's volume is refused", node.log)
     node.never(r"^LOOK watch DM root")
     t.say("then its passphrase is typed: a passphrase boot, without anything that the halves opened")
     node.send(images.passphrase())

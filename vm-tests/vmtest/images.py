@@ -52,7 +52,9 @@ def passphrase():
 
 
 def root_command_line(device="/dev/mapper/root", *more):
-    """The kernel command line that machines are booted with, for this root device, and more words."""
+    """The kernel command line that machines are booted with, for this root device, and more words.
+
+    In it: an emulated machine that shares its CPUs may find its disks after systemd's 90 s."""
     words = (GUEST / "etc/kernel/cmdline").read_text().split()
     return " ".join([f"root={device}" if word.startswith("root=") else word for word in words] + list(more))
 
