@@ -49,6 +49,8 @@ int control_request_parse(const char *line, struct control_request *ret) {
                 request.verb = CONTROL_SETTLED;
         else if (n == 1 && strcmp(words[0], "stop") == 0)
                 request.verb = CONTROL_STOP;
+        else if (n == 1 && strcmp(words[0], "quit") == 0)
+                request.verb = CONTROL_QUIT;
         else if (n == 2 && strcmp(words[0], "opened") == 0)
                 request.verb = CONTROL_OPENED;
         else if (n == 3 && strcmp(words[0], "wait") == 0)
@@ -192,7 +194,7 @@ static int kill_unlocker(int fd) {
         return r == -EPIPE ? 0 : r;
 }
 
-int control_stop(const char *run_dir) {
+static int end_unlocker(const char *run_dir, const char *request, bool may_answer) {
         _cleanup_(closep) int fd = connect_to(run_dir);
         char line[CONTROL_LINE_MAX];
         int r;
@@ -201,10 +203,18 @@ int control_stop(const char *run_dir) {
                 return 0;
         if (fd < 0)
                 return fd;
-        r = tell(fd, "stop\n");
+        r = tell(fd, request);
         if (r >= 0)
                 r = hear(fd, STOP_MS, line);
-        if (r >= 0 || r == -EPIPE)
+        if (r == -EPIPE || (r >= 0 && may_answer))
                 return 0;
         return kill_unlocker(fd);
+}
+
+int control_stop(const char *run_dir) {
+        return end_unlocker(run_dir, "stop\n", true);
+}
+
+int control_quit(const char *run_dir) {
+        return end_unlocker(run_dir, "quit\n", false);
 }

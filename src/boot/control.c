@@ -91,6 +91,7 @@ static void on_request(struct control *control, struct client *client, const str
                 break;
         case CONTROL_OPENED:
         case CONTROL_STOP:
+        case CONTROL_QUIT:
                 client->state = CLIENT_PENDING;
                 event_set(control->cancel_fd);
                 break;

@@ -10,11 +10,12 @@
  *   opened NAME      systemd-cryptsetup opened NAME -> ok; if it was a passphrase, the unlocker wipes its keys and ends
  *   payload          waits for the payload -> ready | failed; end of file: ended
  *   settled          waits until the unlocker has nothing left to do that needs this initramfs -> done
+ *   quit             whatever it has, it is wiped; the unlocker ends -> end of file
  *   stop             somebody else closes the gate: an unlocker that has its NK ends -> closed, or end of file
  */
 enum { CONTROL_LINE_MAX = 256, CONTROL_CLIENTS_MAX = 64 };
 
-enum control_verb { CONTROL_WAIT, CONTROL_LEAVE, CONTROL_OPENED, CONTROL_PAYLOAD, CONTROL_SETTLED, CONTROL_STOP };
+enum control_verb { CONTROL_WAIT, CONTROL_LEAVE, CONTROL_OPENED, CONTROL_PAYLOAD, CONTROL_SETTLED, CONTROL_STOP, CONTROL_QUIT };
 
 struct control_request {
         enum control_verb verb;
@@ -56,3 +57,5 @@ int control_wait_settled(const char *run_dir, uint64_t timeout_ms);
 int control_tell_opened(const char *run_dir, const char *name);
 /* No unlocker has an NK afterwards: it says so, has ended, or was killed. */
 int control_stop(const char *run_dir);
+/* No unlocker lives afterwards. */
+int control_quit(const char *run_dir);

@@ -62,8 +62,7 @@ static int gate_try(struct tpm *tpm, unsigned pcr) {
         return state == GATE_CLOSED ? 0 : -EIO;
 }
 
-int gate_close_tpm(struct tpm *tpm, const struct config *config, const char *run_dir) {
-        char note[64];
+int gate_close_tpm(struct tpm *tpm, const struct config *config) {
         int r = -EIO;
 
         for (unsigned i = 0; i < GATE_TRIES; i++) {
@@ -74,10 +73,7 @@ int gate_close_tpm(struct tpm *tpm, const struct config *config, const char *run
                         break;
                 log_debug_errno(r, "Gate: PCR %u is not closed yet: %s: %m", config->gate_pcr, tpm_last_error(tpm));
         }
-        if (r < 0)
-                return r;
-        snprintf(note, sizeof note, "PCR %u extended in every bank\n", config->gate_pcr);
-        return note_write(run_dir, "gate-closed", note);
+        return r;
 }
 
 bool gate_is_ignored(const char *command_line) {
@@ -135,6 +131,7 @@ static int gate_open_tpm(const struct config *config, const char *run_dir, struc
 int gate_close(const struct config *config, const char *run_dir, char *error, size_t error_size) {
         _cleanup_(tpm_closep) struct tpm *tpm = NULL;
         bool ignored = gate_is_ignored_here();
+        char note[64];
         int r;
 
         r = control_stop(run_dir);
@@ -147,13 +144,16 @@ int gate_close(const struct config *config, const char *run_dir, char *error, si
         if (r == -ENODEV && !gate_was_seen(run_dir))
                 return note_write(run_dir, "gate-closed", "no TPM answered in this boot\n");
         if (r >= 0)
-                r = gate_close_tpm(tpm, config, run_dir);
-        if (r < 0 && ignored)
+                r = gate_close_tpm(tpm, config);
+        if (r >= 0) {
+                snprintf(note, sizeof note, "PCR %u extended in every bank\n", config->gate_pcr);
+                return note_write(run_dir, "gate-closed", note);
+        }
+        if (ignored)
                 return note_write(run_dir, "gate-closed", "ignored: tallyboot.gate=ignore on the kernel command line\n");
-        if (r < 0)
-                snprintf(error, error_size,
-                         "the TPM answered before and PCR %u cannot be extended now (%s); switch the machine off and on, "
-                         "or add tallyboot.gate=ignore to the kernel command line",
-                         config->gate_pcr, tpm ? tpm_last_error(tpm) : strerror(-r));
+        snprintf(error, error_size,
+                 "the TPM answered before and PCR %u cannot be extended now (%s); switch the machine off and on, "
+                 "or add tallyboot.gate=ignore to the kernel command line",
+                 config->gate_pcr, tpm ? tpm_last_error(tpm) : strerror(-r));
         return r;
 }

@@ -13,11 +13,12 @@ enum gate_state { GATE_OPEN, GATE_CLOSED };
 enum gate_state gate_judge(const struct pcr_values *values, unsigned pcr);
 int gate_read(struct tpm *tpm, unsigned pcr, enum gate_state *ret);
 
-/* Extends the gate PCR in all active banks, reads it back, writes gate-closed. Idempotent: a gate that is closed is not extended
- * again. Retries for some seconds. -EIO and others of tpm.h where the TPM cannot be brought to it. */
-int gate_close_tpm(struct tpm *tpm, const struct config *config, const char *run_dir);
+/* Extends the gate PCR in all active banks and reads it back. Idempotent: a gate that is closed is not extended again. Retries for some
+ * seconds. -EIO and others of tpm.h where the TPM cannot be brought to it. Leaves no note: that the unlocker closed the gate is no reason
+ * for the boot to go on where the gate's own unit was taken out of the way. */
+int gate_close_tpm(struct tpm *tpm, const struct config *config);
 
-/* The same from any program: an unlocker that still has its NK is stopped first. Succeeds too where no TPM answered in this boot, or
+/* The same from any program, and writes gate-closed: an unlocker that still has its NK is stopped first. Succeeds too where no TPM answered in this boot, or
  * tallyboot.gate=ignore is on the kernel command line. error: words for a person. */
 int gate_close(const struct config *config, const char *run_dir, char *error, size_t error_size);
 

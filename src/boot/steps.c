@@ -175,7 +175,7 @@ static void unmount_below(const char *root) {
 static int close_everything(void) {
         int r, k;
 
-        (void) control_stop(verb_run_dir());
+        (void) control_quit(verb_run_dir());
         k = payload_remove(verb_run_dir());
         unmount_below("/sysroot");
         r = opened_close_all(verb_run_dir());

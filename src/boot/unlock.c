@@ -97,7 +97,8 @@ int unlocker_answer(struct unlocker *unlocker) {
         if (!unlocker->control)
                 return poll(&interrupted, 1, 0) > 0 ? -ECANCELED : 0;
         while (control_next(unlocker->control, &request)) {
-                if (request.verb == CONTROL_STOP && (control_terminated(unlocker->control) || !unlocker->gate_closed)) {
+                if (request.verb == CONTROL_QUIT || control_terminated(unlocker->control) ||
+                    (request.verb == CONTROL_STOP && !unlocker->gate_closed)) {
                         log_info("Stopped%s.", unlocker->gate_closed ? "" : " before both halves came: the gate is being closed");
                         unlocker_wipe(unlocker);
                         return -ECANCELED;
@@ -171,7 +172,7 @@ static int start_tpm(struct unlocker *unlocker) {
 }
 
 static int close_gate(struct unlocker *unlocker) {
-        int r = gate_close_tpm(unlocker->node->tpm, unlocker->config, unlocker->run_dir);
+        int r = gate_close_tpm(unlocker->node->tpm, unlocker->config);
 
         node_wipe_nk(unlocker->node);
         if (r < 0) {

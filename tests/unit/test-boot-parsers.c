@@ -144,6 +144,7 @@ static void control_lines(void **state _unused_) {
         assert_int_equal(control_request_parse("opened luks-1", &request), 0);
         assert_int_equal(request.verb, CONTROL_OPENED);
         assert_int_equal(control_request_parse("stop", &request), 0);
+        assert_int_equal(control_request_parse("quit", &request), 0);
         assert_int_equal(control_request_parse("leave", &request), 0);
         assert_int_equal(control_request_parse("payload", &request), 0);
         assert_int_equal(control_request_parse("settled", &request), 0);
