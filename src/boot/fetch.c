@@ -20,6 +20,7 @@ enum {
         PROMPT_NOW_MS = 30000,
         PAYLOAD_RETRY_MS = 30000,
         ENROLLED_MS = 1000,
+        OPERATOR_RETRY_MS = 60000,
 };
 
 /* Up to a fifth more, so that a fleet that lost its power together does not come back together. */
@@ -183,8 +184,8 @@ static int fetch_once(struct unlocker *unlocker, unsigned failures, uint64_t *re
         }
         if (r != -EAGAIN) {
                 unlocker_say(unlocker, "%s", unlocker->node->error[0] ? unlocker->node->error : strerror(-r));
-                *ret_delay = BACKOFF_MAX_MS;
-                return r == -EIO || r == -EBUSY ? -EAGAIN : r;
+                *ret_delay = r == -EBADMSG ? OPERATOR_RETRY_MS : BACKOFF_MAX_MS;
+                return !unlocker->test && (r == -EIO || r == -EBUSY || r == -EBADMSG) ? -EAGAIN : r;
         }
         delay = next_delay(conversation, failures);
         r = is_said_to_be(conversation, "unknown-node") ? enroll_here(unlocker) : -ENOTSUP;
