@@ -95,7 +95,8 @@ def timeline(t, lab, node, power_on, ready):
         (journal(node, "Starting systemd-cryptsetup@root"), "node", "systemd wants the root's volume and waits for the unlocker"),
         (releases["tenant"]["time"], "tenant", "challenge answered by a quote, checked: half U sealed to this boot's key"),
         (releases["verifier"]["time"], "verifier", "the same quote, its own nonce, checked: half V sealed to this boot's key"),
-        (written(node, "/run/tallyboot/gate-closed"), "node", "gate closed: PCR 15 extended in every bank, this boot's key wiped"),
+        # The note on the halves is written in the moment after the PCR was read back.
+        (written(node, "/run/tallyboot/halves"), "node", "gate closed: PCR 15 extended in every bank, this boot's key wiped"),
         (opened, "node", "U xor V, the header checked against the manifest: root opened"),
         (journal(node, "Mounted sysroot.mount"), "node", "root mounted"),
         (journal(node, "Finished tallyboot-check-root|Finished .*Check that the root is ours"), "node", "root found to rest on that volume"),
@@ -117,8 +118,8 @@ def thieves(t, node):
     token = json.loads(node.run(f"cryptsetup token export --token-id 0 {DEVICE}").output)
     t.say(f"    the disk        ciphertext, and a token with names only: {', '.join(sorted(token))}")
     t.say("    the machine     that, and a TPM whose quotes no party answers once the node is revoked")
-    t.say("    the tenant      half U: by itself 32 random bytes; and no policy but its own")
-    t.say("    the verifier    half V: the same")
+    t.say("    the tenant      half U: without V it is 32 random bytes; its own policy and approvals, not the verifier's")
+    t.say("    the verifier    half V: the same, the other way round")
     t.say("    the registrar   public keys")
     t.say("    root here, now  nothing: the gate is closed until the next power-on:")
     asked = node.run(f"tallyboot unlock --test --device {DEVICE}", check=False)
@@ -151,6 +152,7 @@ def run(t):
     ready = time.time()
     node.never("enter passphrase")
     t.check(node.run("findmnt -no SOURCE /").output == "/dev/mapper/root\n", "the root is on LUKS")
+    t.check(set(node.pcr(15)) != {"0"}, "the gate is closed")
     timeline(t, lab, node, power_on, ready)
     thieves(t, node)
     t.say()

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """One of the two refuses, for its policy's sake or because the node is revoked: a prompt with the incident, which its log finds."""
 import re
-from pathlib import Path
 
 NEEDS = ["tiny-root", "initramfs"]
 
@@ -32,19 +31,14 @@ def run(t):
     node.off()
 
     t.say("the tenant alone gets a policy with another PCR 4")
-    text = lab.ctl("policy", "show", "default")
-    t.say(f"{text}")
-    policy = text["tenant"]["text"]
-    Path("policy").write_text(re.sub(r"(?m)^(pcr 4 = )[0-9a-f]+$", rf"\g<1>{'ab' * 32}", policy))
-    t.check(Path("policy").read_text() != policy, "the policy has a PCR 4")
-    lab.stop("verifier")
-    lab.ctl("policy", "set", "default", "policy", status=5)
-    lab.start("verifier")
+    policy = lab.call("tenant", "GET", "/v1/groups/default/policy")
+    other = re.sub(r"(?m)^(pcr 4 = )[0-9a-f]+$", rf"\g<1>{'ab' * 32}", policy["text"])
+    t.check(other != policy["text"], "the policy has a PCR 4")
+    lab.call("tenant", "PUT", "/v1/groups/default/policy", {"text": other, "version": policy["version"]})
     refused_boot(t, lab, node, "tenant", "policy-refused")
     held = lab.ctl("node", "show", node.id)["tenant"]["held"]
     t.check([d["pcr"] for d in held["differences"]] == [4], f"the operator sees which PCR differs: {held['differences']}")
-    Path("policy").write_text(policy)
-    lab.ctl("policy", "set", "default", "policy")
+    lab.call("tenant", "PUT", "/v1/groups/default/policy", {"text": policy["text"], "version": policy["version"] + 1})
 
     t.say("the verifier alone revokes the node")
     lab.stop("tenant")

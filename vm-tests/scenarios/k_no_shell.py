@@ -19,30 +19,33 @@ def with_shell(*more):
     return " ".join(word for word in words if word not in ("rd.shell=0", "rd.emergency=poweroff"))
 
 
-def boot_to_shell(t, node, where, *more, wrong=0):
-    """A boot that ends in a shell: before it, and in it, the gate is closed and nothing that the halves opened is open."""
-    t.say(f"{' '.join(more) or 'unlocker killed'}: a shell at {where}")
+def boot_to_shell(t, node, where, *more, typed=(), volumes=()):
+    """A boot that ends in a shell: before it, and in it, the gate is closed, and only volumes that a passphrase opened are open."""
+    t.say(f"{' '.join(more) or 'unlocker killed'}{', a passphrase is typed' if typed else ''}: a shell at {where}")
     node.append = with_shell(*more)
     node.start()
-    for _ in range(wrong):
-        node.type_passphrase(text="wrong", seconds=200)
-    probes.check_look(t, node, where)
+    for text in typed:
+        node.type_passphrase(text=text, seconds=200)
+    probes.check_look(t, node, where, volumes)
     node.expect(SHELLS)
     node.send("")
     node.send("read -r value < /sys/class/tpm/tpm0/pcr-sha256/15; echo IN-THE-SHELL $value; ls /dev/mapper")
     value = node.expect(r"^IN-THE-SHELL ([0-9A-F]{64})")[1]
     t.check(value != ZERO, f"{where}: the gate is closed in the shell", node.log)
+    t.say(f"in the shell {node.seconds():.0f} s after power-on: PCR 15 is {value[:16]}...")
     node.power_cut()
     node.never(r"^ROOT")
 
 
 def run(t):
-    lab, node = t.enrolled(files=probes.look_before(*probes.EMERGENCY))
-    boot_to_shell(t, node, "emergency.service", "rd.systemd.mask=tallyboot-gate.service")
+    look = probes.look_before(*probes.EMERGENCY)
+    lab, node = t.enrolled(files=look)
     boot_to_shell(t, node, "dracut-emergency.service", "rd.break=pre-mount")
     boot_to_shell(t, node, "dracut-emergency.service", "rd.break=pre-udev")
     boot_to_shell(t, node, "emergency.service", "rd.systemd.unit=emergency.target")
     lab.kill()
-    node.boot_kernel(lab.node_files() | {"etc/crypttab": f"root UUID={images.TINY_UUID} none luks\n"}
-                     | probes.look_before(*probes.EMERGENCY) | probes.service("kill", KILL, "sysinit.target", kind="simple"))
-    boot_to_shell(t, node, "emergency.service", wrong=3)
+    boot_to_shell(t, node, "emergency.service", "rd.systemd.mask=tallyboot-gate.service", typed=[images.passphrase()], volumes=["root"])
+    node.boot_kernel(lab.node_files() | look | probes.service("kill", KILL, "sysinit.target", kind="simple")
+                     | {"etc/crypttab": f"root UUID={images.TINY_UUID} none luks\n"})
+    boot_to_shell(t, node, "emergency.service", typed=["wrong"] * 3)
+    t.check(node.seen("UNLOCKER-KILLED"), "the unlocker was killed", node.log)

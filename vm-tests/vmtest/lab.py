@@ -2,11 +2,13 @@
 """The product's side on the host: registrar, tenant and verifier on loopback ports, and the operator's command.
 
 All that depends on how the product is called, and where `tallyctl init` puts its files, is in the upper half."""
+import http.client
 import json
 import random
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -112,6 +114,20 @@ class Lab:
             why = (done.stderr.strip().split("\n") or [""])[-1]
             raise Failure(f"tallyctl {' '.join(map(str, words))}: status {done.returncode}: {why}", log)
         return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def call(self, server, method, path, body=None):
+        """One request to one server, with the operator's certificate: what tallyctl would do at all of them. Returns its JSON."""
+        operator = self.directory / "operator"
+        context = ssl.create_default_context(cafile=operator / "ca.pem")
+        context.load_cert_chain(operator / "operator.pem", operator / "operator.key")
+        connection = http.client.HTTPSConnection(FROM_HOST, self.ports[server], context=context, timeout=30 * process.PATIENCE)
+        connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        if answer.status >= 300:
+            raise Failure(f"{method} {path} at the {server}: {answer.status} {text}", self.log(server))
+        return json.loads(text) if text else None
 
     def logged(self, name, regex):
         """Whether a service's log has it, for process.wait_until and checks."""
