@@ -2,7 +2,10 @@
 #include "test.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
@@ -384,7 +387,7 @@ static void clock_behind(void **state) {
 
 static void reload(void **state) {
         static const struct pki_spec again = { .name = "server", .issuer = "other", .san = "IP:127.0.0.1" };
-        static const struct pki_spec back = { .name = "server", .issuer = "ca", .san = "IP:127.0.0.1" };
+        static const struct pki_spec back = { .name = "server", .issuer = "ca", .san = "IP:127.0.0.1,IP:::1" };
         _cleanup_(freep) char *pem = fixture_path(&fixture, "server.pem");
 
         assert_int_equal(pki_make(fixture.dir, &again), 0);
@@ -432,6 +435,64 @@ static void stop_finishes_requests(void **state) {
         assert_int_equal(exchange.result, -ENOLINK);
 }
 
+static void listens_elsewhere(void **state) {
+        struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+        struct http_server_options six = { .listen = "[::1]:0" }, activated = { .n_fds = 1 };
+        struct fixture own = {}, saved = fixture;
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        assert_int_equal(bind(fd, (struct sockaddr *) &address, sizeof address) | listen(fd, 8), 0);
+        activated.fds = &fd;
+        strcpy(own.dir, fixture.dir);
+        assert_int_equal(fixture_start(&own, &activated), 0);
+        assert_true(own.port > 0);
+        fixture = own;
+        expect_answer("ca", NULL, "/v1/peer", 200, "\"address\":\"127.0.0.1\"");
+        fixture_stop(&own);
+
+        if (fixture_start(&own, &six) == 0) { /* where there is IPv6 */
+                snprintf(own.url, sizeof own.url, "https://[::1]:%u", own.port);
+                fixture = own;
+                expect_answer("ca", NULL, "/v1/peer", 200, "\"address\":\"::1\"");
+                fixture_stop(&own);
+        }
+        fixture = saved;
+}
+
+static int reloads = 1;
+
+static void reloaded(int result, const char *error, void *userdata _unused_) {
+        reloads = result;
+        assert_true(result == 0 || strlen(error) > 0);
+        raise(SIGTERM);
+}
+
+static void signals(void **state) {
+        _cleanup_(freep) char *pem = fixture_path(&fixture, "server.pem"), *key = fixture_path(&fixture, "server.key");
+        _cleanup_(freep) char *wrong = fixture_path(&fixture, "operator.key");
+        struct http_server_options options = {
+                .listen = "127.0.0.1:0",
+                .certificate_file = pem,
+                .key_file = key,
+                .handler = (http_handler) abort,
+                .limit = (http_limit) abort,
+                .reloaded = reloaded,
+        };
+        char error[256];
+
+        for (unsigned i = 0; i < 2; i++) {
+                _cleanup_(http_server_freep) struct http_server *server = NULL;
+
+                assert_int_equal(http_server_new(&options, &server, error, sizeof error), 0);
+                assert_int_equal(http_server_handle_signals(server), 0);
+                if (i == 1)
+                        assert_int_equal(rename(wrong, key), 0);
+                raise(SIGHUP);
+                assert_int_equal(http_server_run(server), 0);
+                assert_int_equal(reloads, i == 0 ? 0 : -EKEYREJECTED);
+        }
+}
+
 static void lists(void **state) {
         static const char *const bad[] = { "",
                                            " , ",
@@ -476,6 +537,8 @@ int main(void) {
                 cmocka_unit_test(wrong_certificates),
                 cmocka_unit_test(clock_behind),
                 cmocka_unit_test(reload),
+                cmocka_unit_test(listens_elsewhere),
+                cmocka_unit_test(signals),
         };
 
         return cmocka_run_group_tests(tests, set_up, tear_down);
