@@ -12,10 +12,9 @@
 /* docs/protocol.md, 11: on a living node a pending approval is asked for every 5 s. */
 enum { APPROVAL_MS = 5000, RETRY_MS = 2000, UNREACHED_MAX = 3 };
 
-int identity_code(struct node *node, char ret[static CODE_LENGTH + 1]) {
+int identity_code(struct node *node, uint8_t ret_ek_sha256[static 32], char ret[static CODE_LENGTH + 1]) {
         struct blob chain[8] = {};
         _cleanup_(blob_done) struct blob public = {}, certificate = {};
-        uint8_t digest[32];
         EVP_PKEY *key = NULL;
         size_t n = 0;
         int r;
@@ -34,9 +33,9 @@ int identity_code(struct node *node, char ret[static CODE_LENGTH + 1]) {
         r = pubkey_from_tpmt(public.data, public.size, &key);
         if (r < 0)
                 return r;
-        r = pubkey_digest(key, digest);
+        r = pubkey_digest(key, ret_ek_sha256);
         EVP_PKEY_free(key);
-        return r < 0 ? r : node_code(digest, node->id, ret);
+        return r < 0 ? r : node_code(ret_ek_sha256, node->id, ret);
 }
 
 /* result: of the last round; a party that was not asked for a release in it keeps the words of an older answer. */

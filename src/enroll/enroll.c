@@ -84,6 +84,7 @@ static int look_at_volumes(struct enroll *e) {
 }
 
 static int open_node(struct enroll *e) {
+        uint8_t ek_sha256[32];
         int r;
 
         r = node_new(e->config, NULL, &e->node);
@@ -92,7 +93,7 @@ static int open_node(struct enroll *e) {
                 return EXIT_FAILED;
         }
         e->node->cancel_fd = e->cancel_fd;
-        r = identity_code(e->node, e->code);
+        r = identity_code(e->node, ek_sha256, e->code);
         if (r < 0) {
                 log_error("%s.", e->node->error[0] ? e->node->error : strerror(-r));
                 return EXIT_TPM;

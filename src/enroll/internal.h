@@ -103,7 +103,7 @@ struct enroll {
 };
 
 void say(const char *format, ...) _printf_(1, 2); /* progress, on standard output */
-int identity_code(struct node *node, char ret[static CODE_LENGTH + 1]);
+int identity_code(struct node *node, uint8_t ret_ek_sha256[static 32], char ret[static CODE_LENGTH + 1]);
 /* 0 with both halves in e->conversation, else an exit code, said. */
 int approval_fetch(struct enroll *e);
 /* The passphrase of our slot on the volume of that UUID; -EBADMSG where the halves do not belong together. */

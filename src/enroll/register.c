@@ -3,15 +3,34 @@
 
 #include <string.h>
 
+#include "base/encode.h"
 #include "base/log.h"
 #include "boot/verbs.h"
 #include "enroll/internal.h"
+
+/* The digest is what a group's list of endorsement keys takes (tallyctl group set --ek). */
+static int show(struct node *node) {
+        char code[CODE_LENGTH + 1], hex[65], tpm[128] = "";
+        uint8_t ek_sha256[32];
+        int r;
+
+        r = identity_code(node, ek_sha256, code);
+        if (r < 0) {
+                log_error("%s.", node->error[0] ? node->error : strerror(-r));
+                return exit_code_of(r);
+        }
+        hex_write(ek_sha256, sizeof(ek_sha256), hex);
+        (void) tpm_describe(node->tpm, tpm, sizeof(tpm));
+        say("Registered: node %s, code %s", node->id, code);
+        say("Endorsement key (SHA-256): %s%s%s", hex, tpm[0] ? ", TPM " : "", tpm);
+        return EXIT_OK;
+}
 
 int register_run(int argc, char *argv[]) {
         _cleanup_(config_freep) struct config *config = NULL;
         _cleanup_(node_freep) struct node *node = NULL;
         _cleanup_(closep) int cancel_fd = -1;
-        char code[CODE_LENGTH + 1], tpm[128] = "";
+        char code[CODE_LENGTH + 1];
         int r;
 
         if (argc > 1) {
@@ -37,7 +56,5 @@ int register_run(int argc, char *argv[]) {
                         log_error("%s.", node->error[0] ? node->error : strerror(-r));
                 return r == -EINVAL ? EXIT_CONFIG : exit_code_of(r);
         }
-        (void) tpm_describe(node->tpm, tpm, sizeof(tpm));
-        say("Registered: node %s, code %s%s%s", node->id, code, tpm[0] ? ", TPM " : "", tpm);
-        return EXIT_OK;
+        return show(node);
 }

@@ -176,7 +176,7 @@ int volume_find_enrolled(struct volume_work *work, const char *node_id, bool aga
                 return r;
         for (size_t i = 0; i < n; i++)
                 if (tokens[i].live && tokens[i].assigned && strcmp(tokens[i].node_id, node_id) == 0 && !again) {
-                        say("%s is enrolled already: slot %d, key %s, generation %u. To replace that: --again.",
+                        say("%s is enrolled already: slot %d, key %s, generation %u. Nothing was done; --again replaces it.",
                             work->target.device, tokens[i].slot, tokens[i].key_id, tokens[i].generation);
                         work->skip = true;
                 }
