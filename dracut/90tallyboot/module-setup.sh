@@ -93,6 +93,7 @@ install() {
     mkdir -p "$initdir$tallyboot_dir"
     inst_hook cmdline 05 "$moddir/tallyboot-cmdline.sh"
     tallyboot_install_units
+    inst_simple "$moddir/90-tallyboot-initramfs.rules" "$udevdir/rules.d/90-tallyboot.rules"
     if [[ -e ${dracutsysrootdir-}$tallyboot_conf ]]; then
         tallyboot_install_configuration
     else
