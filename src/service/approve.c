@@ -9,6 +9,7 @@ struct approval {
         const struct service_call *call;
         bool has_group, capture, has_name;
         char group[65], name[64];
+        const json_t *pcrs; /* the values that the operator looked at; NULL: not said */
         const char *conflict;
         json_t *object;
         json_t *detail;
@@ -18,6 +19,16 @@ struct approval {
 static int conflict(struct approval *approval, const char *why) {
         approval->conflict = why;
         return -ECANCELED;
+}
+
+/* What is held changes with every boot that is refused, and its incident id is the node's own word: an operator who says what was
+ * looked at gets that, or nothing. */
+static bool is_what_was_seen(const struct held *held, const json_t *pcrs) {
+        json_t *object = held_object(held);
+        bool same = object && json_equal(json_object_get(object, "pcrs"), pcrs);
+
+        json_decref(object);
+        return same;
 }
 
 /* The held boot becomes a named set of the group's policy. Only what was held of a boot: an enrollment shows another state. */
@@ -32,6 +43,8 @@ static int capture(struct approval *approval, struct store_txn *txn, struct grou
                 return conflict(approval, "No boot of this node is held: it must have booted and been refused by the policy.");
         if (r < 0)
                 return r;
+        if (approval->pcrs && !is_what_was_seen(&held, approval->pcrs))
+                return conflict(approval, "Another boot of this node is held by now: look at it again.");
         r = policy_load(txn, group, &policy);
         if (r < 0)
                 return r;
@@ -129,7 +142,9 @@ static int read_body(struct approval *approval, const json_t *body) {
         if (r < 0 && r != -ENOENT)
                 return r;
         approval->has_name = r == 0;
-        return 0;
+
+        approval->pcrs = json_object_get(body, "pcrs");
+        return approval->pcrs && !json_is_object(approval->pcrs) ? -EBADMSG : 0;
 }
 
 static void answer(const struct approval *approval, int r, struct http_response *response) {
@@ -156,8 +171,9 @@ void node_approve(const struct service_call *call, struct http_response *respons
                 return;
 
         if (read_body(&approval, body) < 0)
-                service_problem(call, response, "malformed",
-                                "Wanted: group, a name; capture, true or false; name, of the captured set.");
+                service_problem(
+                        call, response, "malformed",
+                        "Wanted: group, a name; capture, true or false; name, of the captured set; pcrs, as they are held.");
         else
                 answer(&approval, store_write(call->service->store, approve_txn, &approval), response);
 
