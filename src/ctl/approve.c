@@ -4,10 +4,49 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/encode.h"
+#include "crypto/crypto.h"
 #include "ctl/node.h"
 
-/* Both parties hold what they saw by themselves. Where they saw different boots, capturing would make two policies of two states. */
-static int check_held(struct ctl *ctl, const char *id) {
+int held_state(const json_t *held, char ret[static STATE_LENGTH + 1]) {
+        const json_t *pcrs = json_object_get(held, "pcrs");
+        _cleanup_(freep) char *text = NULL, *name = NULL;
+        uint8_t digest[32];
+
+        ret[0] = '\0';
+        if (json_object_size(pcrs) == 0)
+                return -ENOENT;
+        text = json_dumps(pcrs, JSON_COMPACT | JSON_SORT_KEYS);
+        if (!text || sha256(text, strlen(text), digest) < 0)
+                return -ENOMEM;
+        name = base32_encode(digest, sizeof digest);
+        if (!name)
+                return -ENOMEM;
+        snprintf(ret, STATE_LENGTH + 1, "%.*s", STATE_LENGTH, name);
+        return 0;
+}
+
+/* Whether what is held is what the operator saw; seen NULL: it is said now what it is. The incident id is the node's own word and
+ * cannot tell one state from another. */
+static bool is_seen(const json_t *held, const char *seen) {
+        char state[STATE_LENGTH + 1];
+
+        if (held_state(held, state) < 0)
+                return false;
+        if (!seen) {
+                log_notice("Capturing state %s, of incident %s; \"--capture --state %s\" captures that one and no other.", state,
+                           ctl_string(held, "incident"), state);
+                return true;
+        }
+        if (strcmp(seen, state) == 0)
+                return true;
+        log_error("What is held of this node by now is state %s, not %s: look at \"tallyctl node show\" again.", state, seen);
+        return false;
+}
+
+/* Both parties hold what they saw by themselves. Where they saw different boots, capturing would make two policies of two states. What is
+ * captured is what is read here: its values go with the request. */
+static int check_held(struct ctl *ctl, const char *id, const char *seen, json_t *body) {
         struct ctl_call calls[2] = { ctl_call(SERVER_TENANT, "GET", "/v1/nodes/%s", id),
                                      ctl_call(SERVER_VERIFIER, "GET", "/v1/nodes/%s", id) };
         int r;
@@ -29,10 +68,35 @@ static int check_held(struct ctl *ctl, const char *id) {
                                 "Neither party holds a boot of this node: it must have booted, and been refused for its state, before "
                                 "that state can be captured.");
                         r = CTL_REFUSED;
-                }
+                } else if (!is_seen(json_object_get(calls[t ? 0 : 1].answer, "held"), seen))
+                        r = CTL_REFUSED;
+                else
+                        json_object_set(body, "pcrs", (json_t *) (t ? t : v));
         }
         ctl_call_done(calls);
         ctl_call_done(calls + 1);
+        return r;
+}
+
+/* A code stands for EK and AK, as a party that checked both worked it out. Whom the registrar gives it to decides nothing. */
+static int check_code(struct ctl *ctl, const char *id, const char *text) {
+        struct ctl_call calls[2] = { ctl_call(SERVER_TENANT, "GET", "/v1/nodes/%s", id),
+                                     ctl_call(SERVER_VERIFIER, "GET", "/v1/nodes/%s", id) };
+        int r;
+
+        if (strncmp(id, text, strlen(text)) == 0)
+                return CTL_OK;
+        if (ctl_perform(ctl, calls, 2) < 0)
+                return CTL_FAILURE;
+        r = ctl_followed(calls, 2);
+        for (size_t i = 0; i < 2; i++) {
+                if (r == CTL_OK && strcmp(ctl_string(calls[i].answer, "code"), text) != 0) {
+                        log_error("The %s knows node %s by another code: the registrar gave %s to it, and may be lying.",
+                                  server_names[calls[i].server], id, text);
+                        r = CTL_REFUSED;
+                }
+                ctl_call_done(calls + i);
+        }
         return r;
 }
 
@@ -47,7 +111,7 @@ static void set_name(json_t *body, const char *name, const char *id) {
         json_object_set_new(body, "name", json_string(name));
 }
 
-static int approve(struct ctl *ctl, const char *node, const char *group, bool capture, const char *name) {
+static int approve(struct ctl *ctl, const char *node, const char *group, bool capture, const char *state, const char *name) {
         const struct node_action action = {
                 .method = "POST",
                 .path = "approve",
@@ -58,8 +122,10 @@ static int approve(struct ctl *ctl, const char *node, const char *group, bool ca
         int r;
 
         r = ctl_resolve_node(ctl, node, id);
+        if (r == CTL_OK)
+                r = check_code(ctl, id, node);
         if (r == CTL_OK && capture) {
-                r = check_held(ctl, id);
+                r = check_held(ctl, id, state, body);
                 json_object_set_new(body, "capture", json_true());
                 set_name(body, name, id);
         }
@@ -74,9 +140,10 @@ static int approve(struct ctl *ctl, const char *node, const char *group, bool ca
 int ctl_node_approve(struct ctl *ctl, int argc, char *argv[]) {
         static const struct option options[] = { { "group", required_argument, NULL, 'g' },
                                                  { "capture", no_argument, NULL, 'c' },
+                                                 { "state", required_argument, NULL, 's' },
                                                  { "name", required_argument, NULL, 'n' },
                                                  {} };
-        const char *group = NULL, *name = NULL;
+        const char *group = NULL, *state = NULL, *name = NULL;
         bool capture = false, wrong = false;
         int c;
 
@@ -88,13 +155,17 @@ int ctl_node_approve(struct ctl *ctl, int argc, char *argv[]) {
                 case 'c':
                         capture = true;
                         break;
+                case 's':
+                        state = optarg;
+                        break;
                 case 'n':
                         name = optarg;
                         break;
                 default:
                         wrong = true;
                 }
-        if (wrong || optind + 1 != argc || (name && !capture))
-                return log_error("Usage: tallyctl node approve NODE [--group GROUP] [--capture [--name NAME]]"), CTL_USAGE;
-        return approve(ctl, argv[optind], group, capture, name);
+        if (wrong || optind + 1 != argc || ((name || state) && !capture))
+                return log_error("Usage: tallyctl node approve NODE [--group GROUP] [--capture [--state STATE] [--name NAME]]"),
+                       CTL_USAGE;
+        return approve(ctl, argv[optind], group, capture, state, name);
 }

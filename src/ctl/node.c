@@ -141,7 +141,7 @@ static void show_keys(const json_t *node) {
 }
 
 static void show_held(const json_t *held) {
-        char at[21];
+        char at[21], state[STATE_LENGTH + 1];
         size_t i;
         json_t *difference;
         const char *pcr;
@@ -149,6 +149,8 @@ static void show_held(const json_t *held) {
 
         time_text(ctl_integer(held, "time"), at);
         ctl_print_line("    held: %s, incident %s, %s", ctl_string(held, "reason"), ctl_string(held, "incident"), at);
+        if (held_state(held, state) >= 0)
+                ctl_print_line("      state %s", state);
         json_object_foreach (json_object_get(held, "pcrs"), pcr, value)
                 ctl_print_line("      PCR %-2s %s  %s", pcr, ctl_string(held, "bank"), json_string_value(value));
         json_array_foreach (json_object_get(held, "differences"), i, difference)
@@ -282,7 +284,7 @@ ACTION(node_delete, .method = "DELETE", .done = "deleted", .registrar = true, .g
 static const struct ctl_verb verbs[] = {
         { "list", "[--state S] [--group G]", "all nodes, and what each party thinks of them", node_list },
         { "show", "NODE", "keys, boots, what is held and why", node_show },
-        { "approve", "NODE [--group G] [--capture [--name N]]",
+        { "approve", "NODE [--group G] [--capture [--state S] [--name N]]",
           "let a node enroll; with --capture, let what it booted pass from now on", ctl_node_approve },
         { "suspend", "NODE [--reason TEXT]", "no release until resumed", node_suspend },
         { "resume", "NODE", "end a suspension", node_resume },

@@ -12,3 +12,7 @@ struct node_action {
 
 /* One operator's action at every server that it concerns. Exit code. */
 int node_action(struct ctl *ctl, const struct node_action *action, const char *node, const json_t *body);
+
+/* What names the PCR values that a party holds of a node, for people: 80 bits of their digest. -ENOENT: none are held. */
+enum { STATE_LENGTH = 16 };
+int held_state(const json_t *held, char ret[static STATE_LENGTH + 1]);

@@ -1,0 +1,97 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What an operator looks at is what an operator approves: a state that changed since is not captured, and a code is not the registrar's
+word."""
+
+import os
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+from cases import expect, main, refused
+from node import PARTIES, Node, enrolled
+from services import BUILD, Fleet
+from softtpm import SoftTpm
+
+EVIL = [(4, b"another loader")]
+
+
+class Lab(Fleet):
+    def ctl(self, *arguments):
+        """tallyctl -> (exit code, output)"""
+        operator = self.directory / "tallyctl.conf"
+        mine = self.pki.directory / "operator"
+        operator.write_text(f"[operator]\nca = {self.pki.ca}\ncertificate = {mine}.pem\nkey = {mine}.key\n"
+                            + "".join(f"{one.role} = {one.url}\n" for one in self.services))
+        done = subprocess.run([str(BUILD / "tallyctl"), "--config", str(operator), *arguments], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout
+
+
+def held(node, events=()):
+    """A boot that both parties hold, with the same incident id each time: that is the node's own word."""
+    node.reboot(events)
+    node.incident = "00112233445566ff"
+    for party in PARTIES:
+        refused("pending-policy", node.ask, "boot", order=(party,))
+
+
+def sets(fleet, group):
+    return [party.get(f"/v1/groups/{group}/policy").json["text"] for party in fleet.parties]
+
+
+def test_a_party_captures_what_was_seen_or_nothing(fleet):
+    fleet.group("seen")
+    node = enrolled(fleet, group="seen", swtpm=SoftTpm(fleet.test_ca))
+    held(node)
+    seen = node.shown("tenant")["held"]["pcrs"]
+    held(node, EVIL)
+    for party in fleet.parties:
+        expect(party.post(node.path("/approve"), {"capture": True, "name": "mine", "pcrs": seen}), 409, "conflict")
+        expect(party.post(node.path("/approve"), {"capture": True, "name": "mine", "pcrs": {}}), 409, "conflict")
+        expect(party.post(node.path("/approve"), {"capture": True, "name": "mine", "pcrs": "all"}), 400, "malformed")
+    assert "mine" not in "".join(sets(fleet, "seen"))
+    held(node)
+    for party in fleet.parties:
+        expect(party.post(node.path("/approve"), {"capture": True, "name": "mine", "pcrs": seen}), 200)
+    node.unlock()
+
+
+def test_tallyctl_captures_the_state_that_was_shown(fleet):
+    fleet.group("shown")
+    node = enrolled(fleet, group="shown", swtpm=SoftTpm(fleet.test_ca))
+    held(node)
+    status, text = fleet.ctl("node", "show", node.id)
+    states = set(re.findall(r"^ +state ([a-z2-7]{16})$", text, re.M))
+    assert status == 0 and len(states) == 1, text
+    state, = states
+    held(node, EVIL)
+    status, text = fleet.ctl("node", "approve", node.id, "--capture", "--state", state)
+    assert status != 0 and "look at" in text, text
+    assert "captured" not in "".join(sets(fleet, "shown"))
+    held(node)
+    status, text = fleet.ctl("node", "approve", node.id, "--capture", "--state", state)
+    assert status == 0, text
+    node.unlock()
+
+
+def test_a_code_is_not_the_registrars_word(fleet):
+    """A registrar that hides a machine and gives its code to a rogue's: the operator read the code on the machine's console."""
+    hidden = Node(fleet, SoftTpm(fleet.test_ca))
+    rogue = Node(fleet, SoftTpm(fleet.test_ca))
+    assert rogue.register().status == 201
+    for party in PARTIES:
+        refused("pending-approval", rogue.ask, "enroll", {"keys": []}, order=(party,))
+    own = rogue.code
+    fleet.registrar.sql("UPDATE node SET code = ? WHERE id = ?", hidden.code, rogue.id)
+    status, text = fleet.ctl("node", "approve", hidden.code)
+    assert status != 0, text
+    assert all(rogue.shown(party)["state"] == "pending" for party in PARTIES), text
+    status, text = fleet.ctl("node", "approve", own)
+    assert status == 0, text
+
+
+if __name__ == "__main__":
+    main(Lab)
