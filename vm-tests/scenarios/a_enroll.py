@@ -12,11 +12,21 @@ DEVICE = f"/dev/disk/by-uuid/{images.DEBIAN_UUID}"
 PARTIES = ("tenant", "verifier")
 
 
+def step(t, number, text):
+    t.say()
+    t.say(f"{number}. {text}")
+
+
+def quote(t, text):
+    for line in text.strip().splitlines():
+        t.say(f"    | {line}")
+
+
 def enroll(t, lab, node):
     """`tallyboot enroll` in the booted system, approved by an operator who compares the code. Returns the code."""
+    step(t, 2, "Enrollment, in the running system: tallyboot enroll /dev/vdb (the root's LUKS volume)")
     lab.install(node)
     node.put("/root/passphrase", images.passphrase(), 0o600)
-    t.say("On the node: tallyboot enroll --key-file passphrase /dev/vdb   (the root's LUKS volume)")
     node.run(f"tallyboot enroll --key-file /root/passphrase --recovery-key no {DEVICE} > /root/enroll.log 2>&1 & "
              "echo $! > /root/enroll.pid")
     process.wait_until(lambda: "Waiting for approval" in node.get("/root/enroll.log") or "ended" in node.run(
@@ -34,13 +44,19 @@ def enroll(t, lab, node):
                        "enroll ends", 120)
     said = node.get("/root/enroll.log")
     t.check(re.search(r"^Enrolled\.$", said, re.MULTILINE), f"enrolled: {said}", node.log)
-    for line in said.splitlines():
-        t.say(f"    | {line}")
+    quote(t, said)
+    t.say("Who holds what now:")
+    t.say("    tenant      half U, and a description of the volume under a key that only both halves make")
+    t.say("    verifier    half V, and that description's digest")
+    t.say("    registrar   the public keys of the TPM")
+    t.say("    disk        one more keyslot, for U xor V; the passphrase's slot as before; a token with names, no secret")
+    t.say("    TPM         the key that signs what was booted; it never leaves it")
     return code[1]
 
 
 def held_boot(t, lab, node, code):
     """The first boot with the new UKI waits for an operator, who looks and captures; nobody touches the node."""
+    step(t, 4, "The first boot of that UKI")
     node.reboot()
     said = node.expect(r"pending-policy.*incident ([0-9a-f]{16})", seconds=300)
     t.say(f"{node.seconds():.0f} s after power-on both parties hold the boot: the TPM's quote is right, but nobody has said yet that")
@@ -102,19 +118,18 @@ def timeline(t, lab, node, power_on, ready):
         (journal(node, "Finished tallyboot-check-root|Finished .*Check that the root is ours"), "node", "root found to rest on that volume"),
         (ready, "node", "multi-user system, login"),
     ]
-    t.say()
-    t.say(f"Timeline of incident {incident} (seconds since power-on; the parties' logs count whole seconds)")
+    step(t, 6, f"What the logs of node, tenant and verifier say of this boot, incident {incident}")
+    t.say("    seconds since power-on; the parties' logs count whole ones")
     for when, who, what in rows:
         by_node = who == "node" and when not in (power_on, ready)
         seconds = when - power_on - (ahead if by_node else 0) if when is not None else None
         shown = "      ?" if seconds is None else f"{seconds:7.2f}" if who == "node" else f"{int(seconds):4d}   "
         t.say(f"    {shown}  {who:9} {what}")
         t.check(when is not None, f"in a log: {what}", node.log)
-    t.say()
 
 
 def thieves(t, node):
-    t.say("What a thief would have")
+    step(t, 7, "What a thief would have")
     token = json.loads(node.run(f"cryptsetup token export --token-id 0 {DEVICE}").output)
     t.say(f"    the disk        ciphertext, and a token with names only: {', '.join(sorted(token))}")
     t.say("    the machine     that, and a TPM whose quotes no party answers once the node is revoked")
@@ -123,29 +138,29 @@ def thieves(t, node):
     t.say("    the registrar   public keys")
     t.say("    root here, now  nothing: the gate is closed until the next power-on:")
     asked = node.run(f"tallyboot unlock --test --device {DEVICE}", check=False)
-    t.say(f"    | {asked.output.strip().splitlines()[-1]}")
+    quote(t, asked.output)
     t.check(asked.status == 3 and "gate-closed" in asked.output, f"no half in the booted system: {asked}", node.log)
 
 
 def run(t):
-    t.say("A tenant (keeps half U), a verifier (keeps half V) and a registrar (public keys) start on this machine's loopback.")
+    t.say("A machine is enrolled, and then opens its encrypted disk at boot with two halves of a key: one from the tenant, one from")
+    t.say("the verifier. All of it is real but the hardware: QEMU emulates machine and firmware, swtpm the TPM. Seconds are at the left.")
+    step(t, 1, "The services start on this machine's loopback; a machine is switched on")
     lab = t.lab()
     for name, answer in lab.ctl("health").items():
         t.say(f"    | {name}: {answer['status']}")
     node = t.debian()
-    t.say("A machine with OVMF firmware, measured boot, a software TPM and an encrypted Debian is switched on.")
     node.start()
+    t.say("OVMF firmware, measured boot, a Debian on LUKS2. It asks for its passphrase, for the last time.")
     node.type_passphrase(seconds=300)
-    t.say("Its disk is opened by a passphrase, typed for the last time.")
     node.booted()
     t.say(f"Booted, {node.seconds():.0f} s after power-on.")
     code = enroll(t, lab, node)
-    t.say("A new initramfs and UKI with the unlocker, its configuration and the fleet's CA: this takes a minute.")
+    step(t, 3, "A new initramfs and UKI, with the unlocker, its configuration and the fleet's CA; this takes a minute or two")
     node.run("rebuild-uki", seconds=900)
-    t.say("Reboot.")
     held_boot(t, lab, node, code)
 
-    t.say("Reboot once more: from now on nobody is needed.")
+    step(t, 5, "Reboot once more: from now on nobody is needed")
     node.reboot()
     power_on = time.time() - node.seconds()
     node.booted(300)

@@ -51,8 +51,9 @@ def run(t):
     # Else dracut stops looking for volume groups as soon as the root is there.
     append = images.root_command_line("/dev/mapper/root", "rd.lvm.lv=data/secret")
 
+    # Also the time that a rotation has before the switch to the real root: four keys take a slow machine a while.
     def configure():
-        node.boot_kernel(lab.node_files() | {"etc/crypttab": "\n".join(lines) + "\n"}, append, "initramfs-lvm")
+        node.boot_kernel(lab.node_files(prompt_after=60) | {"etc/crypttab": "\n".join(lines) + "\n"}, append, "initramfs-lvm")
 
     configure()
     offset = logical_volume(node, node.disks[2])
