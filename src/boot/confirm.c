@@ -48,7 +48,7 @@ static int confirm_live(struct unlocker *unlocker, const struct pair *pair) {
                 memcpy(body.payload_public, keypair->public, sizeof body.payload_public);
                 body.has_payload_public = true;
         }
-        return converse_confirm(unlocker->node, &body, &conversation);
+        return unlocker_confirm(unlocker, &body, &conversation);
 }
 
 static int confirm_opened(struct unlocker *unlocker, const struct pair *pair) {
@@ -56,7 +56,7 @@ static int confirm_opened(struct unlocker *unlocker, const struct pair *pair) {
         _cleanup_(conversation_freep) struct conversation *conversation = NULL;
 
         memcpy(body.key, pair->u->key_id, sizeof body.key);
-        return converse_confirm(unlocker->node, &body, &conversation);
+        return unlocker_confirm(unlocker, &body, &conversation);
 }
 
 /* The slots of generations that both parties have destroyed. Nobody can open them any more; they are only litter, so an error is none. */
@@ -82,7 +82,7 @@ static void wipe_old_slots(struct unlocker *unlocker, const struct volume *volum
         }
 }
 
-void confirm_boot(struct unlocker *unlocker) {
+int confirm_boot(struct unlocker *unlocker) {
         for (size_t i = 0; i < unlocker->pairs.n; i++) {
                 const struct pair *pair = unlocker->pairs.items + i;
                 int r = 0;
@@ -93,6 +93,8 @@ void confirm_boot(struct unlocker *unlocker) {
                         r = confirm_live(unlocker, pair);
                 if (r >= 0 && pair->supersedes)
                         r = confirm_opened(unlocker, pair);
+                if (r == -ECANCELED)
+                        return r; /* wiped */
                 if (r < 0) {
                         log_warning_errno(r, "Key %.8s: generation %u is not confirmed, the next boot does it: %m",
                                           pair->u->key_id, pair->u->generation);
@@ -103,4 +105,5 @@ void confirm_boot(struct unlocker *unlocker) {
                             strcmp(unlocker->volumes.items[j].opened_by->key_id, pair->u->key_id) == 0)
                                 wipe_old_slots(unlocker, unlocker->volumes.items + j, pair);
         }
+        return 0;
 }

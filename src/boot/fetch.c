@@ -110,6 +110,8 @@ static int enroll_here(struct unlocker *unlocker) {
         if (!unlocker->config->payload || unlocker->test)
                 return -ENOTSUP;
         r = register_node(unlocker->node, code);
+        if (r == -ECANCELED)
+                return r;
         if (r < 0) {
                 unlocker_say(unlocker, "not registered: %s", unlocker->node->error);
                 return r;

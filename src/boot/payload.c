@@ -322,8 +322,12 @@ int payload_fetch(struct unlocker *unlocker) {
                         return 0;
                 }
                 (void) payload_remove(unlocker->run_dir);
-                if (r == -ECANCELED)
-                        return unlocker_answer(unlocker) < 0 ? -ECANCELED : -EAGAIN;
+                if (r == -ECANCELED) { /* somebody asked something */
+                        if (unlocker_answer(unlocker) < 0)
+                                return -ECANCELED;
+                        i--;
+                        continue;
+                }
                 if (r != -ENOLINK && r != -ETIMEDOUT && r != -EAGAIN)
                         break;
         }

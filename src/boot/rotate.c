@@ -59,7 +59,9 @@ static int rotate_key(struct unlocker *unlocker, const struct wire_rotate_body *
         r = conversation_new(PURPOSE_ROTATE, text, strlen(text), &conversation);
         if (r < 0)
                 return r;
-        r = converse(unlocker->node, conversation);
+        r = unlocker_converse(unlocker, conversation);
+        if (r == -ECANCELED)
+                return r; /* unlocker's own conversation is gone */
         if (r < 0) {
                 const struct outcome *outcomes = conversation->outcomes;
 
@@ -73,7 +75,7 @@ static int rotate_key(struct unlocker *unlocker, const struct wire_rotate_body *
         return take_halves(conversation, body, ret);
 }
 
-void rotate_begin(struct unlocker *unlocker) {
+int rotate_begin(struct unlocker *unlocker) {
         const struct wire_details *tenant = &unlocker->conversation->outcomes[PARTY_TENANT].details;
         const struct wire_details *verifier = &unlocker->conversation->outcomes[PARTY_VERIFIER].details;
 
@@ -81,21 +83,28 @@ void rotate_begin(struct unlocker *unlocker) {
                 struct wire_rotate_body body = {};
                 struct rotation rotation = {}, *rotations;
                 uint32_t highest;
+                int r;
 
                 if (!is_marked(verifier, tenant->rotate[i].id, &highest))
                         continue;
                 memcpy(body.key, tenant->rotate[i].id, sizeof body.key);
                 body.generation = MAX(highest, tenant->rotate[i].highest) + 1;
-                if (body.generation == 0 || rotate_key(unlocker, &body, &rotation) < 0)
+                if (body.generation == 0)
+                        continue;
+                r = rotate_key(unlocker, &body, &rotation);
+                if (r == -ECANCELED)
+                        return r;
+                if (r < 0)
                         continue;
                 rotations = reallocarray(unlocker->rotations, unlocker->n_rotations + 1, sizeof *rotations);
                 if (!rotations) {
                         secret_free(rotation.k_b);
-                        return;
+                        return 0;
                 }
                 unlocker->rotations = rotations;
                 rotations[unlocker->n_rotations++] = rotation;
         }
+        return 0;
 }
 
 /* Slots of earlier tries that never became live: known by their token, wiped only where they are ours without doubt. */
@@ -239,8 +248,8 @@ static int finish_volumes(struct unlocker *unlocker, const struct rotation *rota
         if (r >= 0)
                 r = manifest_mac(key, text, strlen(text), body.mac);
         if (r >= 0)
-                r = converse_confirm(unlocker->node, &body, &conversation);
-        if (conversation && conversation->outcomes[PARTY_TENANT].result == 0)
+                r = unlocker_confirm(unlocker, &body, &conversation);
+        if (r != -ECANCELED && conversation && conversation->outcomes[PARTY_TENANT].result == 0)
                 mark_live(unlocker, rotation, tokens);
         return r;
 }
@@ -304,14 +313,16 @@ static int finish_payload(struct unlocker *unlocker, const struct rotation *rota
         memcpy(body.payload_public, keypair->public, sizeof body.payload_public);
         body.has_payload_public = true;
         r = reseal(unlocker, rotation, &body);
-        return r < 0 ? r : converse_confirm(unlocker->node, &body, &conversation);
+        return r < 0 ? r : unlocker_confirm(unlocker, &body, &conversation);
 }
 
-void rotate_finish(struct unlocker *unlocker) {
+int rotate_finish(struct unlocker *unlocker) {
         for (size_t i = 0; i < unlocker->n_rotations; i++) {
                 const struct rotation *rotation = unlocker->rotations + i;
                 int r = rotation->kind == KEY_VOLUMES ? finish_volumes(unlocker, rotation) : finish_payload(unlocker, rotation);
 
+                if (r == -ECANCELED)
+                        return r; /* wiped */
                 if (r < 0)
                         log_warning_errno(r, "Key %.8s: generation %u is not in use yet, the next boot tries again: %m",
                                           rotation->key_id, rotation->generation);
@@ -320,4 +331,5 @@ void rotate_finish(struct unlocker *unlocker) {
                                  rotation->generation);
         }
         rotate_wipe(unlocker);
+        return 0;
 }

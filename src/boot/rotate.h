@@ -5,6 +5,6 @@
 
 /* Rotation (docs/protocol.md, 4 and 8): the new halves before the gate, the new slots after the volumes are open. Whatever fails is
  * dropped: the boot goes on with the generation that it has, and the next one tries again. */
-void rotate_begin(struct unlocker *unlocker);
-void rotate_finish(struct unlocker *unlocker);
+int rotate_begin(struct unlocker *unlocker);  /* 0, -ECANCELED */
+int rotate_finish(struct unlocker *unlocker); /* 0, -ECANCELED */
 void rotate_wipe(struct unlocker *unlocker);

@@ -114,6 +114,30 @@ int unlocker_answer(struct unlocker *unlocker) {
         return 0;
 }
 
+int unlocker_converse(struct unlocker *unlocker, struct conversation *conversation) {
+        for (;;) {
+                int r = converse(unlocker->node, conversation);
+
+                if (r != -ECANCELED)
+                        return r;
+                r = unlocker_answer(unlocker);
+                if (r < 0)
+                        return r;
+        }
+}
+
+int unlocker_confirm(struct unlocker *unlocker, const struct wire_confirm_body *body, struct conversation **ret) {
+        for (;;) {
+                int r = converse_confirm(unlocker->node, body, ret);
+
+                if (r != -ECANCELED)
+                        return r;
+                r = unlocker_answer(unlocker);
+                if (r < 0)
+                        return r;
+        }
+}
+
 int unlocker_sleep(struct unlocker *unlocker, uint64_t ms) {
         uint64_t end = clock_monotonic_ms() + ms;
         int cancel_fd = unlocker->node->cancel_fd;
@@ -186,12 +210,16 @@ static int close_gate(struct unlocker *unlocker) {
 }
 
 /* What the parties do not know yet. */
-static void report(struct unlocker *unlocker) {
+static int report(struct unlocker *unlocker) {
+        int r = 0;
+
         if (volumes_all_open(&unlocker->volumes)) {
-                confirm_boot(unlocker);
-                rotate_finish(unlocker);
+                r = confirm_boot(unlocker);
+                if (r >= 0)
+                        r = rotate_finish(unlocker);
         }
         control_settled(unlocker->control);
+        return r;
 }
 
 /* What comes after the gate, in the initramfs. A payload or a confirmation that fails does not take a volume away again. */
@@ -214,8 +242,8 @@ static int serve(struct unlocker *unlocker) {
                         return r;
                 r = volumes_all_open(&unlocker->volumes) ? 0 : -ENOKEY;
         }
-        report(unlocker);
-        return r;
+        k = report(unlocker);
+        return k < 0 ? k : r;
 }
 
 static int run(struct unlocker *unlocker) {
@@ -228,8 +256,9 @@ static int run(struct unlocker *unlocker) {
         r = fetch_halves(unlocker);
         if (r < 0)
                 return r;
-        if (!unlocker->test)
-                rotate_begin(unlocker);
+        r = unlocker->test ? 0 : rotate_begin(unlocker);
+        if (r < 0)
+                return r;
         r = close_gate(unlocker);
         if (r < 0)
                 return r;
