@@ -1,0 +1,289 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The operator's command: the fleet that init makes, every verb against the three real services, and its exit codes."""
+
+import os
+import re
+import secrets
+import stat
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from cases import expect, main, refused
+from lab import Lab
+from node import PARTIES, Node, enrolled
+from softtpm import SoftTpm
+from test_payload import receive
+
+DONE, FAILED, USAGE, REFUSED, UNREACHED, BEHIND = range(6)
+
+
+def ok(said):
+    assert said.code == DONE, said
+    return said
+
+
+def node_in(lab, group="default", kinds=("volumes",)):
+    return enrolled(lab, kinds, group, SoftTpm(lab.test_ca))
+
+
+def new_group(lab):
+    name = f"g{secrets.token_hex(4)}"
+    ok(lab.ctl("group", "set", name))
+    return name
+
+
+def held(node):
+    node.reboot()
+    for party in PARTIES:
+        refused("pending-policy", node.ask, "boot", order=(party,))
+    return node
+
+
+def states(lab, node):
+    return [getattr(lab, party).get(node.path()).json["state"] for party in PARTIES]
+
+
+def test_init(lab):
+    wide = [path for path in lab.directory.rglob("*") if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077]
+    for path in lab.directory.rglob("*"):
+        if path.is_file() and (path.suffix in (".key", ".master", ".db") or b"PRIVATE KEY" in path.read_bytes()):
+            assert path not in wide, path
+    before = {path: path.read_bytes() for path in lab.directory.rglob("*.pem")}
+    again = lab.ctl("init", "--dir", lab.directory, "--lab")
+    assert again.code == FAILED and before == {path: path.read_bytes() for path in lab.directory.rglob("*.pem")}, again
+    masters = {(lab.directory / role / f"{role}.master").read_bytes() for role in ("registrar", *PARTIES)}
+    assert len(masters) == 3
+    assert lab.ctl("init").code == USAGE and lab.ctl("init", "--dir", lab.home / "x").code == USAGE
+    assert not (lab.home / "x").exists()
+    failed = lab.ctl("init", "--dir", lab.home / "no" / "such" / "x", "--lab")
+    assert failed.code == FAILED and not (lab.home / "no").exists(), failed
+
+
+def test_usage(lab):
+    for words in ((), ("nonsense",), ("node",), ("node", "nonsense"), ("node", "show"), ("node", "list", "extra"), ("node", "list", "--colour"),
+                  ("policy", "set", "default"), ("payload", "set", "x"), ("join-token", "create", "--expires", "soon"),
+                  ("group", "set", "default", "--gate", "7"), ("group", "set", "../x"), ("log", "--limit", "x")):
+        said = lab.ctl(*words)
+        assert said.code in (USAGE, REFUSED) and (said.err or "Exit status" in said.out or "VERB ..." in said.out), (words, said)
+    for words in (("--help",), ("node", "--help"), ("--version",)):
+        assert ok(lab.ctl(*words)).out
+    assert lab.ctl("health", config=lab.home / "none").code in (FAILED, USAGE)
+
+
+def test_health(lab):
+    assert ok(lab.ctl("health")).out.count("ok") >= 3
+    lab.verifier.stop()
+    said = lab.ctl("health")
+    assert said.code != DONE and "verifier" in said.out + said.err, said
+    lab.verifier.start()
+
+
+def test_first_node(lab):
+    """The whole of it by the operator's command: approve, capture, list, show, log."""
+    group = new_group(lab)
+    node = Node(lab, SoftTpm(lab.test_ca))
+    expect(node.register(), 201)
+    for party in PARTIES:
+        refused("pending-approval", node.ask, "enroll", {"keys": []}, order=(party,))
+    assert "pending" in ok(lab.ctl("node", "list", "--state", "pending")).out
+    said = ok(lab.ctl("node", "approve", node.code, "--group", group))
+    assert states(lab, node) == ["approved"] * 2, said
+    [key] = node.enroll()
+    node.confirm(key)
+    held(node)
+    shown = ok(lab.ctl("node", "show", node.id[:10])).out
+    assert node.incident in shown and "pending-policy" in shown, shown
+    said = ok(lab.ctl("node", "approve", "--capture", "--name", "first", node.id))
+    node.unlock()
+    assert "[set first]" in ok(lab.ctl("policy", "show", group)).out
+    listed = ok(lab.ctl("--json", "node", "list", "--group", group)).json
+    assert node.id in str(listed), listed
+    shown = ok(lab.ctl("--json", "node", "show", node.id)).json
+    assert shown["tenant"]["keys"][0]["id"] == key and shown["verifier"]["state"] == "approved", shown
+    text = ok(lab.ctl("log", "--incident", node.incident)).out
+    assert text.count("release") == 2 and text.count("pending-policy") == 2, text
+    assert node.id[:10] in ok(lab.ctl("log", "--node", node.id)).out
+
+
+def test_capture_alone(lab):
+    group = new_group(lab)
+    node = held(node_in(lab, group))
+    ok(lab.ctl("policy", "capture", node.code, "--name", "second"))
+    node.unlock()
+
+
+def test_capture_of_two_different_boots(lab):
+    """The parties hold different evidence: nothing is captured half."""
+    group = new_group(lab)
+    node = node_in(lab, group)
+    node.reboot([(4, b"one")])
+    refused("pending-policy", node.ask, "boot", order=("tenant",))
+    node.reboot([(4, b"two")])
+    refused("pending-policy", node.ask, "boot", order=("verifier",))
+    said = lab.ctl("node", "approve", "--capture", node.id)
+    assert said.code != DONE and said.err, said
+    for party in lab.parties:
+        assert party.get(f"/v1/groups/{group}/policy").json["version"] == 0, said
+
+
+def test_states(lab):
+    node = node_in(lab, new_group(lab))
+    for verb, state in (("suspend", "suspended"), ("resume", "approved"), ("revoke", "revoked")):
+        ok(lab.ctl("node", verb, node.id, *(["--reason", "a \x1b[31mred\n reason"] if verb != "resume" else [])))
+        assert states(lab, node) == [state] * 2
+    assert lab.registrar.get(node.path()).json["state"] == "revoked"
+    text = ok(lab.ctl("log", "--node", node.id)).out
+    assert "\x1b" not in text and "reason" in text, repr(text)
+    ok(lab.ctl("node", "delete", node.id))
+    for one in lab.services:
+        expect(one.get(node.path()), 404, "unknown-node")
+    assert lab.ctl("node", "show", node.id).code == REFUSED
+
+
+def test_accept_reset_and_rotate(lab):
+    group = new_group(lab)
+    node = held(node_in(lab, group))
+    ok(lab.ctl("policy", "capture", node.id))
+    node.unlock()
+    node.tpm.reset_count = 0
+    node.boot()
+    for party in PARTIES:
+        refused("rolled-back", node.ask, "boot", order=(party,))
+    ok(lab.ctl("node", "accept-reset", node.id))
+    node.boot()
+    node.unlock()
+    ok(lab.ctl("node", "rotate", node.id))
+    assert node.unlock()["tenant"][1]["rotate"]
+
+
+def test_one_has_not_followed(lab):
+    """Its own exit code; and the same command again finishes it."""
+    node = node_in(lab, new_group(lab))
+    lab.verifier.stop()
+    said = lab.ctl("node", "suspend", node.id)
+    assert said.code == BEHIND and "verifier" in said.out + said.err, said
+    assert lab.tenant.get(node.path()).json["state"] == "suspended"
+    listed = lab.ctl("node", "list")
+    assert "?" in listed.out, listed
+    lab.verifier.start()
+    assert states(lab, node) == ["suspended", "approved"]
+    ok(lab.ctl("node", "suspend", node.id))
+    assert states(lab, node) == ["suspended"] * 2
+
+
+def test_join_token_behind(lab):
+    """A token that one party has not heard of is no token: it is not printed as if it were good."""
+    lab.tenant.stop()
+    said = lab.ctl("join-token", "create")
+    assert said.code in (BEHIND, UNREACHED) and said.err, said
+    lab.tenant.start()
+
+
+def test_unreached_and_refused(lab):
+    config = lab.home / "other.conf"
+    text = (lab.directory / "operator" / "tallyctl.conf").read_text()
+    text = re.sub(r"^(ca|certificate|key) = ", rf"\1 = {lab.directory}/operator/", text, flags=re.M)
+    config.write_text(re.sub(r":\d+$", ":1", text, flags=re.M))
+    assert lab.ctl("node", "list", config=config).code == UNREACHED
+    tenant = lab.directory / "tenant"
+    config.write_text(text.replace(f"{lab.directory}/operator/operator.pem", str(tenant / "tenant.pem"))
+                      .replace(f"{lab.directory}/operator/operator.key", str(tenant / "tenant.key")))
+    for words in (("node", "list"), ("join-token", "create"), ("group", "set", "x")):
+        said = lab.ctl(*words, config=config)
+        assert said.code == REFUSED and said.err, said
+    config.write_text(text + "colour = red\n")
+    said = lab.ctl("node", "list", config=config)
+    assert said.code in (FAILED, USAGE) and "colour" in said.err, said
+    wide = lab.home / "wide.key"
+    wide.write_bytes((lab.directory / "operator" / "operator.key").read_bytes())
+    wide.chmod(0o644)
+    config.write_text(text.replace(f"{lab.directory}/operator/operator.key", str(wide)))
+    assert lab.ctl("node", "list", config=config).code != DONE
+
+
+def test_which_node(lab):
+    said = lab.ctl("node", "show", "a" * 52)
+    assert said.code == REFUSED, said
+    for wrong in ("abc", "", "../../etc", "zzzz-zzzz", "a" * 53):
+        assert lab.ctl("node", "suspend", wrong).code != DONE, wrong
+
+
+def test_groups_and_policies(lab):
+    group = new_group(lab)
+    ok(lab.ctl("group", "set", group, "--bank", "sha384", "--gate", "14", "--accept-first-boot", "yes", "--ek", "ab" * 32))
+    for party in lab.parties:
+        shown = party.get(f"/v1/groups/{group}").json
+        assert (shown["bank"], shown["gate"], shown["accept_first_boot"], shown["ek_sha256"]) == ("sha384", 14, True, ["ab" * 32]), shown
+    ok(lab.ctl("group", "set", group, "--ek", "none", "--accept-first-boot", "no"))
+    assert lab.tenant.get(f"/v1/groups/{group}").json["ek_sha256"] == []
+    assert group in ok(lab.ctl("group", "list")).out and "sha384" in ok(lab.ctl("group", "show", group)).out
+    file = lab.home / "policy"
+    file.write_text("[set a]\nbank = sha384\npcr 7 = " + "cd" * 48 + "\n")
+    ok(lab.ctl("policy", "set", group, file))
+    assert "cd" * 48 in ok(lab.ctl("policy", "show", group)).out
+    ok(lab.ctl("policy", "set", group, file))
+    file.write_text("[set a]\nbank = sha384\npcr 7 = nonsense\n")
+    said = lab.ctl("policy", "set", group, file)
+    assert said.code != DONE and "3" in said.err, said
+    assert lab.ctl("policy", "set", group, lab.home / "none").code == FAILED
+    assert lab.ctl("policy", "show", "no-such-group").code == REFUSED
+
+
+def test_payload(lab):
+    """A directory, with nothing but a dealt key; the node opens it."""
+    group = new_group(lab)
+    node = node_in(lab, group, ())
+    tree = lab.home / "tree"
+    (tree / "etc").mkdir(parents=True)
+    (tree / "etc" / "motd").write_bytes(b"hello")
+    (tree / "large").write_bytes(secrets.token_bytes(300000))
+    ok(lab.ctl("payload", "set", node.id, tree))
+    held(node)
+    ok(lab.ctl("policy", "capture", node.id))
+    data = receive(lab, node)
+    assert data.startswith(b"TBA1") and b"etc/motd" in data and b"hello" in data and (tree / "large").read_bytes() in data
+    (tree / "etc" / "motd").write_bytes(b"changed")
+    ok(lab.ctl("payload", "set", node.id, tree))
+    node.reboot()
+    assert b"changed" in receive(lab, node)
+    single = lab.home / "single"
+    single.write_bytes(b"one file")
+    ok(lab.ctl("payload", "set", node.id, single))
+    node.reboot()
+    assert b"one file" in receive(lab, node)
+    (tree / "link").symlink_to("/etc/shadow")
+    said = lab.ctl("payload", "set", node.id, tree)
+    assert said.code != DONE and "link" in said.err, said
+    assert lab.ctl("payload", "set", node.id, lab.home / "none").code == FAILED
+
+
+def test_cert_renew(lab):
+    """New certificates, then a new CA in two steps: at no instant is the operator, a service or a node cut off."""
+    group = new_group(lab)
+    node = held(node_in(lab, group))
+    ok(lab.ctl("policy", "capture", node.id))
+
+    def all_is_well(step):
+        for one in lab.services:
+            one.process.send_signal(1)
+        time.sleep(0.5)
+        assert ok(lab.ctl("health")), step
+        node.unlock()
+        assert lab.ctl("node", "show", node.id).code == DONE, step
+        fresh = Node(lab, SoftTpm(lab.test_ca))  # tenant and verifier read the registrar with their certificates
+        expect(fresh.register(), 201)
+        for party in PARTIES:
+            refused("pending-approval", fresh.ask, "enroll", {"keys": []}, order=(party,))
+
+    assert "days" in ok(lab.ctl("cert", "show", "--dir", lab.directory)).out
+    for words in ((), ("--ca", "begin"), ("--ca", "finish")):
+        ok(lab.ctl("cert", "renew", "--dir", lab.directory, *words))
+        all_is_well(words)
+
+
+if __name__ == "__main__":
+    main(Lab)
