@@ -20,6 +20,8 @@
 #include "boot/unlock.h"
 #include "boot/verbs.h"
 
+enum { STAY_MS = 1000 };
+
 void unlocker_say(struct unlocker *unlocker, const char *format, ...) {
         char text[sizeof unlocker->said];
         const char *incident = unlocker->node->incident;
@@ -37,12 +39,18 @@ void unlocker_say(struct unlocker *unlocker, const char *format, ...) {
                 log_warning("%s (incident %s)", text, incident);
 }
 
-void unlocker_wipe(struct unlocker *unlocker) {
+/* All but the names of the volumes. */
+static void unlocker_wipe_keys(struct unlocker *unlocker) {
         rotate_wipe(unlocker);
         pairs_done(&unlocker->pairs);
         unlocker->conversation = conversation_free(unlocker->conversation);
-        volumes_done(&unlocker->volumes);
+        volumes_wipe_keys(&unlocker->volumes);
         node_wipe_nk(unlocker->node);
+}
+
+void unlocker_wipe(struct unlocker *unlocker) {
+        unlocker_wipe_keys(unlocker);
+        volumes_done(&unlocker->volumes);
 }
 
 /* A passphrase was typed for one of our volumes: from here on a person boots this machine, and what the halves opened goes. Where it
@@ -222,6 +230,29 @@ static int report(struct unlocker *unlocker) {
         return r;
 }
 
+/* All there is to open, and a root among it if this node has one. */
+static bool is_complete(const struct unlocker *unlocker) {
+        bool root = !unlocker->config->root;
+
+        for (size_t i = 0; i < unlocker->volumes.n; i++)
+                root = root || unlocker->volumes.items[i].root;
+        return root && volumes_all_open(&unlocker->volumes);
+}
+
+/* What the halves did not open needs a passphrase, and whoever types it takes this boot over. Somebody has to be told: else the check of
+ * the root, which knows of halves only, would stop the boot of a root that a party's wrong manifest keeps us from opening. */
+static int stay(struct unlocker *unlocker) {
+        unlocker_wipe_keys(unlocker);
+        for (;;) {
+                int r;
+
+                control_fail_all(unlocker->control);
+                r = unlocker_sleep(unlocker, STAY_MS);
+                if (r < 0)
+                        return r;
+        }
+}
+
 /* What comes after the gate, in the initramfs. A payload or a confirmation that fails does not take a volume away again. */
 static int serve(struct unlocker *unlocker) {
         int r, k;
@@ -243,7 +274,9 @@ static int serve(struct unlocker *unlocker) {
                 r = volumes_all_open(&unlocker->volumes) ? 0 : -ENOKEY;
         }
         k = report(unlocker);
-        return k < 0 ? k : r;
+        if (k < 0)
+                return k;
+        return is_complete(unlocker) ? r : stay(unlocker);
 }
 
 static int run(struct unlocker *unlocker) {

@@ -27,12 +27,21 @@ bool volumes_all_open(const struct volumes *volumes) {
         return true;
 }
 
-void volumes_done(struct volumes *volumes) {
-        for (size_t i = 0; i < volumes->n; i++)
-                for (size_t j = 0; j < volumes->items[i].n_keys; j++) {
-                        secret_free(volumes->items[i].keys[j].key);
-                        luks_expected_done(&volumes->items[i].keys[j].expected);
+void volumes_wipe_keys(struct volumes *volumes) {
+        for (size_t i = 0; i < volumes->n; i++) {
+                struct volume *volume = volumes->items + i;
+
+                for (size_t j = 0; j < volume->n_keys; j++) {
+                        secret_free(volume->keys[j].key);
+                        luks_expected_done(&volume->keys[j].expected);
                 }
+                volume->n_keys = 0;
+                volume->opened_by = NULL;
+        }
+}
+
+void volumes_done(struct volumes *volumes) {
+        volumes_wipe_keys(volumes);
         free(volumes->items);
         *volumes = (struct volumes){};
 }

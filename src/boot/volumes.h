@@ -37,6 +37,7 @@ int volumes_add(struct volumes *volumes, struct manifest *manifest, const char *
 struct volume *volumes_find(struct volumes *volumes, const char *uuid);
 struct volume *volumes_find_name(struct volumes *volumes, const char *name);
 bool volumes_all_open(const struct volumes *volumes);
+void volumes_wipe_keys(struct volumes *volumes); /* what they are called and whether they are open stays */
 void volumes_done(struct volumes *volumes);
 
 /* Opens one volume from device; name NULL: only tests. On success noted in the run directory (opened/NAME). The header must be what one

@@ -6,6 +6,7 @@ may come any more: whoever plugs a second disk in after typing the passphrase of
 import os
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
@@ -52,6 +53,29 @@ def test_the_control_of_this_test(lab):
     before = releases(lab)
     text = unlock(lab)
     assert all(now > then for now, then in zip(releases(lab), before)), text
+
+
+def test_who_types_a_passphrase_after_halves_came_is_noticed(lab):
+    """One party names another manifest, so nothing can be opened, and yet halves came: the check of the root is on. It goes off only for
+    a passphrase, and only while the unlocker is there to see it, with nothing left to steal."""
+    lab.power_on()
+    kept = lab.fleet.verifier.sql("SELECT sha256 FROM manifest_digests")[0][0]
+    lab.fleet.verifier.sql("UPDATE manifest_digests SET sha256 = ?", bytes(32))
+    try:
+        process = subprocess.Popen(lab.command("unlock"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   text=True)
+        for _ in range(200):
+            if (lab.run_dir / "halves").exists() or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        assert lab.run("wait", "settled").status == 0
+        time.sleep(2)
+        assert process.poll() is None, process.communicate()
+        process.terminate()
+        text, _ = process.communicate(timeout=30)
+        assert "another manifest" in text and process.returncode == 0, text
+    finally:
+        lab.fleet.verifier.sql("UPDATE manifest_digests SET sha256 = ?", kept)
 
 
 if __name__ == "__main__":
