@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "boot/control-socket.h"
 
-enum { LEAVE_MS = 5000, STOP_MS = 8000, KILLED_MS = 5000 };
+enum { LEAVE_MS = 5000, STOP_MS = 8000, KILLED_MS = 5000, KILLED_LOOK_MS = 250, HUNG_UP_MAX = 2 };
 
 static bool name_is_valid(const char *name) {
         size_t length = strlen(name);
@@ -92,7 +92,9 @@ static int connect_to(const char *run_dir) {
 }
 
 static int tell(int fd, const char *line) {
-        return send(fd, line, strlen(line), MSG_NOSIGNAL) < 0 ? -errno : 0;
+        if (send(fd, line, strlen(line), MSG_NOSIGNAL) >= 0)
+                return 0;
+        return errno == ECONNRESET ? -EPIPE : -errno;
 }
 
 /* One line, within timeout_ms (0: no limit). -ETIMEDOUT; -EPIPE: end of file. */
@@ -180,35 +182,44 @@ int control_tell_opened(const char *run_dir, const char *name) {
 }
 
 /* The unlocker does not answer: its TPM or its disk hangs. It dies, and its memory with it. */
-static int kill_unlocker(int fd) {
+static int kill_unlocker(int fd, const char *run_dir) {
+        uint64_t end = clock_monotonic_ms() + KILLED_MS;
         struct ucred peer = {};
         socklen_t size = sizeof peer;
-        char line[CONTROL_LINE_MAX];
-        int r;
 
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
                 return -errno;
-        if (peer.pid <= 1 || peer.pid == getpid() || kill(peer.pid, SIGKILL) < 0)
+        if (peer.pid <= 1 || peer.pid == getpid() || (kill(peer.pid, SIGKILL) < 0 && errno != ESRCH))
                 return -ESRCH;
-        r = hear(fd, KILLED_MS, line);
-        return r == -EPIPE ? 0 : r;
+        while (clock_monotonic_ms() < end) {
+                _cleanup_(closep) int again = connect_to(run_dir);
+
+                if (again == -ENOENT || again == -ECONNREFUSED)
+                        return 0;
+                sleep_ms(KILLED_LOOK_MS);
+        }
+        return -ETIMEDOUT;
 }
 
+/* At its end the unlocker hangs up. It does so too where it has no room for one more, so the next try has to find nobody. */
 static int end_unlocker(const char *run_dir, const char *request, bool may_answer) {
-        _cleanup_(closep) int fd = connect_to(run_dir);
-        char line[CONTROL_LINE_MAX];
-        int r;
+        for (unsigned i = 0;; i++) {
+                _cleanup_(closep) int fd = connect_to(run_dir);
+                char line[CONTROL_LINE_MAX];
+                int r;
 
-        if (fd == -ENOENT || fd == -ECONNREFUSED)
-                return 0;
-        if (fd < 0)
-                return fd;
-        r = tell(fd, request);
-        if (r >= 0)
-                r = hear(fd, STOP_MS, line);
-        if (r == -EPIPE || (r >= 0 && may_answer))
-                return 0;
-        return kill_unlocker(fd);
+                if (fd == -ENOENT || fd == -ECONNREFUSED)
+                        return 0;
+                if (fd < 0)
+                        return fd;
+                r = tell(fd, request);
+                if (r >= 0)
+                        r = hear(fd, STOP_MS, line);
+                if (r >= 0 && may_answer)
+                        return 0;
+                if (r != -EPIPE || i >= HUNG_UP_MAX)
+                        return kill_unlocker(fd, run_dir);
+        }
 }
 
 int control_stop(const char *run_dir) {

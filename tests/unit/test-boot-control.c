@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
+#include "boot/control-socket.h"
 #include "boot/control.h"
 #include "boot/notes.h"
 #include "boot/volumes.h"
@@ -245,13 +247,12 @@ static void a_second_unlocker_does_not_start(void **state _unused_) {
         assert_int_equal(control_open(run_dir, &second), -EADDRINUSE);
 }
 
-/* The unlocker hangs (a TPM that does not answer): who closes the gate kills it, and so its memory. */
-static void a_hanging_unlocker_is_killed(void **state) {
-        int status, ready[2];
+/* A process that listens and does nothing else. */
+static pid_t fork_hanging(void) {
+        int ready[2];
         char byte;
         pid_t pid;
 
-        *state = control_free(*state);
         assert_int_equal(pipe(ready), 0);
         pid = fork();
         if (pid == 0) {
@@ -263,11 +264,45 @@ static void a_hanging_unlocker_is_killed(void **state) {
                         pause();
         }
         assert_int_equal(read(ready[0], &byte, 1), 1);
-        assert_int_equal(control_stop(run_dir), 0);
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
         (void) close(ready[0]);
         (void) close(ready[1]);
+        return pid;
+}
+
+static void expect_killed(pid_t pid) {
+        int status = 0;
+
+        for (unsigned i = 0; i < 200 && waitpid(pid, &status, WNOHANG) == 0; i++)
+                sleep_ms(5);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+/* The unlocker hangs (a TPM that does not answer): who closes the gate kills it, and so its memory. */
+static void a_hanging_unlocker_is_killed(void **state) {
+        pid_t pid;
+
+        *state = control_free(*state);
+        pid = fork_hanging();
+        assert_int_equal(control_stop(run_dir), 0);
+        expect_killed(pid);
+}
+
+/* A disk with more volumes than there are places, and somebody waiting for each: being hung up on is not the unlocker's end. */
+static void an_unlocker_without_room_is_ended_all_the_same(void **state) {
+        _cleanup_(freep) char *path = path_join(run_dir, "control");
+        int fds[CONTROL_CLIENTS_MAX];
+        pid_t pid;
+
+        *state = control_free(*state);
+        for (unsigned quit = 0; quit < 2; quit++) {
+                pid = fork_hanging();
+                for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+                        assert_true((fds[i] = control_connect(path)) >= 0);
+                assert_int_equal(quit ? control_quit(run_dir) : control_stop(run_dir), 0);
+                expect_killed(pid);
+                for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+                        (void) close(fds[i]);
+        }
 }
 
 static void notes(void **state _unused_) {
@@ -312,6 +347,7 @@ int main(void) {
                 test(two_requests_at_once_both_come),
                 test(a_second_unlocker_does_not_start),
                 test(a_hanging_unlocker_is_killed),
+                test(an_unlocker_without_room_is_ended_all_the_same),
                 test(notes),
         };
 
