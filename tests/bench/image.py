@@ -12,7 +12,7 @@ from table import row, title
 
 IMAGES = TOP / "vm-tests/images"
 BASE = "base systemd systemd-initrd dracut-systemd udev-rules rootfs-block kernel-modules dm crypt systemd-networkd network shutdown"
-CLEVIS = ("clevis-dracut", "luksmeta", "clevis-luks", "clevis-tpm2", "clevis-systemd", "clevis")
+CLEVIS = ("clevis-dracut", "clevis-luks", "clevis-tpm2", "clevis-systemd", "clevis", "netbase")  # its module wants /etc/services
 
 
 def in_tree(tree, *command, **more):
@@ -41,7 +41,8 @@ def make_tree(work):
 def install_clevis(tree):
     """Unpacked, not configured: dracut needs the files only."""
     done = subprocess.run(["apt-get", "install", "--print-uris", "--no-install-recommends", "-y", "-qq", "-o",
-                           f"Dir::State::status={tree}/var/lib/dpkg/status", "-o", f"Dir::Cache={tree.parent}", *CLEVIS], check=True, stdout=subprocess.PIPE, text=True)
+                           f"Dir::State::status={tree}/var/lib/dpkg/status", "-o", f"Dir::Cache={tree.parent}", *CLEVIS],
+                          check=True, stdout=subprocess.PIPE, text=True)
     debs = tree.parent / "debs"
     debs.mkdir()
     for name, version in re.findall(r"^'.*' ([^_]+)_([^_]+)_\S+", done.stdout, re.MULTILINE):
@@ -90,11 +91,12 @@ def libraries(root, *programs):
 
 
 def curl_tail(tree):
-    """The libraries that are there for libcurl's sake alone."""
+    """The libraries that are there for libcurl's sake alone, links and what they lead to."""
     own = libraries(tree, "/usr/lib/x86_64-linux-gnu/libtss2-*.so.0 /usr/lib/x86_64-linux-gnu/libjansson.so.4 "
                           "/usr/lib/x86_64-linux-gnu/libcryptsetup.so.12 /usr/lib/x86_64-linux-gnu/libsystemd.so.0 "
                           "/usr/lib/x86_64-linux-gnu/libssl.so.3")
-    return libraries(tree, "/usr/lib/x86_64-linux-gnu/libcurl.so.4") - own
+    tail = libraries(tree, "/usr/lib/x86_64-linux-gnu/libcurl.so.4") - own
+    return tail | {(tree / "usr/lib/x86_64-linux-gnu" / name).resolve().name for name in tail}
 
 
 def report(name, root, names):
