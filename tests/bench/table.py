@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Timing whole processes, and the lines of the table."""
 import os
+import resource
 import statistics
 import subprocess
 import time
@@ -8,8 +9,15 @@ import time
 from services import BUILD
 
 
+def children_time():
+    """Seconds of processor time of all children that have ended, and theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 class Sample:
-    """Times of one command; its peak memory, and how many programs it executes, each in a run of its own."""
+    """Times of one command, in ms, its children's included in that of the processor; its peak memory, and how many programs it
+    executes, each in a run of its own."""
 
     def __init__(self, name, command, prepare=None, environment=None, **popen):
         self.name = name
@@ -17,13 +25,13 @@ class Sample:
         self.prepare = prepare
         self.environment = {**os.environ, **(environment or {})}
         self.popen = popen
-        self.times = []
+        self.times, self.processor = [], []
 
     def once(self):
         if self.prepare:
             self.prepare()
         command = self.command() if callable(self.command) else self.command
-        start = time.perf_counter()
+        before, start = children_time(), time.perf_counter()
         process = subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self.popen)
         output = process.stdout.read()
         process.wait()
@@ -32,11 +40,16 @@ class Sample:
         if process.returncode != 0:
             raise RuntimeError(f"{self.name} exited with {process.returncode}: {output.decode(errors='replace')[-300:]}")
         self.times.append(spent * 1000)
+        self.processor.append((children_time() - before) * 1000)
         return output
 
     @property
     def median(self):
         return statistics.median(self.times)
+
+    def spread(self):
+        """For a busy machine: what it takes when left alone, and what it has to compute."""
+        return f"least {min(self.times):.1f}, processor {statistics.median(self.processor):.1f}"
 
     def under(self, *wrapper):
         if self.prepare:
@@ -59,6 +72,7 @@ def in_turns(samples, rounds):
     for sample in samples:  # once for the caches
         sample.once()
         sample.times.clear()
+        sample.processor.clear()
     for _ in range(rounds):
         for sample in samples:
             sample.once()
