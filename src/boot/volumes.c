@@ -84,6 +84,16 @@ int volumes_add(struct volumes *volumes, struct manifest *manifest, const char *
         return 0;
 }
 
+/* The note is there before the mapping is, so that a mapping whose maker was killed is closed like any other; a root it is only when
+ * we know that we have opened it. */
+static int note_open(const struct volume *volume, const char *name, bool is_open, const char *run_dir) {
+        struct opened opened = { .root = is_open && volume->root };
+
+        snprintf(opened.name, sizeof opened.name, "%s", name);
+        memcpy(opened.uuid, volume->uuid, sizeof opened.uuid);
+        return opened_note(run_dir, &opened);
+}
+
 int volume_open(struct volume *volume, const char *device, const char *name, const struct luks_options *options,
                 const char *run_dir) {
         _cleanup_(luks_header_freep) struct luks_header *header = NULL;
@@ -95,6 +105,10 @@ int volume_open(struct volume *volume, const char *device, const char *name, con
                 snprintf(volume->error, sizeof volume->error, "%s: its LUKS2 header cannot be used: %s", device, strerror(-r));
                 return r;
         }
+        r = name ? note_open(volume, name, false, run_dir) : 0;
+        if (r < 0)
+                return r;
+        r = -ENOKEY;
         for (size_t i = 0; i < volume->n_keys; i++) {
                 const struct volume_key *key = volume->keys + i;
 
@@ -105,22 +119,19 @@ int volume_open(struct volume *volume, const char *device, const char *name, con
                         continue;
                 }
                 volume->opened_by = key;
+                volume->root = key->expected.root;
                 volume->error[0] = '\0';
-                if (name) {
-                        struct opened opened = { .root = volume->root };
-
-                        snprintf(opened.name, sizeof opened.name, "%s", name);
-                        memcpy(opened.uuid, volume->uuid, sizeof opened.uuid);
-                        r = opened_note(run_dir, &opened);
-                        if (r < 0) {
-                                (void) luks_close(name);
-                                return r;
-                        }
+                r = name ? note_open(volume, name, true, run_dir) : 0;
+                if (r < 0) {
+                        (void) luks_close(name);
+                        return r;
                 }
                 volume->state = VOLUME_OPEN;
                 return 0;
         }
+        if (name)
+                opened_forget(run_dir, name);
         if (!volume->error[0])
                 snprintf(volume->error, sizeof volume->error, "%s: %s", device, strerror(-r));
-        return r < 0 ? r : -ENOKEY;
+        return r;
 }
