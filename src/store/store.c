@@ -174,6 +174,20 @@ static int migrate(struct sqlite *connection, const char *role, const struct sto
         return r;
 }
 
+static const char *open_words(int r) {
+        switch (r) {
+        case -EUCLEAN:
+                return "it is no database, or it is damaged: restore it from a backup";
+        case -EBUSY:
+                return "another program holds its lock";
+        case -EROFS:
+        case -EACCES:
+                return "it, its directory, or its -wal and -shm files cannot be written by this user";
+        default:
+                return strerror(-r);
+        }
+}
+
 int store_open(const char *path, const char *role, const struct store_migration *migrations, size_t n, struct store **ret,
                char *error, size_t error_size) {
         _cleanup_(sqlite_closep) struct sqlite *writer = NULL;
@@ -203,7 +217,7 @@ int store_open(const char *path, const char *role, const struct store_migration 
         }
         if (r < 0) {
                 if (!*error)
-                        (void) snprintf(error, error_size, "%s: the database cannot be opened: %s", path, strerror(-r));
+                        (void) snprintf(error, error_size, "%s: the database cannot be opened: %s", path, open_words(r));
                 return r;
         }
 

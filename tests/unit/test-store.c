@@ -431,7 +431,7 @@ static void test_refused(void **state) {
                         "this is not a database at all, but text; this is not a database at all, but text; 100 bytes, and more",
                         101, 0600),
                 0);
-        expect_refused("tenant", migrations, 2, -EUCLEAN, "cannot be opened");
+        expect_refused("tenant", migrations, 2, -EUCLEAN, "restore it from a backup");
         (void) snprintf(path, sizeof(path), "%s/none/database", directory);
         expect_refused("tenant", migrations, 2, -ENOENT, "cannot be created");
         (void) umask(077);
