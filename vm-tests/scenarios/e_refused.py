@@ -2,6 +2,8 @@
 """One of the two refuses, for its policy's sake or because the node is revoked: a prompt with the incident, which its log finds."""
 import re
 
+from vmtest import images
+
 NEEDS = ["tiny-root", "initramfs"]
 
 
@@ -16,7 +18,7 @@ def refused_boot(t, lab, node, party, problem):
     t.check(any(record["detail"]["problem"] == problem for record in refusals), f"the {party}'s log finds it", lab.log("tallyctl"))
     other = "tenant" if party == "verifier" else "verifier"
     t.check(lab.events(other, "release", incident=said[1]), f"the {other} released its half", lab.log("tallyctl"))
-    node.type_passphrase()
+    node.send(images.passphrase())
     node.expect(r"^ROOT /dev/mapper/root ext4")
     node.expect(r"^PCR 15 .*[1-9A-F]")
     node.expect(r"^DONE")
