@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """tallyboot unlock --test under valgrind: no byte read that was never written, none lost."""
 

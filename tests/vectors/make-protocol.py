@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Write protocol.json: every construction of docs/protocol.md with fixed inputs, made by a second implementation (this one and
 tests/lib/hpke.py), so that the C code is not compared with itself. Bytes are in hexadecimal, names and numbers as they are."""
