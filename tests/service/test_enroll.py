@@ -89,8 +89,8 @@ def test_join_token_group_and_expiry(fleet):
                     {"sha256": "0" * 64, "group": "lab", "expires": "soon"}):
             expect(getattr(fleet, party).post("/v1/join-tokens", bad), 400, "malformed")
     late = fleet.node()
-    token = fleet.join_token(seconds=1)
-    time.sleep(2.1)
+    token = fleet.join_token(seconds=4)
+    time.sleep(5.1)
     refused("pending-approval", late.enroll, join=token)
 
 
