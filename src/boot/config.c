@@ -191,6 +191,9 @@ int config_parse(const char *text, size_t size, struct config **ret, char *error
         r = ini_parse(text, size, on_setting, &parsing, error, error_size);
         if (r < 0)
                 return r;
+        config->registrar.role = "registrar";
+        config->parties[PARTY_TENANT].role = party_to_string(PARTY_TENANT);
+        config->parties[PARTY_VERIFIER].role = party_to_string(PARTY_VERIFIER);
         r = config_check(config, error, error_size);
         if (r < 0)
                 return r;

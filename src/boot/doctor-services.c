@@ -7,7 +7,7 @@
 
 /* Every address by itself: a second address that never worked is found out when the first one fails. */
 static void check_address(struct doctor *doctor, const char *role, char *url) {
-        struct http_server_list one = { .urls = &url, .n = 1 };
+        struct http_server_list one = { .urls = &url, .n = 1, .role = role };
         struct http_exchange exchange = {
                 .servers = &one, .method = "GET", .path = "/v1/health", .body_fd = -1, .max_answer = 4096
         };

@@ -23,11 +23,12 @@ static int take_path(const char *dir, const char *value, char **ret) {
         return 0;
 }
 
-static int take_servers(const char *value, struct http_server_list *ret, char *error, size_t error_size) {
+static int take_servers(const char *role, const char *value, struct http_server_list *ret, char *error, size_t error_size) {
         if (ret->n > 0 || http_server_list_parse(value, ret) < 0) {
                 snprintf(error, error_size, "not a list of https:// addresses, or given twice");
                 return -EINVAL;
         }
+        ret->role = role;
         return 0;
 }
 
@@ -40,7 +41,7 @@ static int take_key(const char *section, const char *key, const char *value, uns
         if (strcmp(section, "operator") == 0) {
                 for (size_t i = 0; i < SERVERS; i++)
                         if (strcmp(key, server_names[i]) == 0)
-                                return take_servers(value, ctl->servers + i, error, error_size);
+                                return take_servers(server_names[i], value, ctl->servers + i, error, error_size);
                 if (strcmp(key, "ca") == 0)
                         return take_path(loading->dir, value, &ctl->ca);
                 if (strcmp(key, "certificate") == 0)

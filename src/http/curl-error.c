@@ -63,6 +63,8 @@ static const char *describe_certificate(const struct transfer *transfer) {
         case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
         case X509_V_ERR_CERT_SIGNATURE_FAILURE:
                 return "the certificate is not from the configured CA: wrong server, or wrong CA file";
+        case X509_V_ERR_APPLICATION_VERIFICATION:
+                return "the certificate is another service's: check the address, and the certificate's subjectAltName URI";
         default:
                 return X509_verify_cert_error_string(result);
         }

@@ -3,6 +3,8 @@
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -154,6 +156,22 @@ int tls_store_load(const char *ca_file, X509_STORE **ret_store, STACK_OF(X509_NA
         if (ret_names)
                 *ret_names = TAKE_PTR(names);
         return 0;
+}
+
+bool tls_certificate_has_role(X509 *certificate, const char *role) {
+        GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+        bool found = false;
+        char uri[64];
+        int length = snprintf(uri, sizeof uri, "urn:tallyboot:%s", role);
+
+        for (int i = 0; !found && i < sk_GENERAL_NAME_num(names); i++) {
+                const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+
+                found = name->type == GEN_URI && ASN1_STRING_length(name->d.uniformResourceIdentifier) == length &&
+                        memcmp(ASN1_STRING_get0_data(name->d.uniformResourceIdentifier), uri, (size_t) length) == 0;
+        }
+        GENERAL_NAMES_free(names);
+        return found;
 }
 
 int tls_ctx_harden(SSL_CTX *ctx) {

@@ -25,6 +25,8 @@ int tls_identity_use(const struct tls_identity *identity, SSL_CTX *ctx);
 int tls_store_load(const char *ca_file, X509_STORE **ret_store, STACK_OF(X509_NAME) * *ret_names);
 
 /* Versions, options, no tickets, no session cache: the same on both sides. */
+/* Whether it has the subjectAltName URI urn:tallyboot:ROLE. */
+bool tls_certificate_has_role(X509 *certificate, const char *role);
 int tls_ctx_harden(SSL_CTX *ctx);
 
 /* Logs OpenSSL's queue at debug and clears it; returns r. */

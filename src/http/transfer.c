@@ -104,6 +104,18 @@ static int on_rewind(void *userdata, curl_off_t offset, int origin) {
         return CURL_SEEKFUNC_OK;
 }
 
+/* One host name may have several of our services behind it, each with a certificate for that name: a tenant must not pass for a
+ * verifier, whose word about payloads nothing but TLS vouches for. */
+static int on_verify(X509_STORE_CTX *store, void *role) {
+        int r = X509_verify_cert(store);
+
+        if (r > 0 && !tls_certificate_has_role(X509_STORE_CTX_get0_cert(store), role)) {
+                X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
+                return 0;
+        }
+        return r;
+}
+
 /* The fleet's CA alone, parsed once; our certificate; a clock that is plainly wrong is taken to be not_before. */
 static CURLcode on_ssl_ctx(CURL *easy _unused_, void *ssl_ctx, void *userdata) {
         const struct transfer *transfer = userdata;
@@ -114,6 +126,8 @@ static CURLcode on_ssl_ctx(CURL *easy _unused_, void *ssl_ctx, void *userdata) {
                 return CURLE_SSL_CERTPROBLEM;
         if (client->has_identity && tls_identity_use(&client->identity, ctx) < 0)
                 return CURLE_SSL_CERTPROBLEM;
+        if (transfer->exchange->servers->role)
+                SSL_CTX_set_cert_verify_callback(ctx, on_verify, (void *) transfer->exchange->servers->role);
         if (client->not_before > 0 && time(NULL) < client->not_before)
                 X509_VERIFY_PARAM_set_time(SSL_CTX_get0_param(ctx), client->not_before);
         return CURLE_OK;

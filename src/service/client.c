@@ -34,6 +34,7 @@ int service_exchange(struct service *service, const char *urls, const char *ca, 
                 return r;
         }
 
+        servers.role = urls == service->config.verifier_url ? "verifier" : "registrar";
         exchange.servers = &servers;
         exchange.method = method;
         exchange.path = path;

@@ -93,5 +93,19 @@ def test_a_code_is_not_the_registrars_word(fleet):
     assert status == 0, text
 
 
+def test_a_tenant_does_not_pass_for_a_verifier(fleet):
+    """Same CA, same host name, another role: a tenant that sits in the network of both."""
+    fleet.pki.issue("verifier", ["urn:tallyboot:tenant"], ["127.0.0.1", "localhost"])
+    fleet.verifier.restart()
+    try:
+        status, text = fleet.ctl("health")
+        assert status != 0 and re.search("verifier.*another service's", text), text
+    finally:
+        fleet.pki.issue("verifier", ["urn:tallyboot:verifier"], ["127.0.0.1", "localhost"])
+        fleet.verifier.restart()
+    status, text = fleet.ctl("health")
+    assert status == 0, text
+
+
 if __name__ == "__main__":
     main(Lab)

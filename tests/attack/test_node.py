@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A boot is either by halves or by passphrase. In one that a person took over the check of the root is off (invariant 13), so no halves
+"""The node: a boot is either by halves or by passphrase. In one that a person took over the check of the root is off (invariant 13), so no halves
 may come any more: whoever plugs a second disk in after typing the passphrase of her own root starts the unlocker again."""
 
 import os
@@ -76,6 +76,22 @@ def test_who_types_a_passphrase_after_halves_came_is_noticed(lab):
         assert "another manifest" in text and process.returncode == 0, text
     finally:
         lab.fleet.verifier.sql("UPDATE manifest_digests SET sha256 = ?", kept)
+
+
+def test_a_tenant_does_not_pass_for_a_verifier(lab):
+    """Its word about payloads is all that stands behind them."""
+    fleet = lab.fleet
+    lab.power_on()
+    fleet.pki.issue("verifier", ["urn:tallyboot:tenant"], ["127.0.0.1", "localhost"])
+    fleet.verifier.restart()
+    try:
+        done = lab.unlock()
+        assert done.status != 0 and "another service's" in done.text, done
+    finally:
+        fleet.pki.issue("verifier", ["urn:tallyboot:verifier"], ["127.0.0.1", "localhost"])
+        fleet.verifier.restart()
+    done = lab.unlock()
+    assert done.status == 0, done
 
 
 if __name__ == "__main__":
