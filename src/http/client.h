@@ -28,7 +28,8 @@ struct http_server_list {
         char **urls;
         size_t n;
         size_t current;
-        const char *role; /* "tenant": a certificate without the URI urn:tallyboot:tenant is another service's; NULL: any of the CA */
+        const char *
+                role; /* "tenant": a certificate without the URI urn:tallyboot:tenant is another service's; NULL: any of the CA */
 };
 int http_server_list_parse(const char *text /* separated by spaces or commas */, struct http_server_list *ret); /* -EINVAL */
 void http_server_list_done(struct http_server_list *list);

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The node: a boot is either by halves or by passphrase. In one that a person took over the check of the root is off (invariant 13), so no halves
-may come any more: whoever plugs a second disk in after typing the passphrase of her own root starts the unlocker again."""
+"""The node. A boot is either by halves or by passphrase: in one that a person took over the check of the root is off (invariant 13), so
+no halves may come any more. Whoever plugs a second disk in after typing the passphrase of her own root starts the unlocker again."""
 
 import os
 import subprocess
