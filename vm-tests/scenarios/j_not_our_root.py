@@ -6,6 +6,8 @@ from vmtest import disk, images, probes, process
 
 NEEDS = ["tiny-root", "initramfs"]
 LIMIT = 900
+EVIL = "of the attacker"  # not the passphrase of our volumes: systemd tries what was typed on the next one, too
+EVIL = "the attacker's own"
 WATCH = "while sleep 2; do bash /test/look watch; done\n"
 
 
@@ -14,8 +16,15 @@ def evil_luks(node):
     name = disk.copy(images.path("tiny-root", "plain.img"), node.file("evil.img"))
     key, token = images.SCRIPTS / "passphrase", Path(node.file("token.json"))
     process.command(images.SCRIPTS / "luks.sh", name, images.TINY_UUID)
-    process.command("cryptsetup", "--batch-mode", "luksAddKey", "--key-file", key, "--key-slot", "1", "--pbkdf", "pbkdf2",
-                    "--pbkdf-force-iterations", "1000", name, key)
+    own = Path(node.file("evil-passphrase"))
+    own.write_text(EVIL)
+    # Not a passphrase of ours: systemd tries one that was typed on the next volume too.
+    quick = ["--batch-mode", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file"]
+    process.command("cryptsetup", "luksAddKey", *quick, key, "--key-slot", "1", name, own)
+    process.command("cryptsetup", "luksChangeKey", *quick, key, "--key-slot", "0", name, own)
+    Path(node.file("evil.key")).write_text(EVIL)
+    process.command("cryptsetup", "--batch-mode", "luksChangeKey", "--key-file", key, "--key-slot", "0", "--pbkdf", "pbkdf2",
+                    "--pbkdf-force-iterations", "1000", name, node.file("evil.key"))
     process.command("cryptsetup", "token", "export", "--token-id", "0", "--json-file", token, node.file("root.img"))
     process.command("cryptsetup", "token", "import", "--token-id", "0", "--json-file", token, name)
     return name
@@ -61,7 +70,7 @@ def run(t):
             "data is open, the attacker's volume is refused", node.log)
     node.never(r"^LOOK watch DM root")
     t.say("then its passphrase is typed: a passphrase boot, without anything that the halves opened")
-    node.send(images.passphrase())
+    node.send(EVIL)
     node.expect("root was opened with a passphrase: this boot goes on without the halves")
     node.expect("enter passphrase for disk .*data")
     node.expect("^LOOK watch DONE")
