@@ -26,6 +26,7 @@ def enroll(t, lab, node):
     """`tallyboot enroll` in the booted system, approved by an operator who compares the code. Returns the code."""
     step(t, 2, "Enrollment, in the running system: tallyboot enroll /dev/vdb (the root's LUKS volume)")
     lab.install(node)
+    node.run("until ip -4 route show default | grep -q .; do sleep 0.5; done")    # a slow machine is up before its network
     node.put("/root/passphrase", images.passphrase(), 0o600)
     node.run(f"tallyboot enroll --key-file /root/passphrase --recovery-key no {DEVICE} > /root/enroll.log 2>&1 & "
              "echo $! > /root/enroll.pid")

@@ -6,8 +6,7 @@ from vmtest import disk, images, probes, process
 
 NEEDS = ["tiny-root", "initramfs"]
 LIMIT = 900
-EVIL = "of the attacker"  # not the passphrase of our volumes: systemd tries what was typed on the next one, too
-EVIL = "the attacker's own"
+EVIL = "of the attacker"    # not the passphrase of our volumes: systemd tries what was typed on the next one, too
 WATCH = "while sleep 2; do bash /test/look watch; done\n"
 
 
@@ -18,13 +17,9 @@ def evil_luks(node):
     process.command(images.SCRIPTS / "luks.sh", name, images.TINY_UUID)
     own = Path(node.file("evil-passphrase"))
     own.write_text(EVIL)
-    # Not a passphrase of ours: systemd tries one that was typed on the next volume too.
     quick = ["--batch-mode", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file"]
     process.command("cryptsetup", "luksAddKey", *quick, key, "--key-slot", "1", name, own)
     process.command("cryptsetup", "luksChangeKey", *quick, key, "--key-slot", "0", name, own)
-    Path(node.file("evil.key")).write_text(EVIL)
-    process.command("cryptsetup", "--batch-mode", "luksChangeKey", "--key-file", key, "--key-slot", "0", "--pbkdf", "pbkdf2",
-                    "--pbkdf-force-iterations", "1000", name, node.file("evil.key"))
     process.command("cryptsetup", "token", "export", "--token-id", "0", "--json-file", token, node.file("root.img"))
     process.command("cryptsetup", "token", "import", "--token-id", "0", "--json-file", token, name)
     return name
