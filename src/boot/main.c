@@ -138,7 +138,7 @@ int main(int argc, char *argv[]) {
         const struct verb *verb;
 
         (void) process_harden();
-        (void) mallopt(M_ARENA_MAX, 1); /* the one thread beside us allocates little */
+        (void) mallopt(M_ARENA_MAX, 2); /* the TPM's thread and this one allocate at the same time; more would cost memory */
         log_set_program("tallyboot");
         if (take_common(&argc, argv, &help, &version) < 0) {
                 log_error("--config and --run-dir need a value.");
