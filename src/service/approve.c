@@ -74,9 +74,16 @@ static int capture(struct approval *approval, struct store_txn *txn, struct grou
 
 static int move(struct approval *approval, struct store_txn *txn, const struct group *group) {
         struct node *node = &approval->node;
+        struct group old;
         int r;
 
         if (strcmp(node->group, group->name) != 0) {
+                r = group_load(txn, node->group, &old);
+                if (r < 0)
+                        return r;
+                /* Where the old gate is closed, the new one would still be open in this boot. */
+                if (node->state == NODE_APPROVED && old.gate != group->gate)
+                        return conflict(approval, "An approved node does not move to a group with another gate.");
                 r = generations_rewrap(call_party(approval->call), txn, node->id, group->name);
                 if (r < 0)
                         return r;

@@ -191,12 +191,28 @@ static int save(struct group_call *g, struct store_txn *txn) {
                 NULL);
 }
 
+/* A running machine has the old gate closed and the new one still zero: its root could quote an open gate. */
+static int refuse_other_gate(struct group_call *g, struct store_txn *txn) {
+        int64_t nodes = 0;
+        int r;
+
+        if (!g->has_gate || g->gate == g->group.gate)
+                return 0;
+        r = query_int(txn, "SELECT COUNT(*) FROM nodes WHERE group_name = $1", STORE_ARGS(store_text(g->group.name)), &nodes);
+        if (r < 0)
+                return r;
+        if (nodes == 0)
+                return 0;
+        g->conflict = "The gate of a group that has nodes does not change; make a group with that gate and enroll there.";
+        return -ECANCELED;
+}
+
 static int put_txn(struct store_txn *txn, void *userdata) {
         struct group_call *g = userdata;
         json_t *detail;
         int r;
 
-        if ((r = find_or_make(g, txn)) < 0 || (r = save(g, txn)) < 0)
+        if ((r = find_or_make(g, txn)) < 0 || (r = refuse_other_gate(g, txn)) < 0 || (r = save(g, txn)) < 0)
                 return r;
         if (g->eks) {
                 r = store_eks(g, txn);

@@ -42,6 +42,19 @@ def sets(fleet, group):
     return [party.get(f"/v1/groups/{group}/policy").json["text"] for party in fleet.parties]
 
 
+def test_a_gate_does_not_move_under_running_nodes(fleet):
+    """Where the old gate is closed, another PCR is still zero, and whoever is root there could quote it."""
+    fleet.group("gated")
+    fleet.group("elsewhere", gate=14)
+    node = enrolled(fleet, group="gated", swtpm=SoftTpm(fleet.test_ca))
+    for party in fleet.parties:
+        expect(party.put("/v1/groups/gated", {"gate": 14}), 409, "conflict")
+        expect(party.put("/v1/groups/gated", {"gate": 15}), 200)
+        expect(party.post(node.path("/approve"), {"group": "elsewhere"}), 409, "conflict")
+        assert party.get("/v1/groups/gated").json["gate"] == 15
+    assert node.shown("tenant")["group"] == node.shown("verifier")["group"] == "gated"
+
+
 def test_a_party_captures_what_was_seen_or_nothing(fleet):
     fleet.group("seen")
     node = enrolled(fleet, group="seen", swtpm=SoftTpm(fleet.test_ca))
