@@ -46,8 +46,9 @@ def run(t):
     node.add_root("tiny-root")
     node.disks.append(disk.luks(node.file("data.img"), {"hello": "world\n"}))
     node.disks.append(disk.copy(images.path("lvm-volume", "disk.img"), node.file("lvm.img")))
-    lines = [f"root UUID={images.TINY_UUID} none luks", f"data UUID={disk.luks_uuid(node.disks[1])} none luks",
-             "secret /dev/data/secret none luks"]
+    lines = [f"root UUID={images.TINY_UUID} none {images.CRYPTTAB}",
+             f"data UUID={disk.luks_uuid(node.disks[1])} none {images.CRYPTTAB}",
+             f"secret /dev/data/secret none {images.CRYPTTAB}"]
     # Else dracut stops looking for volume groups as soon as the root is there.
     append = images.root_command_line("/dev/mapper/root", "rd.lvm.lv=data/secret")
 
@@ -64,7 +65,7 @@ def run(t):
     t.say("root, data, and secret on LVM are opened")
 
     node.disks.append(disk.luks(node.file("late.img"), {"later": "on\n"}))
-    lines.append(f"late UUID={disk.luks_uuid(node.disks[3])} none luks")
+    lines.append(f"late UUID={disk.luks_uuid(node.disks[3])} none {images.CRYPTTAB}")
     configure()
     lab.enroll(node, (node.disks[3], "late", "other"))
     lab.ctl("node", "rotate", node.id)

@@ -22,7 +22,7 @@ def run(t):
     lab.accept_first_boots()
     node = t.machine()
     node.add_root("debian-root")
-    node.boot_kernel(lab.node_files() | {"etc/crypttab": f"root UUID={images.DEBIAN_UUID} none luks,x-initrd.attach\n"})
+    node.boot_kernel(lab.node_files() | {"etc/crypttab": f"root UUID={images.DEBIAN_UUID} none {images.CRYPTTAB},x-initrd.attach\n"})
     identity = lab.enroll(node, (node.disks[0], "root", "root"))
     node.start()
     node.expect("root: opened with both halves", seconds=200)

@@ -32,7 +32,8 @@ def run(t):
     node.add_root("tiny-root")
     node.disks.append(disk.luks(node.file("data.img"), {"secret": "of the real root's services\n"}))
     # nofail: else the missing volume alone would stop the boot.
-    crypttab = f"root UUID={images.TINY_UUID} none luks,nofail\ndata UUID={disk.luks_uuid(node.disks[1])} none luks\n"
+    crypttab = (f"root UUID={images.TINY_UUID} none {images.CRYPTTAB},nofail\n"
+                f"data UUID={disk.luks_uuid(node.disks[1])} none {images.CRYPTTAB}\n")
     node.boot_kernel(
         lab.node_files(payload="yes") | {"etc/crypttab": crypttab}
         | probes.look_before("emergency.service")

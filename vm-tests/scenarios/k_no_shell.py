@@ -46,6 +46,6 @@ def run(t):
     lab.kill()
     boot_to_shell(t, node, "emergency.service", "rd.systemd.mask=tallyboot-gate.service", typed=[images.passphrase()], volumes=["root"])
     node.boot_kernel(lab.node_files() | look | probes.service("kill", KILL, "sysinit.target", kind="simple")
-                     | {"etc/crypttab": f"root UUID={images.TINY_UUID} none luks\n"})
+                     | {"etc/crypttab": f"root UUID={images.TINY_UUID} none {images.CRYPTTAB}\n"})
     boot_to_shell(t, node, "emergency.service", typed=["wrong"] * 3)
     t.check(node.seen("UNLOCKER-KILLED"), "the unlocker was killed", node.log)

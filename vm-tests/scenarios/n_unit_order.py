@@ -20,7 +20,7 @@ def unpack(tree):
     process.command("sh", "-c", f"zstd -dcq {image} | cpio -idm --quiet -D {tree}")
     (tree / "etc/tallyboot").mkdir(exist_ok=True)
     (tree / "etc/tallyboot/tallyboot.conf").touch()
-    (tree / "etc/crypttab").write_text(f"root UUID={images.TINY_UUID} none luks\n")
+    (tree / "etc/crypttab").write_text(f"root UUID={images.TINY_UUID} none {images.CRYPTTAB}\n")
     for name in ("normal", "early", "late"):
         (tree / name).mkdir()
     process.command(images.SCRIPTS / "in-tree", tree, GENERATOR, "/normal", "/early", "/late")

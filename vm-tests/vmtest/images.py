@@ -39,6 +39,8 @@ CATALOG = {
 # What the images' scripts gave their volumes and file systems.
 DEBIAN_UUID, DEBIAN_FILE_SYSTEM = "7a11b007-0000-4000-8000-000000000001", "7a11b007-0000-4000-8000-0000000000e1"
 TINY_UUID, TINY_FILE_SYSTEM = "7a11b007-0000-4000-8000-000000000002", "7a11b007-0000-4000-8000-0000000000e2"
+# Options of a volume in crypttab: an emulated machine that shares its CPUs may find its disks after systemd's 90 s.
+CRYPTTAB = "luks,x-systemd.device-timeout=400"
 
 
 def path(name, file=""):
@@ -54,7 +56,7 @@ def passphrase():
 def root_command_line(device="/dev/mapper/root", *more):
     """The kernel command line that machines are booted with, for this root device, and more words.
 
-    In it: an emulated machine that shares its CPUs may find its disks after systemd's 90 s."""
+    In it is more patience than systemd's 90 s, as in CRYPTTAB above."""
     words = (GUEST / "etc/kernel/cmdline").read_text().split()
     return " ".join([f"root={device}" if word.startswith("root=") else word for word in words] + list(more))
 

@@ -23,7 +23,7 @@ class Scenario:
         """A machine with the tiny root on LUKS, booted from -kernel; /etc/crypttab asks for a passphrase unless `files` has one."""
         machine = self.machine(name, **settings)
         machine.add_root("tiny-root")
-        machine.boot_kernel({"etc/crypttab": f"root UUID={images.TINY_UUID} none luks\n"} | (files or {}), append, base)
+        machine.boot_kernel({"etc/crypttab": f"root UUID={images.TINY_UUID} none {images.CRYPTTAB}\n"} | (files or {}), append, base)
         return machine
 
     def debian(self, name="node", **settings):
