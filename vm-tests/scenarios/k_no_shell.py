@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Gate unit masked, unlocker killed and three wrong passphrases, rd.break, debug shell: no shell with an open gate."""
-from vmtest import images, probes
+import time
+
+from vmtest import images, probes, process
 
 NEEDS = ["tiny-root", "initramfs"]
 LIMIT = 1500
@@ -9,6 +11,7 @@ sleep 3
 systemctl kill --signal KILL tallyboot-unlock.service
 echo "UNLOCKER-KILLED" > /dev/console
 """
+PROMPT = r"sh-[0-9.]+# "
 ZERO = "0" * 64
 
 
@@ -27,8 +30,9 @@ def boot_to_shell(t, node, where, *more, typed=(), volumes=()):
         node.type_passphrase(text=text, seconds=200)
     probes.check_look(t, node, where, volumes)
     node.expect(r"Press Enter for maintenance[^\n]*\n?[^\n]*: ", seconds=200)
-    node.send("")
-    node.expect(r"sh-[0-9.]+# ")
+    # sulogin throws away what is typed before it listens.
+    process.wait_until(lambda: node.seen(PROMPT) or node.send("") or time.sleep(2), f"{where}: a shell", 100, log=node.log)
+    node.expect(PROMPT)
     node.send("read -r value < /sys/class/tpm/tpm0/pcr-sha256/15; echo IN-THE-SHELL $value")
     value = node.expect(r"^IN-THE-SHELL ([0-9A-F]{64})")[1]
     t.check(value != ZERO, f"{where}: the gate is closed in the shell", node.log)

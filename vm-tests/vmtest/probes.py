@@ -10,6 +10,7 @@ while read -r name; do [ "$name" = "No devices found" ] || echo "LOOK $1 DM $nam
 for file in /sys/class/tpm/tpm0/pcr-*/15; do read -r value < "$file"; echo "LOOK $1 PCR ${file%/15} $value"; done
 [ ! -d /run/tallyboot/payload ] || echo "LOOK $1 PAYLOAD $(echo /run/tallyboot/payload/*)"
 echo "LOOK $1 DONE"
+sleep 2    # the unit's next command resets the terminal, and with it what is not printed yet
 """
 EMERGENCY = ("emergency.service", "dracut-emergency.service", "rescue.service", "debug-shell.service")
 
