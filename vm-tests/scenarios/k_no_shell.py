@@ -11,7 +11,7 @@ sleep 3
 systemctl kill --signal KILL tallyboot-unlock.service
 echo "UNLOCKER-KILLED" > /dev/console
 """
-PROMPT = r"sh-[0-9.]+# "
+PROMPT = r"(?:sh-[0-9.]+|:/[a-z]*)# "
 ZERO = "0" * 64
 
 
