@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Gate unit masked, unlocker killed and three wrong passphrases, rd.break, debug shell: no shell with an open gate."""
+"""rd.break, emergency.target, the gate unit masked, the unlocker killed and three wrong passphrases: no shell with an open gate."""
 import time
 
 from vmtest import images, probes, process
