@@ -110,8 +110,9 @@ static int take_txn(struct store_txn *txn, void *userdata) {
         r = load(deal, txn, &node, &highest);
         if (r < 0)
                 return r;
-        if (deal->generation <= highest)
-                return conflict(deal, "This generation is not a new one.");
+        /* The tenant may be ahead by tries that failed half-way. Not further: the last number there is would be the key's last. */
+        if (deal->generation <= highest || deal->generation - highest > ROTATE_AHEAD_MAX)
+                return conflict(deal, "This is not the next generation of the key.");
 
         memcpy(what.key, deal->key, sizeof(what.key));
         if ((r = generation_create(call_party(deal->call), txn, &node, &what, deal->half, NULL)) < 0 ||

@@ -15,8 +15,8 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 import hpke
-from cases import expect, main
-from node import PARTIES, b64, ready, unb64
+from cases import expect, main, refused
+from node import PARTIES, Node, b64, ready, unb64
 from pki import Pki
 from services import TOP, Fleet, encode_fields
 from softtpm import SoftTpm
@@ -175,6 +175,31 @@ def test_invariant_14_service_creates_and_never_changes(fleet):
         expect(fleet.verifier.post(node.path("/deals"), {"key": KEY}, cert=cert), 403, "unauthorized")
     node.reboot()
     node.unlock()
+
+
+def test_a_dealt_generation_is_the_next_one(fleet):
+    """A tenant that was taken over, in a deal that was allowed: no generation after which there is no other, none that was there."""
+    node = Node(fleet, SoftTpm(fleet.test_ca))
+    assert node.register().status == 201
+    for party in PARTIES:
+        refused("pending-approval", node.ask, "enroll", {"keys": []}, None, (party,))
+    node.approve()
+    key = secrets.token_hex(16)
+    inbox = unb64(fleet.verifier.get("/v1/inbox").json["public"])
+
+    def hand_over(generation):
+        expect(fleet.verifier.post(node.path("/deals"), {"key": key}), 201)
+        enc, context = hpke.sender(inbox, encode_fields("tallyboot deal v1", node.id, key, generation))
+        return fleet.verifier.put(node.path(f"/keys/{key}/half"), {"generation": generation, "enc": b64(enc),
+                                                                  "ct": b64(context.seal(b"", bytes(range(32))))}, cert="tenant")
+
+    for generation in (2**32 - 1, 2**31, 17):
+        expect(hand_over(generation), 409, "conflict")
+    expect(hand_over(16), 201)
+    for generation in (2**32 - 1, 33, 16, 1):
+        expect(hand_over(generation), 409, "conflict")
+    expect(hand_over(17), 201)
+    assert [one["generation"] for one in node.shown("verifier")["keys"][0]["generations"]] == [16, 17]
 
 
 def test_invariant_14_each_party_for_itself(fleet):
