@@ -64,15 +64,15 @@ static int compare_ranks(const void *a, const void *b) {
 
 /* Nearest set first, so that the operator sees what changed before what belongs to another machine. */
 static int list_differences(const struct policy *policy, const struct pcr_values *pcrs, struct rank *ranks,
-                            struct policy_decision *ret) {
+                            struct policy_decision *decision) {
         size_t total = 0, n = 0;
 
         for (size_t i = 0; i < policy->n; i++)
                 total += ranks[i].differences;
         total = MIN(total, (size_t) DIFFERENCES_MAX);
 
-        ret->differences = calloc(MAX(total, 1U), sizeof(*ret->differences));
-        if (!ret->differences)
+        decision->differences = calloc(MAX(total, 1U), sizeof(*decision->differences));
+        if (!decision->differences)
                 return -ENOMEM;
 
         qsort(ranks, policy->n, sizeof(*ranks), compare_ranks);
@@ -82,16 +82,15 @@ static int list_differences(const struct policy *policy, const struct pcr_values
 
                 for (unsigned pcr = 0; pcr < WIRE_PCRS && n < total; pcr++)
                         if (set->mask & (1U << pcr) && !pcr_matches(set, bank, pcr))
-                                describe_difference(set, bank, pcr, ret->differences + n++);
+                                describe_difference(set, bank, pcr, decision->differences + n++);
         }
-        ret->n = n;
+        decision->n = n;
         return 0;
 }
 
-int policy_decide(const struct policy *policy, const struct pcr_values *pcrs, struct policy_decision *ret) {
+/* The first set that matches whole; without one, what differs. */
+static int decide_sets(const struct policy *policy, const struct pcr_values *pcrs, struct policy_decision *decision) {
         _cleanup_(freep) struct rank *ranks = calloc(MAX(policy->n, 1U), sizeof(*ranks));
-        struct policy_decision decision = {};
-        int r;
 
         if (!ranks)
                 return -ENOMEM;
@@ -101,20 +100,32 @@ int policy_decide(const struct policy *policy, const struct pcr_values *pcrs, st
 
                 ranks[i] = (struct rank){ count_differences(set, pcr_values_bank(pcrs, set->bank)), i };
                 if (set->mask != 0 && ranks[i].differences == 0) {
-                        *ret = (struct policy_decision){ .allowed = true, .set = set->name };
+                        decision->set = set->name;
                         return 0;
                 }
         }
 
-        r = list_differences(policy, pcrs, ranks, &decision);
-        if (r < 0)
-                return r;
+        return list_differences(policy, pcrs, ranks, decision);
+}
 
+int policy_decide(const struct policy *policy, const struct policy_input *input, struct policy_decision *ret) {
+        static const struct pcr_values none = {};
+        struct policy_decision decision = { .rules_hold = true };
+        int r;
+
+        r = decide_sets(policy, input->pcrs ?: &none, &decision);
+        if (r < 0) {
+                policy_decision_done(&decision);
+                return r;
+        }
+
+        decision.allowed = !policy_allows_nothing(policy) && decision.rules_hold && (policy->n == 0 || decision.set);
         *ret = decision;
         return 0;
 }
 
 void policy_decision_done(struct policy_decision *decision) {
         free(decision->differences);
+        free(decision->findings);
         *decision = (struct policy_decision){};
 }

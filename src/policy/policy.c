@@ -166,6 +166,12 @@ int policy_parse(const char *text, size_t size, struct policy *ret, char *error,
         struct parsing parsing = {};
         int r;
 
+        if (size > POLICY_TEXT_MAX) {
+                if (error && error_size > 0)
+                        (void) snprintf(error, error_size, "1: longer than %d bytes", POLICY_TEXT_MAX);
+                return -EBADMSG;
+        }
+
         r = ini_parse(text, size, on_line, &parsing, error, error_size);
 
         /* A set that wants nothing would match every boot. */
@@ -178,6 +184,8 @@ int policy_parse(const char *text, size_t size, struct policy *ret, char *error,
                         r = -EBADMSG;
                 }
 
+        if (r >= 0 && !(parsing.policy.text = strndup(text, size)))
+                r = -ENOMEM;
         if (r < 0) {
                 policy_done(&parsing.policy);
                 return r;
@@ -188,31 +196,25 @@ int policy_parse(const char *text, size_t size, struct policy *ret, char *error,
 
 void policy_done(struct policy *policy) {
         free(policy->sets);
+        free(policy->release.networks);
+        free(policy->text);
         *policy = (struct policy){};
 }
 
-static void format_set(const struct policy_set *set, struct buffer *buffer) {
-        char hex[2 * WIRE_DIGEST_MAX + 1];
-
-        buffer_printf(buffer, "[set %s]\nbank = %s\n", set->name, pcr_alg_to_string(set->bank));
-        for (unsigned pcr = 0; pcr < WIRE_PCRS; pcr++) {
-                if (!(set->mask & (1U << pcr)))
-                        continue;
-                hex_write(set->values[pcr], pcr_alg_size(set->bank), hex);
-                buffer_printf(buffer, "pcr %u = %s\n", pcr, set->zero & (1U << pcr) ? "zero" : hex);
-        }
+char *policy_format(const struct policy *policy) {
+        return strdup(policy->text ?: "");
 }
 
-char *policy_format(const struct policy *policy) {
-        _cleanup_(buffer_done) struct buffer buffer = {};
+bool policy_allows_nothing(const struct policy *policy) {
+        return policy->n == 0;
+}
 
-        for (size_t i = 0; i < policy->n; i++) {
-                if (i > 0)
-                        buffer_u8(&buffer, '\n');
-                format_set(policy->sets + i, &buffer);
-        }
-        buffer_u8(&buffer, '\0');
-        return buffer_ok(&buffer) < 0 ? NULL : (char *) TAKE_PTR(buffer.data);
+uint32_t policy_log_pcrs(_unused_ const struct policy *policy) {
+        return 0;
+}
+
+bool policy_wants_ima(_unused_ const struct policy *policy) {
+        return false;
 }
 
 uint32_t policy_pcrs(const struct policy *policy, uint16_t bank) {

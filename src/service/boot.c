@@ -18,7 +18,7 @@ static int refuse(struct admission *a, const struct policy_decision *decision) {
         json_t *differences;
         int r;
 
-        if (a->policy.n == 0 || a->node.boots == 0)
+        if (policy_allows_nothing(&a->policy) || a->node.boots == 0)
                 r = admit_refuse(a, "pending-policy", "No policy allows this boot yet; an operator can look at it.");
         else
                 r = admit_refuse(a, "policy-refused", "The policy does not allow this boot.");
@@ -56,6 +56,11 @@ static bool captures_unseen(struct boot *boot) {
 /* 10: the node's state, the group's policy. Sets a->refusal, or not. */
 static int decide(struct boot *boot) {
         struct admission *a = boot->a;
+        const struct policy_input input = {
+                .pcrs = &a->evidence.pcrs,
+                .bank = a->node.bank,
+                .address = a->call->request->peer.address,
+        };
         struct policy_decision decision = {};
         int r;
 
@@ -63,12 +68,12 @@ static int decide(struct boot *boot) {
         if (r < 0 || a->refusal.problem)
                 return r;
 
-        r = policy_decide(&a->policy, &a->evidence.pcrs, &decision);
+        r = policy_decide(&a->policy, &input, &decision);
         if (r < 0)
                 return r;
 
         boot->set = decision.set;
-        if (!decision.allowed && !captures_unseen(boot))
+        if (!decision.allowed && !(decision.rules_hold && captures_unseen(boot)))
                 r = refuse(a, &decision);
         policy_decision_done(&decision);
         return r;

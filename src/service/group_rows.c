@@ -128,5 +128,5 @@ uint32_t group_pcrs(const struct group *group, const struct policy *policy, uint
                 return PCRS_LIVING;
 
         pcrs = policy_pcrs(policy, bank);
-        return (pcrs ? pcrs : PCRS_DEFAULT) | UINT32_C(1) << group->gate;
+        return (policy->n == 0 || pcrs == 0 ? pcrs | PCRS_DEFAULT : pcrs) | UINT32_C(1) << group->gate;
 }

@@ -40,12 +40,18 @@ static struct pcr_values some(uint16_t alg, uint32_t mask, const uint8_t values[
         return pcrs;
 }
 
+static int decide(const struct policy *policy, const struct pcr_values *pcrs, struct policy_decision *ret) {
+        const struct policy_input input = { .pcrs = pcrs, .bank = 0x0b };
+
+        return policy_decide(policy, &input, ret);
+}
+
 static bool allowed(const char *text, const struct pcr_values *pcrs) {
         struct policy policy = parsed(text);
         struct policy_decision decision;
         bool answer;
 
-        assert_int_equal(policy_decide(&policy, pcrs, &decision), 0);
+        assert_int_equal(decide(&policy, pcrs, &decision), 0);
         answer = decision.allowed;
         assert_int_equal(answer, decision.set != NULL);
         policy_decision_done(&decision);
@@ -70,8 +76,8 @@ static void parse_and_format(void **state) {
         assert_int_equal(policy_pcrs(&policy, 0x0c), 0x10);
         assert_int_equal(policy_pcrs(&policy, 0x04), 0);
 
-        assert_string_equal(formatted, "[set debian-12.7]\nbank = sha256\npcr 0 = " A32 "\npcr 8 = zero\npcr 23 = " B32
-                                       "\n\n[set two_2:+]\nbank = sha384\npcr 4 = " A48 "\n");
+        /* what an operator wrote is kept, comments too */
+        assert_string_equal(formatted, text);
         again = parsed(formatted);
         assert_int_equal(again.n, 2);
         assert_memory_equal(again.sets, policy.sets, 2 * sizeof(*policy.sets));
@@ -185,33 +191,33 @@ static void invariant_2_zero_by_name_only(void **state) {
         struct pcr_values pcrs = some(0x0b, 0xffff, (const uint8_t[WIRE_PCRS]){ [4] = 0xaa });
         struct policy_decision decision;
 
-        assert_int_equal(policy_decide(&policy, &pcrs, &decision), 0);
+        assert_int_equal(decide(&policy, &pcrs, &decision), 0);
         assert_true(decision.allowed);
         assert_string_equal(decision.set, "x");
 
         pcrs.banks[0].values[12][31] = 1;
-        assert_int_equal(policy_decide(&policy, &pcrs, &decision), 0);
+        assert_int_equal(decide(&policy, &pcrs, &decision), 0);
         assert_false(decision.allowed);
         policy_decision_done(&decision);
         pcrs.banks[0].values[12][31] = 0;
 
         /* sets made by hand, that the parser would refuse */
         policy.sets[0].zero = 0;
-        assert_int_equal(policy_decide(&policy, &pcrs, &decision), 0);
+        assert_int_equal(decide(&policy, &pcrs, &decision), 0);
         assert_false(decision.allowed);
         policy_decision_done(&decision);
         memset(policy.sets[0].values[12], 0xff, 32);
         memset(pcrs.banks[0].values[12], 0xff, 32);
-        assert_int_equal(policy_decide(&policy, &pcrs, &decision), 0);
+        assert_int_equal(decide(&policy, &pcrs, &decision), 0);
         assert_false(decision.allowed);
         policy_decision_done(&decision);
         policy.sets[0].mask = policy.sets[0].zero = 1U << 4;
         memset(pcrs.banks[0].values[4], 0, 32);
-        assert_int_equal(policy_decide(&policy, &pcrs, &decision), 0);
+        assert_int_equal(decide(&policy, &pcrs, &decision), 0);
         assert_false(decision.allowed);
         policy_decision_done(&decision);
         policy.sets[0].mask = 0;
-        assert_int_equal(policy_decide(&policy, &pcrs, &decision), 0);
+        assert_int_equal(decide(&policy, &pcrs, &decision), 0);
         assert_false(decision.allowed);
         policy_decision_done(&decision);
         policy_done(&policy);
@@ -224,7 +230,7 @@ static void differences_nearest_first(void **state) {
         struct pcr_values pcrs = some(0x0b, 0x01ff, (const uint8_t[WIRE_PCRS]){ [0] = 0xaa, [4] = 0 });
         struct policy_decision decision;
 
-        assert_int_equal(policy_decide(&policy, &pcrs, &decision), 0);
+        assert_int_equal(decide(&policy, &pcrs, &decision), 0);
         assert_false(decision.allowed);
         assert_null(decision.set);
         assert_int_equal(decision.n, 4);
@@ -245,7 +251,7 @@ static void differences_nearest_first(void **state) {
         pcrs.banks[0].mask |= 1U << 9;
         memset(pcrs.banks[0].values[8], 0x11, 32);
         memset(pcrs.banks[0].values[9], 0xaa, 32);
-        assert_int_equal(policy_decide(&policy, &pcrs, &decision), 0);
+        assert_int_equal(decide(&policy, &pcrs, &decision), 0);
         assert_string_equal(decision.differences[0].set, "near");
         assert_string_equal(decision.differences[0].expected, "zero");
         policy_decision_done(&decision);
@@ -265,7 +271,7 @@ static void differences_are_limited(void **state) {
         }
         for (unsigned pcr = 0; pcr < 16; pcr++)
                 pcrs.banks[0].values[pcr][0] ^= 0x80;
-        assert_int_equal(policy_decide(&policy, &pcrs, &decision), 0);
+        assert_int_equal(decide(&policy, &pcrs, &decision), 0);
         assert_int_equal(decision.n, 512);
         policy_decision_done(&decision);
         policy_done(&policy);
@@ -287,15 +293,16 @@ static void capture(void **state) {
         assert_int_equal(policy.sets[0].mask, 0x7bff);
         assert_int_equal(policy.sets[0].zero, 1 << 8 | 1 << 12 | 1 << 13 | 1 << 14);
 
-        assert_int_equal(policy_decide(&policy, &pcrs, &decision), 0);
+        assert_int_equal(decide(&policy, &pcrs, &decision), 0);
         assert_true(decision.allowed);
         policy_decision_done(&decision);
 
         text = policy_format(&policy);
         policy_done(&policy);
         policy = parsed(text);
+        assert_int_equal(policy.sets[0].mask, 0x7bff);
         free(text);
-        assert_int_equal(policy_decide(&policy, &pcrs, &decision), 0);
+        assert_int_equal(decide(&policy, &pcrs, &decision), 0);
         assert_true(decision.allowed);
         policy_decision_done(&decision);
         policy_done(&policy);
@@ -311,6 +318,35 @@ static void capture_of_what_nobody_measured(void **state) {
         pcrs = some(0x0b, 0x8000, (const uint8_t[WIRE_PCRS]){ 1 });
         assert_int_equal(policy_capture(&policy, "x", &pcrs, 0x0b, 15), -EINVAL);
         assert_int_equal(policy.n, 0);
+}
+
+static void capture_keeps_the_text(void **state) {
+        static const char text[] = "# ours\n[set a]\nbank = sha256 \npcr 0 = " A32;
+        struct pcr_values pcrs = some(0x0b, 0x101, (const uint8_t[WIRE_PCRS]){ 0xbb });
+        struct policy policy = parsed(text);
+        char *formatted;
+
+        assert_int_equal(policy_capture(&policy, "b", &pcrs, 0x0b, 15), 0);
+        formatted = policy_format(&policy);
+        assert_string_equal(formatted, "# ours\n[set a]\nbank = sha256 \npcr 0 = " A32 "\n\n[set b]\nbank = sha256\npcr 0 = " B32
+                                       "\npcr 8 = zero\n");
+        free(formatted);
+        policy_done(&policy);
+}
+
+/* What is captured can be read again: also beside a text that is as long as a text can be. */
+static void capture_ends_at_the_limit(void **state) {
+        struct pcr_values pcrs = some(0x0b, 1, (const uint8_t[WIRE_PCRS]){ 0xbb });
+        char *text = malloc(POLICY_TEXT_MAX);
+        struct policy policy = {};
+        char error[256];
+
+        memset(text, '\n', POLICY_TEXT_MAX);
+        assert_int_equal(policy_parse(text, POLICY_TEXT_MAX, &policy, error, sizeof(error)), 0);
+        assert_int_equal(policy_capture(&policy, "b", &pcrs, 0x0b, 15), -E2BIG);
+        assert_int_equal(policy.n, 0);
+        policy_done(&policy);
+        free(text);
 }
 
 static void uncovered_is(const char *text, const char *expected) {
@@ -356,6 +392,8 @@ int main(void) {
                 cmocka_unit_test(differences_are_limited),
                 cmocka_unit_test(capture),
                 cmocka_unit_test(capture_of_what_nobody_measured),
+                cmocka_unit_test(capture_keeps_the_text),
+                cmocka_unit_test(capture_ends_at_the_limit),
                 cmocka_unit_test(uncovered),
         };
 
