@@ -19,6 +19,11 @@ enum {
         WIRE_REQUEST_MAX = 16384, /* bytes of any request of a node */
         WIRE_KEYS_MAX = 64,
         WIRE_URL_MAX = 1024,
+        WIRE_LOG_TICKET_SIZE = 76,
+        WIRE_FIRMWARE_LOG_MAX = 4 * 1024 * 1024,
+        WIRE_IMA_LIST_MAX = 32 * 1024 * 1024,
+        WIRE_LOGS_MAX = 3 * 4 + WIRE_REQUEST_MAX + WIRE_FIRMWARE_LOG_MAX + WIRE_IMA_LIST_MAX, /* the body of release/logs */
+        WIRE_LOG_FROM_MAX = 1 << 30,
 };
 
 /* PCR values of one bank; values[i] counts only where mask has bit i. alg is a TPM_ALG_ID (SHA-1 4, SHA-256 0xb, SHA-384 0xc, SHA-512 0xd). */
@@ -217,6 +222,26 @@ char *wire_problem_encode(const struct wire_problem *problem);
 int wire_problem_parse(const char *text, size_t size, struct wire_problem *ret);
 /* The table of docs/protocol.md, 11: status for a name (500 where unknown). */
 int wire_problem_status(const char *name);
+
+/* The problem logs-wanted: what it has beside the members of every problem. At least one log; firmware is sent whole. */
+struct wire_logs_wanted {
+        bool firmware, ima;
+        uint64_t ima_from; /* entries that the party has replayed already */
+        uint8_t ticket[WIRE_LOG_TICKET_SIZE];
+};
+char *wire_logs_wanted_encode(const struct wire_problem *problem, const struct wire_logs_wanted *wanted);
+int wire_logs_wanted_parse(const char *text, size_t size, struct wire_logs_wanted *ret);
+
+struct wire_span { /* bytes of somebody else */
+        const uint8_t *data;
+        size_t size;
+};
+/* The body of release/logs: L(evidence JSON, firmware log, IMA list); empty: not asked for. -EBADMSG; -E2BIG: one is over its limit. */
+struct wire_logs {
+        struct wire_span evidence, firmware, ima;
+};
+int wire_logs_parse(const void *data, size_t size, struct wire_logs *ret); /* points into data */
+int wire_logs_encode(const struct wire_logs *logs, struct buffer *ret);    /* appends */
 
 /* Helpers for everything else that speaks JSON with these rules (operator routes, tallyctl, manifest). */
 json_t *wire_json_parse(const void *text, size_t size);                                 /* NULL: malformed or not an object */

@@ -50,6 +50,17 @@ static int round_challenge_request(const char *text, size_t size, char **ret) {
         return r;
 }
 
+static int round_logs_wanted(const char *text, size_t size, char **ret) {
+        struct wire_logs_wanted wanted;
+        struct wire_problem problem;
+        int r;
+
+        if ((r = wire_problem_parse(text, size, &problem)) < 0 || (r = wire_logs_wanted_parse(text, size, &wanted)) < 0)
+                return r;
+        *ret = wire_logs_wanted_encode(&problem, &wanted);
+        return 0;
+}
+
 static const struct message {
         const char *name;
         int (*round)(const char *text, size_t size, char **ret);
@@ -67,6 +78,7 @@ static const struct message {
         { "confirm_body", round_confirm_body, { ".payload" } },
         { "confirmed", round_confirmed, {} },
         { "problem", round_problem, {} },
+        { "logs_wanted", round_logs_wanted, {} },
 };
 
 static json_t *vectors;
@@ -475,6 +487,39 @@ static void statuses(void **state) {
         assert_non_null(strstr(text, "\"status\":429"));
 }
 
+static void logs(void **state) {
+        static const char good[] = "\0\0\0\2{}\0\0\0\0\0\0\0\4list", huge[] = "\0\0\0\2{}\0\x40\0\1";
+        _cleanup_(buffer_done) struct buffer again = {};
+        struct wire_logs logs;
+        uint8_t twice[76] = {};
+        char text[512];
+
+        assert_int_equal(wire_logs_parse(good, sizeof good - 1, &logs), 0);
+        assert_int_equal(logs.evidence.size, 2);
+        assert_memory_equal(logs.evidence.data, "{}", 2);
+        assert_int_equal(logs.firmware.size, 0);
+        assert_int_equal(logs.ima.size, 4);
+        assert_int_equal(wire_logs_encode(&logs, &again), 0);
+        assert_int_equal(again.size, sizeof good - 1);
+        assert_memory_equal(again.data, good, again.size);
+
+        for (size_t i = 0; i < sizeof good - 1; i++)
+                assert_int_equal(wire_logs_parse(good, i, &logs), -EBADMSG);
+        assert_int_equal(wire_logs_parse(good, sizeof good, &logs), -EBADMSG);
+        assert_int_equal(wire_logs_parse(huge, sizeof huge - 1, &logs), -E2BIG);
+
+        /* one log twice, a firmware log that does not begin at its beginning, none at all */
+        for (unsigned i = 0; i < 3; i++) {
+                static const char *const lists[] = { "{\"kind\":\"ima\",\"from\":0},{\"kind\":\"ima\",\"from\":1}",
+                                                     "{\"kind\":\"firmware\",\"from\":1}", "" };
+                struct wire_logs_wanted wanted = {};
+                _cleanup_(freep) char *ticket = base64url_encode(twice, sizeof twice);
+
+                snprintf(text, sizeof text, "{\"logs\":[%s],\"ticket\":\"%s\"}", lists[i], ticket);
+                assert_int_equal(wire_logs_wanted_parse(text, strlen(text), &wanted), -EBADMSG);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(round_trips),
@@ -487,6 +532,7 @@ int main(void) {
                 cmocka_unit_test(bounds),
                 cmocka_unit_test(getters),
                 cmocka_unit_test(statuses),
+                cmocka_unit_test(logs),
         };
 
         return cmocka_run_group_tests(tests, set_up, tear_down);
