@@ -194,20 +194,37 @@ void connection_refuse(struct connection *connection, int status) {
         connection_respond(connection);
 }
 
+/* The request without its body. */
+static struct http_request request_head(const struct connection *connection) {
+        const struct request *parser = &connection->parser;
+        struct http_request head = {
+                .method = request_method(parser),
+                .path = parser->target,
+                .query = parser->query,
+                .authorization = parser->has_authorization ? parser->authorization : NULL,
+                .peer = connection->peer,
+                .body_fd = -1,
+        };
+
+        memcpy(head.incident, parser->incident, sizeof parser->incident);
+        return head;
+}
+
 /* The parser's events. */
 static int on_header(struct request *parser, void *userdata) {
         struct connection *connection = userdata;
         struct http_server *server = connection->server;
-        bool to_file = false;
-        size_t max;
+        const struct http_request head = request_head(connection);
+        struct http_limit limit = {};
         int r;
 
         connection->keep_alive = parser->keep_alive;
-        max = server->options.limit(request_method(parser), parser->target, &connection->peer, &to_file,
-                                    server->options.userdata);
-        if (parser->content_length > max)
+        r = server->options.limit(&head, &limit, server->options.userdata);
+        if (r != 0)
+                return r;
+        if (parser->content_length > limit.max)
                 return 413;
-        if (to_file && parser->content_length > 0) {
+        if (limit.to_file && parser->content_length > 0) {
                 r = upload_open(connection);
                 if (r < 0) {
                         log_debug_errno(r, "No temporary file for an upload: %m");
@@ -236,17 +253,10 @@ static void start_job(struct connection *connection) {
         (void) bufferevent_disable(connection->bev, EV_READ);
         if (connection->upload_fd >= 0)
                 (void) lseek(connection->upload_fd, 0, SEEK_SET);
-        connection->request = (struct http_request){
-                .method = request_method(parser),
-                .path = parser->target,
-                .query = parser->query,
-                .authorization = parser->has_authorization ? parser->authorization : NULL,
-                .peer = connection->peer,
-                .body = connection->body.data,
-                .body_size = connection->upload_fd >= 0 ? parser->content_length : connection->body.size,
-                .body_fd = connection->upload_fd,
-        };
-        memcpy(connection->request.incident, parser->incident, sizeof parser->incident);
+        connection->request = request_head(connection);
+        connection->request.body = connection->body.data;
+        connection->request.body_size = connection->upload_fd >= 0 ? parser->content_length : connection->body.size;
+        connection->request.body_fd = connection->upload_fd;
         connection_set_state(connection, CONNECTION_WORKING, 0);
         workers_give(&connection->server->workers, connection);
 }

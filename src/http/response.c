@@ -6,6 +6,8 @@
 #include "base/file.h"
 #include "http/connection.h"
 
+enum { RETRY_SECONDS = 30 };
+
 static const struct {
         int status;
         const char *phrase;
@@ -21,7 +23,7 @@ static const struct {
         { 403, "Forbidden", "unauthorized", "Not allowed." },
         { 404, "Not Found", "not-found", "There is nothing here." },
         { 405, "Method Not Allowed", "not-found", "There is no such method here." },
-        { 409, "Conflict", "conflict", "Something else is there." },
+        { 409, "Conflict", "stale-nonce", "Too old: a new challenge is needed." }, /* before a body: a ticket */
         { 411, "Length Required", "malformed", "The request needs Content-Length and no transfer coding." },
         { 413, "Content Too Large", "too-large", "The request is larger than allowed." },
         { 429, "Too Many Requests", "rate-limited", "Too many requests." },
@@ -58,6 +60,7 @@ void response_problem(int status, const char *incident, struct http_response *re
         ret->body = format("{\"type\":\"urn:tallyboot:problem:%s\",\"title\":\"%s\",\"status\":%d,\"incident\":\"%s\"}",
                            statuses[i].problem, statuses[i].title, status, incident);
         ret->body_size = ret->body ? strlen(ret->body) : 0;
+        ret->retry_after = status == 429 || status == 503 ? RETRY_SECONDS : 0;
 }
 
 static const char *content_type(const struct http_response *response) {

@@ -34,9 +34,13 @@ struct http_response {
 
 /* Fills response; one without a status becomes a 500 problem. Runs on a worker thread. Any method that HTTP knows arrives here. */
 typedef void (*http_handler)(const struct http_request *request, struct http_response *response, void *userdata);
-/* How large a body may be for this method and path, before it is read; *ret_to_file where it is to be streamed into a file. Runs on the loop. */
-typedef size_t (*http_limit)(const char *method, const char *path, const struct http_peer *peer, bool *ret_to_file,
-                             void *userdata);
+/* Looks at a request before its body is read: head has no body. 0, and how large the body may be, and whether it is to be streamed into
+ * a file; or the status (of docs/protocol.md, 11) to refuse it with. Runs on the loop. */
+struct http_limit {
+        size_t max;
+        bool to_file;
+};
+typedef int (*http_limit_fn)(const struct http_request *head, struct http_limit *ret, void *userdata);
 
 /* After a SIGHUP, for a line in the log: 0, or why the old certificates stay, in words. Runs on the loop. */
 typedef void (*http_reloaded)(int result, const char *error, void *userdata);
@@ -56,7 +60,7 @@ struct http_server_options {
         unsigned stop_ms;          /* for requests under way, when stopped; default 5000 */
         const char *temporary_dir; /* for streamed uploads: files without a name; NULL: none are possible */
         http_handler handler;
-        http_limit limit;
+        http_limit_fn limit;
         http_reloaded reloaded; /* or NULL */
         void *userdata;
 };

@@ -117,20 +117,24 @@ static bool role_may(const struct service_route *route, enum service_role role) 
         return route->roles & ROLE_ANYONE || (role != ROLE_ANYONE && route->roles & role);
 }
 
-size_t service_limit(const char *method, const char *path, const struct http_peer *peer, bool *ret_to_file, void *userdata) {
+int service_limit(const struct http_request *head, struct http_limit *ret, void *userdata) {
         struct service *service = userdata;
-        struct service_call call = { .service = service };
-        char who[128];
-
-        *ret_to_file = false;
+        struct service_call call = { .service = service, .request = head };
+        struct http_limit limit = { .max = WIRE_REQUEST_MAX };
+        int status = 0;
 
         /* Nobody makes the service read more than a node's request before it is known that he may: he gets his 403 or 404. */
-        if (find_route(service->definition, method, path, &call) < 0 ||
-            !role_may(call.route, service_peer_role(peer, who, sizeof(who))))
-                return WIRE_REQUEST_MAX;
+        call.role = service_peer_role(&head->peer, call.who, sizeof(call.who));
+        if (find_route(service->definition, head->method, head->path, &call) >= 0 && role_may(call.route, call.role)) {
+                if (call.route->guard)
+                        status = call.route->guard(&call);
+                limit.to_file = call.route->body_to_file;
+                if (call.route->max_body > 0)
+                        limit.max = call.route->max_body;
+        }
 
-        *ret_to_file = call.route->body_to_file;
-        return call.route->max_body > 0 ? call.route->max_body : WIRE_REQUEST_MAX;
+        *ret = limit;
+        return status;
 }
 
 void service_dispatch(const struct http_request *request, struct http_response *response, void *userdata) {

@@ -63,6 +63,9 @@ struct service_call {
         size_t n_parameters;
 };
 
+/* Before the body is read: 0, or the status to refuse it with. No body in call->request, and no I/O: it runs on the loop. */
+typedef int (*service_guard)(const struct service_call *call);
+
 /* Fills the response: with service_json(), service_text() or service_problem(). One that leaves status 0 becomes a 500. */
 typedef void (*service_handler)(const struct service_call *call, struct http_response *response);
 
@@ -75,6 +78,7 @@ struct service_route {
         size_t max_body; /* bytes; 0: WIRE_REQUEST_MAX */
         bool body_to_file;
         service_handler handler;
+        service_guard guard; /* NULL: none */
 };
 
 struct service_definition {
@@ -100,7 +104,7 @@ void service_config_done(struct service_config *config);
 
 /* The one place where a request finds its route and is held against the route's roles (routes.c; invariant 14). */
 void service_dispatch(const struct http_request *request, struct http_response *response, void *service);
-size_t service_limit(const char *method, const char *path, const struct http_peer *peer, bool *ret_to_file, void *service);
+int service_limit(const struct http_request *head, struct http_limit *ret, void *service);
 /* "urn:tallyboot:operator:NAME" and so on. ROLE_ANYONE and "node" for anything else. */
 enum service_role service_peer_role(const struct http_peer *peer, char *ret_who, size_t size);
 

@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         char *text = strndup((const char *) data, size), *rest = text, *parts[4];
         struct http_request request = { .body_fd = -1 };
         struct http_response response = {};
-        bool to_file;
+        struct http_limit limit;
 
         log_set_level(LOG_LEVEL_ERROR);
         for (size_t i = 0; i < ELEMENTSOF(parts); i++)
@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         request.body = (const uint8_t *) (rest ? rest : "");
         request.body_size = rest ? strlen(rest) : 0;
 
-        (void) service_limit(request.method, request.path, &request.peer, &to_file, &service);
+        (void) service_limit(&request, &limit, &service);
         service_dispatch(&request, &response, &service);
         assert(response.status >= 200 && response.body);
         free(response.body);

@@ -92,13 +92,13 @@ static void handle(const struct http_request *request, struct http_response *res
         }
 }
 
-static size_t limit(const char *method, const char *path, const struct http_peer *peer _unused_, bool *ret_to_file,
-                    void *userdata _unused_) {
-        if (strcmp(method, "PUT") == 0 && strcmp(path, "/v1/file") == 0) {
-                *ret_to_file = true;
-                return 64 * 1024 * 1024;
-        }
-        return FIXTURE_LIMIT;
+static int limit(const struct http_request *head, struct http_limit *ret, void *userdata _unused_) {
+        ret->max = FIXTURE_LIMIT;
+        if (strcmp(head->method, "PUT") == 0 && strcmp(head->path, "/v1/file") == 0)
+                *ret = (struct http_limit){ .max = 64 * 1024 * 1024, .to_file = true };
+        if (strcmp(head->path, "/v1/ticket") == 0 && (!head->authorization || strcmp(head->authorization, "the ticket") != 0))
+                return head->authorization ? 409 : 401;
+        return 0;
 }
 
 char *fixture_path(const struct fixture *fixture, const char *name) {

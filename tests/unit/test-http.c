@@ -90,7 +90,7 @@ static void wide_key_is_refused(void **state) {
                 .certificate_file = pem,
                 .key_file = key,
                 .handler = (http_handler) abort,
-                .limit = (http_limit) abort,
+                .limit = (http_limit_fn) abort,
         };
         char error[256];
 
@@ -112,7 +112,7 @@ static void wrong_files(void **state) {
                 .certificate_file = pem,
                 .key_file = key,
                 .handler = (http_handler) abort,
-                .limit = (http_limit) abort,
+                .limit = (http_limit_fn) abort,
         };
         struct http_server *server = NULL;
         char error[256];
@@ -475,7 +475,7 @@ static void signals(void **state) {
                 .certificate_file = pem,
                 .key_file = key,
                 .handler = (http_handler) abort,
-                .limit = (http_limit) abort,
+                .limit = (http_limit_fn) abort,
                 .reloaded = reloaded,
         };
         char error[256];

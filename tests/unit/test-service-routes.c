@@ -24,6 +24,10 @@ static void forget(const struct service_call *call, struct http_response *respon
         called = call->route->pattern;
 }
 
+static int guard(const struct service_call *call) {
+        return call->request->authorization ? 0 : 401;
+}
+
 static const struct service_route routes[] = {
         { "GET", "/v1/open", ROLE_ANYONE, 0, false, handle },
         { "GET", "/v1/nodes", ROLE_OPERATOR, 0, false, handle },
@@ -33,6 +37,7 @@ static const struct service_route routes[] = {
         { "PUT", "/v1/nodes/{id}/payload/{version}", ROLE_OPERATOR, 1 << 30, true, handle },
         { "GET", "/v1/groups/{name}", ROLE_OPERATOR, 0, false, handle },
         { "GET", "/v1/silent", ROLE_ANYONE, 0, false, forget },
+        { "PUT", "/v1/guarded/{id}", ROLE_OPERATOR, 0, false, handle, guard },
         {},
 };
 static const struct service_route *const tables[] = { routes, NULL };
@@ -146,21 +151,35 @@ static void roles(void **state) {
         assert_int_equal(ask("PUT", "/v1/nodes/" ID "/keys/" KEY "/half", "urn:tallyboot:verifier", problem), 403);
 }
 
-static void limits(void **state) {
-        const struct http_peer nobody = peer_of(NULL), tenant = peer_of("urn:tallyboot:tenant"),
-                               alice = peer_of("urn:tallyboot:operator:alice");
-        const char *path = "/v1/nodes/" ID "/payload/1";
-        bool to_file;
+static int limit_of(const char *method, const char *path, const char *uri, struct http_limit *ret) {
+        const struct http_request head = { .method = method, .path = path, .peer = peer_of(uri), .body_fd = -1 };
 
-        assert_int_equal(service_limit("PUT", path, &alice, &to_file, &service), 1 << 30);
-        assert_true(to_file);
-        assert_int_equal(service_limit("PUT", path, &nobody, &to_file, &service), WIRE_REQUEST_MAX);
-        assert_false(to_file);
-        assert_int_equal(service_limit("PUT", path, &tenant, &to_file, &service), WIRE_REQUEST_MAX);
-        assert_false(to_file);
-        assert_int_equal(service_limit("GET", "/v1/open", &nobody, &to_file, &service), WIRE_REQUEST_MAX);
-        assert_int_equal(service_limit("PUT", "/nothing", &alice, &to_file, &service), WIRE_REQUEST_MAX);
-        assert_false(to_file);
+        return service_limit(&head, ret, &service);
+}
+
+static void limits(void **state) {
+        const char *path = "/v1/nodes/" ID "/payload/1", *alice = "urn:tallyboot:operator:alice";
+        struct http_limit limit;
+
+        assert_int_equal(limit_of("PUT", path, alice, &limit), 0);
+        assert_int_equal(limit.max, 1 << 30);
+        assert_true(limit.to_file);
+        assert_int_equal(limit_of("PUT", path, NULL, &limit), 0);
+        assert_int_equal(limit.max, WIRE_REQUEST_MAX);
+        assert_false(limit.to_file);
+        assert_int_equal(limit_of("PUT", path, "urn:tallyboot:tenant", &limit), 0);
+        assert_int_equal(limit.max, WIRE_REQUEST_MAX);
+        assert_false(limit.to_file);
+        assert_int_equal(limit_of("GET", "/v1/open", NULL, &limit), 0);
+        assert_int_equal(limit.max, WIRE_REQUEST_MAX);
+        assert_int_equal(limit_of("PUT", "/nothing", alice, &limit), 0);
+        assert_int_equal(limit.max, WIRE_REQUEST_MAX);
+        assert_false(limit.to_file);
+
+        /* a guard sees the request, and is asked for its own route and roles only */
+        assert_int_equal(limit_of("PUT", "/v1/guarded/" ID, alice, &limit), 401);
+        assert_int_equal(limit_of("PUT", "/v1/guarded/" ID, NULL, &limit), 0);
+        assert_int_equal(limit.max, WIRE_REQUEST_MAX);
 }
 
 static void handler_that_says_nothing(void **state) {
