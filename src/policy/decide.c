@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/encode.h"
-#include "policy/policy-internal.h"
+#include "policy/judge.h"
 
 /* More differences than anybody reads, and little enough memory for a node that makes us find them at each boot. */
 enum { DIFFERENCES_MAX = 512 };
@@ -108,18 +108,37 @@ static int decide_sets(const struct policy *policy, const struct pcr_values *pcr
         return list_differences(policy, pcrs, ranks, decision);
 }
 
+/* A token has no PCRs and no logs: what it is judged by is that the policy takes tokens at all, and where it asks from. */
+static int decide_rules(const struct policy *policy, const struct policy_input *input, struct policy_decision *decision) {
+        struct judgement judgement = { .policy = policy, .input = input };
+
+        if (policy->rules && !input->token) {
+                judge_firmware(&judgement);
+                judge_ima(&judgement);
+        }
+        judge_release(&judgement);
+
+        decision->findings = judgement.findings;
+        decision->n_findings = judgement.n;
+        decision->rules_hold = !judgement.failed;
+        return judgement.out_of_memory ? -ENOMEM : 0;
+}
+
 int policy_decide(const struct policy *policy, const struct policy_input *input, struct policy_decision *ret) {
         static const struct pcr_values none = {};
-        struct policy_decision decision = { .rules_hold = true };
+        struct policy_decision decision = {};
         int r;
 
-        r = decide_sets(policy, input->pcrs ?: &none, &decision);
+        r = decide_rules(policy, input, &decision);
+        if (r >= 0 && !input->token)
+                r = decide_sets(policy, input->pcrs ?: &none, &decision);
         if (r < 0) {
                 policy_decision_done(&decision);
                 return r;
         }
 
-        decision.allowed = !policy_allows_nothing(policy) && decision.rules_hold && (policy->n == 0 || decision.set);
+        decision.allowed = decision.rules_hold && (input->token || !policy_allows_nothing(policy)) &&
+                           (input->token || policy->n == 0 || decision.set);
         *ret = decision;
         return 0;
 }

@@ -6,9 +6,14 @@
 
 #include "base/encode.h"
 #include "base/ini.h"
-#include "policy/policy-internal.h"
+#include "policy/rules.h"
 
 enum { SETS_MAX = 256 };
+
+struct line {
+        const char *section, *key, *value;
+        unsigned number;
+};
 
 struct parsing {
         struct policy policy;
@@ -59,7 +64,7 @@ static int set_for_section(struct parsing *parsing, const char *section, char *e
         struct policy *policy = &parsing->policy;
         int r;
 
-        if (strncmp(section, "set ", strlen("set ")) != 0 || !set_name_is_valid(name)) {
+        if (!set_name_is_valid(name)) {
                 (void) snprintf(error, error_size,
                                 "not a section of a policy: write [set NAME], NAME being up to 63 letters, digits "
                                 "or any of . _ - + :");
@@ -145,25 +150,94 @@ static int set_pcr(struct policy_set *set, const char *index, const char *value,
         return set_check_value(set, (unsigned) pcr, error, error_size);
 }
 
-static int on_line(const char *section, const char *key, const char *value, _unused_ unsigned line, char *error,
-                   size_t error_size, void *userdata) {
-        struct parsing *parsing = userdata;
+static int on_set_line(struct parsing *parsing, const struct line *line, char *error, size_t error_size) {
         struct policy_set *set = NULL;
         int r;
 
-        r = set_for_section(parsing, section, error, error_size, &set);
+        r = set_for_section(parsing, line->section, error, error_size, &set);
         if (r < 0)
                 return r;
 
-        if (strcmp(key, "bank") == 0)
-                return set_bank(set, value, error, error_size);
-        if (strncmp(key, "pcr ", 4) == 0)
-                return set_pcr(set, key + 4, value, error, error_size);
+        if (strcmp(line->key, "bank") == 0)
+                return set_bank(set, line->value, error, error_size);
+        if (strcmp(line->key, "replaced") == 0)
+                return parse_bool(line->value, &set->replaced);
+        if (strncmp(line->key, "pcr ", 4) == 0)
+                return set_pcr(set, line->key + 4, line->value, error, error_size);
         return -ENOENT;
+}
+
+/* What "policy apply" keeps of a policy that it replaced: more of what is allowed, never one more thing to ask for. */
+static bool can_be_replaced(const char *key) {
+        static const char *const keys[] = { "boot-loader",       "uki",    "kernel", "authority", "command-line",
+                                            "command-line like", "digest", "file" };
+
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+                if (strcmp(key, keys[i]) == 0)
+                        return true;
+        return false;
+}
+
+static int on_rule_line(struct policy_rules *rules, const struct line *line, char *error, size_t error_size) {
+        bool replaced = strcmp(line->section, POLICY_FIRMWARE_REPLACED) == 0 || strcmp(line->section, POLICY_IMA_REPLACED) == 0;
+
+        if (replaced && !can_be_replaced(line->key)) {
+                (void) snprintf(error, error_size,
+                                "\"%.64s\" has no place in [%s]: only what is allowed beside the new policy has", line->key,
+                                line->section);
+                return -EINVAL;
+        }
+        if (strncmp(line->section, "ima", 3) == 0)
+                return rules_parse_ima(rules, line->key, line->value, line->number, error, error_size);
+        return rules_parse_firmware(rules, line->key, line->value, line->number, error, error_size);
+}
+
+static int on_line(const char *section, const char *key, const char *value, unsigned number, char *error, size_t error_size,
+                   void *userdata) {
+        const struct line line = { section, key, value, number };
+        struct parsing *parsing = userdata;
+        struct policy *policy = &parsing->policy;
+
+        if (strncmp(section, "set ", strlen("set ")) == 0)
+                return on_set_line(parsing, &line, error, error_size);
+
+        parsing->section[0] = '\0';
+        if (strcmp(section, "release") == 0)
+                return release_parse(policy, key, value, number, error, error_size);
+        if (strcmp(section, "firmware") != 0 && strcmp(section, POLICY_FIRMWARE_REPLACED) != 0 && strcmp(section, "ima") != 0 &&
+            strcmp(section, POLICY_IMA_REPLACED) != 0) {
+                (void) snprintf(error, error_size, "not a section of a policy: write [set NAME], [firmware], [ima] or [release]");
+                return -EINVAL;
+        }
+
+        if (!policy->rules && !(policy->rules = calloc(1, sizeof(*policy->rules))))
+                return -ENOMEM;
+        return on_rule_line(policy->rules, &line, error, error_size);
+}
+
+/* What can only be seen at the end. */
+static int check_whole(const struct policy *policy, char *error, size_t error_size) {
+        unsigned line = 0;
+        char why[256];
+
+        /* A set that wants nothing would match every boot. */
+        for (size_t i = 0; i < policy->n; i++)
+                if (policy->sets[i].mask == 0) {
+                        (void) snprintf(error, error_size, "[set %s] has no PCR: write pcr 4 = ... and so on, or remove it",
+                                        policy->sets[i].name);
+                        return -EBADMSG;
+                }
+
+        if (policy->rules && rules_check(policy->rules, &line, why, sizeof(why)) < 0) {
+                (void) snprintf(error, error_size, "%u: %s", line, why);
+                return -EBADMSG;
+        }
+        return 0;
 }
 
 int policy_parse(const char *text, size_t size, struct policy *ret, char *error, size_t error_size) {
         struct parsing parsing = {};
+        char unused[256];
         int r;
 
         if (size > POLICY_TEXT_MAX) {
@@ -174,16 +248,8 @@ int policy_parse(const char *text, size_t size, struct policy *ret, char *error,
 
         r = ini_parse(text, size, on_line, &parsing, error, error_size);
 
-        /* A set that wants nothing would match every boot. */
-        for (size_t i = 0; r >= 0 && i < parsing.policy.n; i++)
-                if (parsing.policy.sets[i].mask == 0) {
-                        if (error && error_size > 0)
-                                (void) snprintf(error, error_size,
-                                                "[set %s] has no PCR: write pcr 4 = ... and so on, or remove it",
-                                                parsing.policy.sets[i].name);
-                        r = -EBADMSG;
-                }
-
+        if (r >= 0)
+                r = check_whole(&parsing.policy, error ?: unused, error ? error_size : sizeof(unused));
         if (r >= 0 && !(parsing.policy.text = strndup(text, size)))
                 r = -ENOMEM;
         if (r < 0) {
@@ -196,6 +262,7 @@ int policy_parse(const char *text, size_t size, struct policy *ret, char *error,
 
 void policy_done(struct policy *policy) {
         free(policy->sets);
+        rules_free(policy->rules);
         free(policy->release.networks);
         free(policy->text);
         *policy = (struct policy){};
@@ -206,15 +273,27 @@ char *policy_format(const struct policy *policy) {
 }
 
 bool policy_allows_nothing(const struct policy *policy) {
-        return policy->n == 0;
+        return policy->n == 0 && !rules_have_firmware(policy->rules);
 }
 
-uint32_t policy_log_pcrs(_unused_ const struct policy *policy) {
-        return 0;
+uint32_t policy_log_pcrs(const struct policy *policy) {
+        const struct policy_rules *rules = policy->rules;
+        uint32_t mask = 0;
+
+        if (!rules)
+                return 0;
+        if (rules->secure_boot.line > 0 || rules->debug.line > 0)
+                mask |= 1 << 7;
+        for (enum digest_list list = 0; list < DIGEST_LISTS; list++)
+                if (rules->digests[list].n > 0 && list != LIST_IMA_DIGEST)
+                        mask |= list == LIST_BOOT_LOADER || list == LIST_UKI || list == LIST_KERNEL ? 1 << 4 : 1 << 7;
+        if (rules->command_lines.n > 0)
+                mask |= COMMAND_LINE_PCRS;
+        return mask;
 }
 
-bool policy_wants_ima(_unused_ const struct policy *policy) {
-        return false;
+bool policy_wants_ima(const struct policy *policy) {
+        return rules_have_ima(policy->rules);
 }
 
 uint32_t policy_pcrs(const struct policy *policy, uint16_t bank) {
@@ -223,5 +302,11 @@ uint32_t policy_pcrs(const struct policy *policy, uint16_t bank) {
         for (size_t i = 0; i < policy->n; i++)
                 if (policy->sets[i].bank == bank)
                         mask |= policy->sets[i].mask;
+
+        mask |= policy_log_pcrs(policy);
+        if (policy->rules && policy->rules->addons.line > 0)
+                mask |= ADDON_PCRS;
+        if (policy_wants_ima(policy))
+                mask |= 1U << IMA_PCR | AGGREGATE_PCRS;
         return mask;
 }

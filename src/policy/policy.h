@@ -35,6 +35,7 @@ struct policy_release {
         uint64_t max_absence;            /* seconds after which a node that was not seen is suspended; 0: never */
         struct policy_network *networks; /* policy_decide() looks at them */
         size_t n_networks;               /* 0: any */
+        unsigned token_line, networks_line;
 };
 
 struct policy_rules; /* [firmware] and [ima] */

@@ -11,6 +11,7 @@ struct policy_call {
         const char *put;  /* to be stored */
         uint64_t version; /* that it replaces */
         size_t sets;
+        char *uncovered; /* by the policy that is to be stored */
 };
 
 static int on_text(const struct store_value *columns, size_t n, void *userdata) {
@@ -64,8 +65,9 @@ static int put_txn(struct store_txn *txn, void *userdata) {
         if (r < 0)
                 return r;
         return party_audit(txn, p->call, "policy", "",
-                           json_pack("{s:s, s:I, s:I}", "group", p->group.name, "version", (json_int_t) p->group.policy_version,
-                                     "sets", (json_int_t) p->sets));
+                           json_pack("{s:s, s:I, s:I, s:s}", "group", p->group.name, "version",
+                                     (json_int_t) p->group.policy_version, "sets", (json_int_t) p->sets, "uncovered",
+                                     p->uncovered));
 }
 
 /* Parsed before it is stored: what is stored always parses. */
@@ -93,7 +95,12 @@ static bool check(struct policy_call *p, const json_t *body, struct http_respons
 
         p->put = json_string_value(text);
         p->sets = policy.n;
+        p->uncovered = policy_uncovered(&policy);
         policy_done(&policy);
+        if (!p->uncovered) {
+                service_failure(p->call, response, -ENOMEM);
+                return false;
+        }
         return true;
 }
 
@@ -121,5 +128,6 @@ void policy_put(const struct service_call *call, struct http_response *response)
                 }
         }
 
+        free(p.uncovered);
         json_decref(body);
 }

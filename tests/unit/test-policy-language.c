@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "test.h"
+
+#include <stdio.h>
+
+#include "policy/rules.h"
+
+#define A32 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define B32 "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+static struct policy parsed(const char *text) {
+        struct policy policy;
+        char error[256] = "";
+
+        if (policy_parse(text, strlen(text), &policy, error, sizeof(error)) < 0)
+                fail_msg("%s", error);
+        return policy;
+}
+
+static void refused(const char *text, const char *words) {
+        struct policy policy;
+        char error[256] = "";
+
+        assert_int_equal(policy_parse(text, strlen(text), &policy, error, sizeof(error)), -EBADMSG);
+        if (!strstr(error, words))
+                fail_msg("said: %s", error);
+}
+
+#define FIRMWARE "[firmware]\n"
+
+static void bad_rules(void **state) {
+        refused(FIRMWARE "secureboot = on\n", "2: unknown key \"secureboot\" in section [firmware]");
+        refused("[ima]\npath = /x\n", "2: unknown key");
+        refused("[release]\nnetwork = 10.0.0.0/8\n", "2: unknown key");
+        refused("[Firmware]\nsecure-boot = on\n",
+                "2: not a section of a policy: write [set NAME], [firmware], [ima] or [release]");
+        refused(FIRMWARE "secure-boot = yes\n", "write on or off");
+        refused(FIRMWARE "secure-boot = on\nsecure-boot = off\n", "3: is there already, in line 2");
+        refused(FIRMWARE "debug = allow\n", "write refuse");
+        refused(FIRMWARE "add-ons = allow\n", "write refuse");
+        refused(FIRMWARE "db only-these =\n", "2: db only-these: write a digest as 64");
+        refused(FIRMWARE "db only-these = none\n", "write a digest");
+        refused(FIRMWARE "db only-these = " A32 "\n# and\ndb must-contain = " B32 "\n",
+                "4: db must contain this, and db only-these does not");
+        refused(FIRMWARE "boot-loader = " A32 "aa\n", "64 (SHA-256) or 96 (SHA-384) hexadecimal");
+        refused(FIRMWARE "uki = g" A32 "\n", "hexadecimal");
+        refused(FIRMWARE "kernel = " A32 "\n", "2: kernel is what a UKI starts");
+        refused(FIRMWARE "command-line =\n", "no command line");
+        refused(FIRMWARE "command-line like =\n", "no command line");
+        refused(FIRMWARE "command-line like = root=**\n", "** stands alone between spaces");
+        refused("[ima]\nfile = " A32 " /usr/**x\n", "** stands alone between slashes");
+        refused("[ima]\nfile = " A32 "\n", "a pattern has 1 to");
+        refused("[ima]\nfile = /usr/bin/x\n", "write DIGEST PATH");
+        refused("[ima]\ndigest = aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n", "64 (SHA-256), 96 or 128");
+        refused("[ima]\nrequire = no\n", "write yes");
+        refused("[ima]\nexclude = /var/**\n", "2: nothing to exclude from");
+        refused("[release]\ntoken-evidence = maybe\n", "2: the value of");
+        refused("[release]\ntoken-evidence = yes\ntoken-evidence = yes\n", "3: token-evidence is there already");
+        refused("[release]\nnetworks =\n", "no network");
+        refused("[release]\nnetworks = 10.0.0.1/8\n", "10.0.0.1/8 has bits after its prefix");
+        refused("[release]\nnetworks = 10.0.0.0/33\n", "not a network");
+        refused("[release]\nnetworks = 10.0.0.0/8, 11.0.0.0/8\n", "not a network");
+        refused("[release]\nnetworks = example.org\n", "not a network");
+        refused("[release]\nanother-nk-window = 2h\n", "at most 3600 s");
+        refused("[release]\nmax-absence = 0\n", "write a time");
+        refused("[release]\nmax-absence = 1d\nmax-absence = 2d\n", "is there already");
+        refused("[set x]\nbank = sha256\npcr 0 = " A32 "\n[firmware]\ndebug = refuse\n[set x]\npcr 1 = " A32 "\n",
+                "7: [set x] is there already");
+        refused("[firmware replaced]\nsecure-boot = on\n", "has no place in [firmware replaced]");
+        refused("[ima replaced]\nexclude = /**\n", "has no place in [ima replaced]");
+}
+
+static void matches(const char *pattern, char separator, const char *text, bool expected) {
+        uint64_t budget = 1000000;
+        char why[256];
+
+        assert_int_equal(pattern_check(pattern, separator, why, sizeof(why)), 0);
+        if (pattern_match(pattern, text, separator, &budget) != expected)
+                fail_msg("%s on %s", pattern, text);
+}
+
+static void patterns(void **state) {
+        matches("/usr/bin/true", '/', "/usr/bin/true", true);
+        matches("/usr/bin/true", '/', "/usr/bin/tru", false);
+        matches("/usr/bin/true", '/', "/usr/bin/truee", false);
+        matches("/usr/bin/true", '/', "/usr/bin/true/", false);
+        matches("/usr/*/true", '/', "/usr/bin/true", true);
+        matches("/usr/*/true", '/', "/usr/a/b/true", false);
+        matches("/usr/*", '/', "/usr/", true);
+        matches("/usr/b?n/*", '/', "/usr/bin/x", true);
+        matches("/usr/b?n/*", '/', "/usr/b/n/x", false);
+        matches("/usr/**", '/', "/usr/a/b/c", true);
+        matches("/usr/**", '/', "/usr", true);
+        matches("/usr/**", '/', "/usrx/a", false);
+        matches("/usr/**/c", '/', "/usr/a/b/c", true);
+        matches("/usr/**/c", '/', "/usr/c", true);
+        matches("/usr/**/c", '/', "/usr/c/c/d", false);
+        matches("/**/b/**/d", '/', "/a/b/c/b/c/d", true);
+        matches("/**/b/*/d", '/', "/a/b/c/c/b/c/d", true);
+        matches("*.so.*", '/', "libc.so.6", true);
+        matches("*a*b*c", '/', "xaxbxbxc", true);
+        matches("*a*b*c", '/', "xaxbxbx", false);
+        matches("/usr/../**", '/', "/usr/bin", false);
+        matches("root=* ro quiet", ' ', "root=UUID=1 ro quiet", true);
+        matches("root=* ro quiet", ' ', "root=UUID=1 init=/bin/sh ro quiet", false);
+        matches("root=* ro quiet", ' ', "root=UUID=1 ro quiet rd.break", false);
+        matches("root=* ** quiet", ' ', "root=UUID=1 quiet", true);
+        matches("root=* ** quiet", ' ', "root=UUID=1 a b c quiet", true);
+        matches("**", ' ', "a b", true);
+}
+
+static void pattern_budget(void **state) {
+        uint64_t budget = 100;
+
+        assert_false(pattern_match("*aaaaaaaaaaaab", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", ' ', &budget));
+        assert_int_equal(budget, 0);
+        budget = 0;
+        assert_false(pattern_match("a", "a", ' ', &budget));
+}
+
+static void uncovered_is(const char *text, const char *expected) {
+        struct policy policy = parsed(text);
+        char *uncovered = policy_uncovered(&policy);
+
+        assert_string_equal(uncovered, expected);
+        free(uncovered);
+        policy_done(&policy);
+}
+
+static void uncovered(void **state) {
+        uncovered_is(
+                "[set seven]\nbank = sha256\npcr 7 = " A32 "\n",
+                "set seven does not cover: firmware (PCR 0), boot loader (PCR 4), initramfs (PCR 9, or 11 with a UKI), kernel "
+                "command line (PCR 8 with GRUB, 11 and 12 with a UKI), add-ons (PCR 12 and 13)");
+        uncovered_is(
+                FIRMWARE "secure-boot = on\n",
+                "the [firmware] rules do not cover: firmware (PCR 0), boot loader (PCR 4), initramfs (PCR 9, or 11 with a UKI), "
+                "kernel command line (PCR 8 with GRUB, 11 and 12 with a UKI), add-ons (PCR 12 and 13)");
+        uncovered_is(FIRMWARE "uki = " A32 "\nsecure-boot = on\n",
+                     "the [firmware] rules do not cover: firmware (PCR 0), initramfs (PCR 9, or 11 with a UKI), "
+                     "kernel command line (PCR 8 with GRUB, 11 and 12 with a UKI), add-ons (PCR 12 and 13)");
+        uncovered_is(FIRMWARE "uki = " A32 "\nsecure-boot = on\nadd-ons = refuse\n",
+                     "the [firmware] rules do not cover: firmware (PCR 0)");
+        uncovered_is("[set x]\nbank = sha256\npcr 0 = " A32 "\npcr 12 = zero\npcr 13 = zero\n" FIRMWARE "uki = " A32
+                     "\nsecure-boot = on\n",
+                     "");
+        uncovered_is("[set x]\nbank = sha256\npcr 0 = " A32 "\npcr 7 = " A32 "\npcr 11 = " A32 "\n" FIRMWARE "boot-loader = " A32
+                     "\nadd-ons = refuse\n",
+                     "");
+        uncovered_is(
+                "[set x]\nbank = sha256\npcr 0 = " A32 "\npcr 9 = " A32 "\npcr 12 = zero\npcr 13 = zero\n" FIRMWARE
+                "secure-boot = on\nauthority = " A32 "\ncommand-line like = ** quiet\n",
+                "set x does not cover: boot loader (PCR 4: anything that the listed authorities ever signed), kernel command "
+                "line (** lets in any words)");
+        uncovered_is("[set x]\nbank = sha256\npcr 0 = " A32 "\npcr 4 = " A32 "\npcr 7 = " A32 "\npcr 9 = " A32
+                     "\npcr 12 = zero\npcr 13 = zero\n" FIRMWARE "command-line like = root=* ro\n",
+                     "");
+        uncovered_is("[release]\ntoken-evidence = yes\n", "");
+}
+
+static void release_is_read(void **state) {
+        struct policy policy = parsed("[release]\nanother-nk-window = 5min\nmax-absence = 30d\ntoken-evidence = yes\n");
+
+        assert_true(policy.release.token_evidence);
+        assert_int_equal(policy.release.another_nk_window, 300);
+        assert_int_equal(policy.release.max_absence, 30 * 86400);
+        assert_int_equal(policy.release.n_networks, 0);
+        assert_true(policy_allows_nothing(&policy));
+        policy_done(&policy);
+
+        policy = parsed("");
+        assert_false(policy.release.token_evidence);
+        assert_int_equal(policy.release.another_nk_window, 0);
+        assert_int_equal(policy.release.max_absence, 0);
+        policy_done(&policy);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(release_is_read), cmocka_unit_test(bad_rules), cmocka_unit_test(patterns),
+                cmocka_unit_test(pattern_budget),  cmocka_unit_test(uncovered),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
