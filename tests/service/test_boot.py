@@ -221,7 +221,7 @@ def test_rotation(fleet):
                            for k in getattr(fleet, party).get(f"/v1/nodes/{shown['id']}").json["keys"] for one in k["generations"]), rows
 
 
-def test_rotation_with_one_answer_missing(fleet):
+def test_invariant_11_rotation_with_one_answer_missing(fleet):
     """One party made its half, the other's answer was lost or never asked: the boot goes on, the next try takes the number after."""
     node = soft(fleet, fleet.new_group())
     [key] = node.key_ids

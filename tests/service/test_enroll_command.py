@@ -198,7 +198,7 @@ def cut(node, image, number):
     return done.returncode != 0
 
 
-def test_power_cut_at_any_write_of_the_header(fleet):
+def test_invariant_11_power_cut_at_any_write_of_the_header(fleet):
     """The passphrase opens after each, and a second run finishes; a node has room for 16 keys."""
     if not which("strace"):
         skip("no strace")

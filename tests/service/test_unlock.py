@@ -47,7 +47,7 @@ def test_a_second_time_in_one_boot_is_refused(lab):
     works_again(lab)
 
 
-def test_the_gate_is_closed_once_and_for_all(lab):
+def test_invariant_7_the_gate_is_closed_once_and_for_all(lab):
     lab.power_on()
     done = lab.run("gate", "status")
     assert done.status == 1 and done.text == "open\n", done
@@ -67,7 +67,7 @@ def test_without_a_tpm_that_ever_answered_the_gate_lets_go(lab):
     assert "no TPM answered" in (lab.run_dir / "gate-closed").read_text()
 
 
-def test_a_tpm_that_answered_and_is_gone_stops(lab):
+def test_invariant_7_a_tpm_that_answered_and_is_gone_stops(lab):
     lab.power_on()
     (lab.run_dir / "tpm-seen").write_text("")
     check(lab.run("gate", "close", tpm="device:/nowhere/tpm", tpm_timeout="0"), "tpm", "the boot must not go on", "tallyboot.gate=ignore")
@@ -80,7 +80,7 @@ def test_no_tpm(lab):
     works_again(lab)
 
 
-def test_a_party_that_is_not_there(lab):
+def test_invariant_10_a_party_that_is_not_there(lab):
     for party in (lab.fleet.tenant, lab.fleet.verifier):
         lab.power_on()
         party.kill()
