@@ -25,8 +25,9 @@ static json_t *dump_event(const struct eventlog *log, const struct eventlog_even
                 if (event->digests[i])
                         json_object_set_new(digests, pcr_alg_to_string(log->banks[i].alg) ?: "other",
                                             hex(event->digests[i], log->banks[i].size));
-        return json_pack("{s:I, s:I, s:s, s:I, s:o}", "number", (json_int_t) event->number, "pcr", (json_int_t) event->pcr, "type",
-                         eventlog_type_to_string(event->type) ?: "?", "size", (json_int_t) event->size, "digests", digests);
+        return json_pack("{s:I, s:I, s:s, s:I, s:o}", "number", (json_int_t) event->number, "pcr", (json_int_t) event->pcr,
+                         "type", eventlog_type_to_string(event->type) ?: "?", "size", (json_int_t) event->size, "digests",
+                         digests);
 }
 
 static json_t *dump_pcrs(const struct blob *log, uint16_t bank) {
