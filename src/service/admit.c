@@ -20,6 +20,9 @@ void admit_again(struct admission *a) {
                 halves_free(a->halves);
         a->halves = NULL;
         wire_details_done(&a->details);
+        boot_logs_done(&a->logs);
+        decision_done(&a->decision);
+        a->row = (struct boot_row){};
         a->known = false;
 }
 
@@ -45,12 +48,12 @@ static int parse_body(struct admission *a) {
         }
 }
 
-static int parse_request(struct admission *a, const struct service_call *call) {
+static int parse_request(struct admission *a, const struct wire_span *text) {
         int r;
 
-        if (call->request->body_size > WIRE_REQUEST_MAX)
+        if (text->size > WIRE_REQUEST_MAX)
                 return -EBADMSG;
-        r = wire_evidence_parse((const char *) call->request->body, call->request->body_size, &a->evidence);
+        r = wire_evidence_parse((const char *) text->data, text->size, &a->evidence);
         if (r < 0)
                 return r;
         return parse_body(a);
@@ -65,7 +68,8 @@ static int digests(struct admission *a) {
         return sha256(a->evidence.nk, sizeof(a->evidence.nk), a->nk_digest);
 }
 
-int admit_begin(struct admission *a, const struct service_call *call, struct http_response *response) {
+int admit_begin(struct admission *a, const struct service_call *call, const struct wire_span *text, uint64_t late_ms,
+                struct http_response *response) {
         struct party_service *party = call_party(call);
         int r;
 
@@ -75,7 +79,7 @@ int admit_begin(struct admission *a, const struct service_call *call, struct htt
         a->now = clock_realtime_ms();
         a->ttl_ms = (uint64_t) party->service->config.nonce_ttl * 1000;
 
-        r = parse_request(a, call);
+        r = parse_request(a, text);
         if (r == -ENOMEM)
                 return r;
         if (r < 0) {
@@ -84,7 +88,7 @@ int admit_begin(struct admission *a, const struct service_call *call, struct htt
         }
 
         a->scope = (struct nonce_scope){ party->definition->party, a->id, a->evidence.purpose };
-        r = nonce_check(party->service->keystore, a->evidence.nonce[a->scope.party], &a->scope, a->now, a->ttl_ms);
+        r = nonce_check(party->service->keystore, a->evidence.nonce[a->scope.party], &a->scope, a->now, a->ttl_ms + late_ms);
         if (r == -EKEYREJECTED || r == -ESTALE) {
                 service_problem(call, response, "stale-nonce", "The nonce is too old, or not one for this node and purpose.");
                 return -ECANCELED;

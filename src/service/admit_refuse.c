@@ -23,13 +23,14 @@ int admit_refuse(struct admission *a, const char *problem, const char *title) {
 }
 
 /* Only values of the pinned bank inside the verified selection. */
-void admit_hold(struct admission *a, json_t *differences) {
+void admit_hold(struct admission *a, json_t *differences, json_t *findings) {
         struct held *held = &a->refusal.held;
         const struct pcr_bank *bank = pcr_values_bank(&a->evidence.pcrs, a->node.bank);
 
         held_done(held);
         held->bank = a->node.bank;
         held->differences = differences;
+        held->findings = findings;
         if (bank && a->verdict.fault == EVIDENCE_OK) {
                 held->pcrs.banks[0] = *bank;
                 held->pcrs.n = 1;
@@ -69,10 +70,10 @@ int admit_recheck(struct admission *a, struct store_txn *txn) {
         return revision == a->group.revision ? 0 : -EAGAIN;
 }
 
-static int keep_held(struct admission *a, struct store_txn *txn) {
+int admit_keep_held(struct admission *a, struct store_txn *txn, const char *reason) {
         struct held *held = &a->refusal.held;
 
-        (void) snprintf(held->reason, sizeof(held->reason), "%s", a->refusal.problem);
+        (void) snprintf(held->reason, sizeof(held->reason), "%s", reason);
         (void) snprintf(held->incident, sizeof(held->incident), "%s", a->call->request->incident);
         held->time = (int64_t) (a->now / 1000);
         held->boot = a->verdict.boot;
@@ -87,15 +88,44 @@ static int remember_boot(struct admission *a, struct store_txn *txn) {
                           NULL);
 }
 
+/* The node may have been seen elsewhere, or an operator may have spoken, since that was decided: then the next try decides anew. */
+static int suspend_absent(struct admission *a, struct store_txn *txn) {
+        int64_t changes;
+        int r;
+
+        r = store_exec(txn, "UPDATE nodes SET state = $1, revision = revision + 1 WHERE id = $2 AND revision = $3 AND seen = $4",
+                       STORE_ARGS(store_text(node_state_to_string(NODE_SUSPENDED)), store_text(a->id),
+                                  store_int(a->node.revision), store_int(a->node.seen)),
+                       &changes);
+        if (r < 0)
+                return r;
+        if (changes == 0)
+                return -EAGAIN;
+
+        log_notice("Node %s: not seen for longer than the policy allows, suspended.", a->id);
+        return party_audit(txn, a->call, "suspend", a->id,
+                           json_pack("{s:s, s:I, s:I}", "reason", "max-absence", "seen", (json_int_t) a->node.seen, "allowed",
+                                     (json_int_t) a->policy.release.max_absence));
+}
+
 int admit_record_refusal(struct admission *a, struct store_txn *txn) {
         int64_t one;
         int r;
+
+        if (a->refusal.absent) {
+                r = suspend_absent(a, txn);
+                if (r < 0)
+                        return r;
+        }
+        r = logs_keep(a, txn, false);
+        if (r < 0)
+                return r;
 
         r = query_int(txn, "SELECT 1 FROM nodes WHERE id = $1", STORE_ARGS(store_text(a->id)), &one);
         if (r < 0 && r != -ENOENT)
                 return r;
         if (r == 0 && (a->refusal.hold || a->refusal.rolled_back)) {
-                r = keep_held(a, txn);
+                r = admit_keep_held(a, txn, a->refusal.problem);
                 if (r >= 0 && a->refusal.rolled_back)
                         r = remember_boot(a, txn);
                 if (r < 0)
@@ -164,23 +194,36 @@ int admit_require_state(struct admission *a) {
         }
 }
 
-int admit_boot_row(struct admission *a, bool *ret_repeat) {
+/* The window is the policy's: from the first release of the boot on. */
+static bool in_window(const struct admission *a) {
+        uint64_t window = a->policy.release.another_nk_window, began = (uint64_t) a->node.boot_time;
+
+        return window > 0 && a->now >= began && (a->now - began) / 1000 < window;
+}
+
+int admit_boot_row(struct admission *a) {
         struct node *node = &a->node;
         int order = node->has_boot ? boot_counters_compare(a->verdict.boot, node->boot) : 1;
         bool same_nk = node->has_nk && bytes_equal_ct(node->nk, a->nk_digest, sizeof(node->nk));
 
-        *ret_repeat = false;
+        a->row = (struct boot_row){};
         if (order < 0) {
                 a->refusal.rolled_back = true;
                 return admit_refuse(a, "rolled-back",
                                     "The boot counters are lower than seen before; an operator can accept that.");
         }
-        if (order == 0 && node->has_nk && !same_nk)
+        if (order == 0 && node->has_nk && !same_nk && !in_window(a))
                 return admit_refuse(a, "another-nk", "This boot has had its answer under another key.");
 
+        a->row.first = order > 0 || !node->has_nk;
+        a->row.repeat = !a->row.first && same_nk;
+        a->row.another_nk = !a->row.first && !same_nk;
         if (order > 0)
                 node->boots++;
-        *ret_repeat = order == 0 && same_nk;
+        if (a->row.first)
+                node->boot_time = (int64_t) a->now;
+        if (!a->row.repeat)
+                node->pardoned = false;
         node->boot = a->verdict.boot;
         memcpy(node->nk, a->nk_digest, sizeof(node->nk));
         node->has_boot = node->has_nk = true;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/encode.h"
 #include "base/log.h"
 #include "wire/wire.h"
 
@@ -126,4 +127,19 @@ int service_query(const struct service_call *call, const char *name, char *ret, 
         }
 
         return -ENOENT;
+}
+
+int service_ticket(const struct http_request *request, void *ret, size_t size) {
+        static const char scheme[] = "Tallyboot ";
+        _cleanup_(blob_done) struct blob ticket = {};
+        const char *value = request->authorization;
+
+        if (!value || strncmp(value, scheme, sizeof(scheme) - 1) != 0)
+                return -EPERM;
+        value += sizeof(scheme) - 1;
+        if (base64url_decode(value, strlen(value), &ticket) < 0 || ticket.size != size)
+                return -EPERM;
+
+        memcpy(ret, ticket.data, size);
+        return 0;
 }

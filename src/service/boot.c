@@ -6,82 +6,8 @@
 #include "base/log.h"
 #include "service/admit.h"
 
-struct boot {
-        struct admission *a;
-        bool repeat;
-        const char *set;   /* of the policy, that matched */
-        char captured[64]; /* a new set's name: the first boot is accepted unseen */
-};
-
-/* Not allowed: held for an operator, who sees what differs. */
-static int refuse(struct admission *a, const struct policy_decision *decision) {
-        json_t *differences;
-        int r;
-
-        if (policy_allows_nothing(&a->policy) || a->node.boots == 0)
-                r = admit_refuse(a, "pending-policy", "No policy allows this boot yet; an operator can look at it.");
-        else
-                r = admit_refuse(a, "policy-refused", "The policy does not allow this boot.");
-        if (r < 0)
-                return r;
-
-        differences = differences_object(decision);
-        if (!differences)
-                return -ENOMEM;
-        admit_hold(a, differences);
-        return json_object_set(a->refusal.detail, "differences", differences) < 0 ? -ENOMEM : 0;
-}
-
-/* A node's first boot, in a group that accepts it unseen: a set of its values joins the policy. Values that no policy can have, or one
- * set too many, are refused like any boot that does not match. */
-static bool captures_unseen(struct boot *boot) {
-        struct admission *a = boot->a;
-        int r;
-
-        if (!a->group.accept_first_boot || a->node.boots > 0 || a->evidence.purpose != PURPOSE_BOOT)
-                return false;
-
-        (void) snprintf(boot->captured, sizeof(boot->captured), "first-boot-%.12s", a->id);
-        r = policy_capture(&a->policy, boot->captured, &a->evidence.pcrs, a->node.bank, a->group.gate);
-        if (r == -EEXIST) { /* the same machine, enrolled again */
-                (void) snprintf(boot->captured, sizeof(boot->captured), "first-boot-%.12s-%llu", a->id,
-                                (unsigned long long) a->now);
-                r = policy_capture(&a->policy, boot->captured, &a->evidence.pcrs, a->node.bank, a->group.gate);
-        }
-        if (r < 0)
-                boot->captured[0] = '\0';
-        return r >= 0;
-}
-
-/* 10: the node's state, the group's policy. Sets a->refusal, or not. */
-static int decide(struct boot *boot) {
-        struct admission *a = boot->a;
-        const struct policy_input input = {
-                .pcrs = &a->evidence.pcrs,
-                .bank = a->node.bank,
-                .address = a->call->request->peer.address,
-        };
-        struct policy_decision decision = {};
-        int r;
-
-        r = admit_require_state(a);
-        if (r < 0 || a->refusal.problem)
-                return r;
-
-        r = policy_decide(&a->policy, &input, &decision);
-        if (r < 0)
-                return r;
-
-        boot->set = decision.set;
-        if (!decision.allowed && !(decision.rules_hold && captures_unseen(boot)))
-                r = refuse(a, &decision);
-        policy_decision_done(&decision);
-        return r;
-}
-
 /* The group said that a node's first boot becomes its policy with nobody looking. */
-static int store_captured(struct boot *boot, struct store_txn *txn) {
-        struct admission *a = boot->a;
+static int store_captured(struct admission *a, struct store_txn *txn) {
         _cleanup_(freep) char *text = NULL;
         json_t *detail;
         int r;
@@ -93,19 +19,27 @@ static int store_captured(struct boot *boot, struct store_txn *txn) {
         if (r < 0)
                 return r;
 
-        detail = json_pack("{s:s, s:s, s:I, s:s}", "group", a->group.name, "set", boot->captured, "version",
+        detail = json_pack("{s:s, s:s, s:I, s:s}", "group", a->group.name, "set", a->decision.captured, "version",
                            (json_int_t) a->group.policy_version, "meaning",
                            "the first boot was accepted unseen, as the group says");
         return party_audit(txn, a->call, "first-boot-accepted", a->id, detail);
 }
 
-static int record_release(struct boot *boot, struct store_txn *txn) {
-        struct admission *a = boot->a;
+/* Whatever is out of the ordinary in a release is in its record. */
+static int record_release(struct admission *a, struct store_txn *txn) {
+        const struct decision *decision = &a->decision;
         json_t *detail = release_detail(a);
-        const char *set = boot->captured[0] ? boot->captured : boot->set;
+        int r;
 
-        if (!detail || json_object_set_new(detail, "set", set ? json_string(set) : json_null()) < 0 ||
-            json_object_set_new(detail, "repeat", json_boolean(boot->repeat)) < 0) {
+        r = detail ? json_object_set_new(detail, "set", decision->set[0] ? json_string(decision->set) : json_null()) : -1;
+        r |= json_object_set_new(detail, "repeat", json_boolean(a->row.repeat));
+        if (a->row.another_nk)
+                r |= json_object_set_new(detail, "another_nk", json_true());
+        if (decision->pardoned)
+                r |= json_object_set_new(
+                        detail, "next_boot",
+                        json_pack("{s:O, s:O}", "differences", decision->differences, "rules", decision->findings));
+        if (r < 0) {
                 json_decref(detail);
                 return -ENOMEM;
         }
@@ -113,32 +47,52 @@ static int record_release(struct boot *boot, struct store_txn *txn) {
         return party_audit(txn, a->call, "release", a->id, detail);
 }
 
+/* An operator's word on the next boot is used by the next boot, also where that one needed none. What it let pass is held, so that it
+ * can be looked at and captured. */
+static int use_next_boot(struct admission *a, struct store_txn *txn) {
+        struct node *node = &a->node;
+        const struct decision *decision = &a->decision;
+
+        if (a->row.first)
+                node->next_boot = 0;
+        if (!decision->pardoned || a->row.repeat)
+                return decision->pardoned ? 0 : held_delete(txn, a->id);
+
+        node->pardoned = true;
+        admit_hold(a, json_incref(decision->differences), json_incref(decision->findings));
+        return admit_keep_held(a, txn, "next-boot");
+}
+
 /* 11. The answer is sealed already; without this transaction it does not leave. */
 static int boot_txn(struct store_txn *txn, void *userdata) {
-        struct boot *boot = userdata;
-        struct admission *a = boot->a;
+        struct admission *a = userdata;
         int r;
 
         if ((r = admit_use_nonce(a, txn)) < 0 || (r = admit_recheck(a, txn)) < 0)
                 return r;
+        if (a->decision.pardoned && !decide_is_pardoned(a)) /* used up meanwhile */
+                return -EAGAIN;
 
-        r = admit_boot_row(a, &boot->repeat);
+        r = admit_boot_row(a);
         if (r < 0)
                 return r;
         if (a->refusal.problem)
                 return admit_record_refusal(a, txn);
 
-        if (boot->captured[0]) {
-                r = store_captured(boot, txn);
+        if (a->decision.captured[0]) {
+                r = store_captured(a, txn);
                 if (r < 0)
                         return r;
         }
 
         a->node.seen = (int64_t) (a->now / 1000);
         a->node.has_refused = false;
-        if ((r = node_save(txn, &a->node, false)) < 0 || (r = held_delete(txn, a->id)) < 0)
+        if (!a->decision.pardoned)
+                memcpy(a->node.set, a->decision.set, sizeof(a->node.set));
+        if ((r = use_next_boot(a, txn)) < 0 || (r = node_save(txn, &a->node, false)) < 0 ||
+            (r = logs_keep(a, txn, a->decision.allowed)) < 0)
                 return r;
-        return record_release(boot, txn);
+        return record_release(a, txn);
 }
 
 static int load_halves(struct store_txn *txn, void *userdata) {
@@ -151,22 +105,20 @@ static int load_halves(struct store_txn *txn, void *userdata) {
         return r < 0 ? r : release_describe(a, txn);
 }
 
-static bool is_repeat(const struct admission *a) {
-        return a->node.has_boot && a->node.has_nk && boot_counters_compare(a->verdict.boot, a->node.boot) == 0 &&
-               memcmp(a->node.nk, a->nk_digest, sizeof(a->nk_digest)) == 0;
+static bool is_answered_boot(const struct admission *a) {
+        return a->node.has_boot && a->node.has_nk && boot_counters_compare(a->verdict.boot, a->node.boot) == 0;
 }
 
 int release_boot(struct admission *a, struct http_response *response) {
-        struct boot boot = { .a = a };
         struct store *store = a->party->service->store;
         int r;
 
-        r = decide(&boot);
+        r = decide(a, response);
         if (r < 0)
                 return r;
         if (a->refusal.problem)
                 return admit_answer_refusal(a, response);
-        if (is_repeat(a) && admit_rate(a, response) < 0)
+        if (is_answered_boot(a) && admit_rate(a, response) < 0)
                 return 0;
 
         r = store_read(store, load_halves, a);
@@ -176,16 +128,18 @@ int release_boot(struct admission *a, struct http_response *response) {
         if (r < 0)
                 return r;
 
-        r = store_write(store, boot_txn, &boot);
+        r = store_write(store, boot_txn, a);
         if (r < 0 || a->refusal.problem) {
                 free(TAKE_PTR(response->body));
                 response->status = 0;
         }
         r = admit_written(a, r, response);
         if (r >= 0)
-                log_info("Node %s, incident %s: boot %u.%u released, %zu halves%s.", a->id, a->call->request->incident,
+                log_info("Node %s, incident %s: boot %u.%u released, %zu halves%s%s%s.", a->id, a->call->request->incident,
                          a->verdict.boot.reset, a->verdict.boot.restart, a->halves->n,
-                         boot.repeat ? ", again to the same key" : "");
+                         a->row.repeat ? ", again to the same key" : "",
+                         a->row.another_nk ? ", to another key within the window" : "",
+                         a->decision.pardoned ? ", as an operator said of this boot" : "");
         return r;
 }
 
@@ -246,12 +200,14 @@ static int create_generation(struct admission *a, struct store_txn *txn) {
 }
 
 static int rotate_txn(struct store_txn *txn, void *userdata) {
-        struct boot *boot = userdata;
-        struct admission *a = boot->a;
+        struct admission *a = userdata;
         int r;
 
-        if ((r = admit_use_nonce(a, txn)) < 0 || (r = admit_recheck(a, txn)) < 0 ||
-            (r = generations_load(txn, a->id, &a->generations)) < 0 || (r = admit_boot_row(a, &boot->repeat)) < 0)
+        if ((r = admit_use_nonce(a, txn)) < 0 || (r = admit_recheck(a, txn)) < 0)
+                return r;
+        if (a->decision.pardoned && !decide_is_pardoned(a))
+                return -EAGAIN;
+        if ((r = generations_load(txn, a->id, &a->generations)) < 0 || (r = admit_boot_row(a)) < 0)
                 return r;
 
         if (!a->refusal.problem) {
@@ -262,15 +218,16 @@ static int rotate_txn(struct store_txn *txn, void *userdata) {
         if (a->refusal.problem)
                 return admit_record_refusal(a, txn);
 
-        r = node_save(txn, &a->node, true);
-        return r < 0 ? r : record_release(boot, txn);
+        a->node.pardoned = a->decision.pardoned;
+        if ((r = node_save(txn, &a->node, true)) < 0 || (r = logs_keep(a, txn, a->decision.allowed)) < 0)
+                return r;
+        return record_release(a, txn);
 }
 
 int release_rotate(struct admission *a, struct http_response *response) {
-        struct boot boot = { .a = a };
         int r;
 
-        r = decide(&boot);
+        r = decide(a, response);
         if (r < 0)
                 return r;
         if (a->refusal.problem)
@@ -278,7 +235,7 @@ int release_rotate(struct admission *a, struct http_response *response) {
         if (admit_rate(a, response) < 0)
                 return 0;
 
-        r = store_write(a->party->service->store, rotate_txn, &boot);
+        r = store_write(a->party->service->store, rotate_txn, a);
         r = admit_written(a, r, response);
         if (r < 0)
                 return r;

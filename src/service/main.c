@@ -221,14 +221,23 @@ static void on_reloaded(int result, const char *error, void *userdata) {
         (void) sd_notify(0, "READY=1");
 }
 
-static int new_server(struct service *service, struct http_server **ret) {
+/* Where bodies that are streamed lie while they are worked on: on the disk of the database, unless there is a place for payloads. */
+static char *temporary_dir(const struct service_config *config) {
+        const char *slash = strrchr(config->database, '/');
+
+        if (config->payload_dir)
+                return strdup(config->payload_dir);
+        return slash && slash > config->database ? strndup(config->database, (size_t) (slash - config->database)) : strdup("/");
+}
+
+static int new_server(struct service *service, const char *temporary, struct http_server **ret) {
         struct http_server_options options = {
                 .listen = service->config.listen,
                 .certificate_file = service->config.certificate,
                 .key_file = service->config.key,
                 .client_ca_file = service->config.client_ca,
                 .workers = service->config.workers,
-                .temporary_dir = service->config.payload_dir,
+                .temporary_dir = temporary,
                 .handler = service_dispatch,
                 .limit = service_limit,
                 .reloaded = on_reloaded,
@@ -248,10 +257,13 @@ static int new_server(struct service *service, struct http_server **ret) {
 }
 
 static int serve(struct service *service) {
+        _cleanup_(freep) char *temporary = temporary_dir(&service->config);
         _cleanup_(http_server_freep) struct http_server *server = NULL;
         int r;
 
-        r = new_server(service, &server);
+        if (!temporary)
+                return log_oom();
+        r = new_server(service, temporary, &server);
         if (r < 0)
                 return r;
         r = http_server_handle_signals(server);

@@ -84,6 +84,9 @@ int node_object(struct party_service *party, struct store_txn *txn, const struct
                 return -ENOMEM;
 
         r = add_held(txn, node->id, object);
+        if (json_object_set_new(object, "set", node->set[0] ? json_string(node->set) : json_null()) < 0 ||
+            json_object_set_new(object, "next_boot", node->next_boot ? json_integer(node->next_boot) : json_null()) < 0)
+                r = -ENOMEM;
         if (r >= 0)
                 r = party->definition->payload_object(txn, node->id, &payload);
         if (r >= 0 && json_object_set_new(object, "payload", payload) < 0)

@@ -59,7 +59,7 @@ static int on_node(const struct store_value *columns, size_t n, void *userdata) 
         struct node *node = &row->node;
         int r;
 
-        assert(n == 17);
+        assert(n == 22);
         r = read_identity(columns, node);
         if (r < 0)
                 return r;
@@ -78,6 +78,15 @@ static int on_node(const struct store_value *columns, size_t n, void *userdata) 
         node->refused.reset = (uint32_t) column_int(columns + 14);
         node->refused.restart = (uint32_t) column_int(columns + 15);
         node->revision = column_int(columns + 16);
+        node->boot_time = column_int(columns + 17);
+        node->pardoned = column_int(columns + 18) != 0;
+        node->next_boot = column_int(columns + 19);
+        node->welcomed = column_int(columns + 20);
+        if (columns[21].type != STORE_NULL) {
+                r = column_text(columns + 21, node->set, sizeof(node->set));
+                if (r < 0)
+                        return r;
+        }
         row->found = true;
         return 0;
 }
@@ -89,7 +98,8 @@ int node_load(struct store_txn *txn, const char *id, struct node *ret) {
         r = store_query(
                 txn,
                 "SELECT id, ek_sha256, code, ek_public, ak_public, state, group_name, bank, registered, seen, boots, boot_reset, "
-                "boot_restart, boot_nk, refused_reset, refused_restart, revision FROM nodes WHERE id = $1",
+                "boot_restart, boot_nk, refused_reset, refused_restart, revision, boot_time, boot_pardoned, next_boot, welcomed, set_name "
+                "FROM nodes WHERE id = $1",
                 STORE_ARGS(store_text(id)), on_node, &row);
         if (r >= 0 && !row.found)
                 r = -ENOENT;
@@ -134,13 +144,16 @@ int node_save(struct store_txn *txn, struct node *node, bool touch) {
         r = store_exec(
                 txn,
                 "UPDATE nodes SET state = $1, group_name = $2, bank = $3, seen = $4, boots = $5, boot_reset = $6, boot_restart = $7, "
-                "boot_nk = $8, refused_reset = $9, refused_restart = $10, revision = $11 WHERE id = $12",
+                "boot_nk = $8, refused_reset = $9, refused_restart = $10, revision = $11, boot_time = $12, boot_pardoned = $13, "
+                "next_boot = $14, welcomed = $15, set_name = $16 WHERE id = $17",
                 STORE_ARGS(store_text(node_state_to_string(node->state)), store_text(node->group),
                            store_text(pcr_alg_to_string(node->bank)), store_int(node->seen), store_int(node->boots),
                            maybe_int(node->has_boot, node->boot.reset), maybe_int(node->has_boot, node->boot.restart),
                            node->has_nk ? store_blob(node->nk, sizeof(node->nk)) : store_null(),
                            maybe_int(node->has_refused, node->refused.reset), maybe_int(node->has_refused, node->refused.restart),
-                           store_int(node->revision), store_text(node->id)),
+                           store_int(node->revision), store_int(node->boot_time), store_int(node->pardoned),
+                           store_int(node->next_boot), store_int(node->welcomed),
+                           node->set[0] ? store_text(node->set) : store_null(), store_text(node->id)),
                 &changes);
         if (r < 0)
                 return r;

@@ -209,6 +209,7 @@ static int delete_rows(struct deletion *deletion, struct store_txn *txn, const s
                 "DELETE FROM generations WHERE node = $1",
                 "DELETE FROM keys WHERE node = $1",
                 "DELETE FROM held WHERE node = $1",
+                "DELETE FROM ima_states WHERE node = $1",
                 "DELETE FROM nodes WHERE id = $1",
         };
         struct party_service *party = call_party(deletion->call);

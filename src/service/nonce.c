@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "service/party.h"
+
 static void put_be(uint8_t *at, uint64_t value, size_t size) {
         for (size_t i = 0; i < size; i++)
                 at[i] = (uint8_t) (value >> (8 * (size - 1 - i)));
@@ -110,6 +112,14 @@ int nonce_use(struct store_txn *txn, const uint8_t data[static WIRE_NONCE_SIZE],
         return changes == 1 ? 0 : -EEXIST;
 }
 
+int nonce_is_fresh(struct store_txn *txn, const uint8_t data[static WIRE_NONCE_SIZE]) {
+        int64_t one;
+        int r;
+
+        r = query_int(txn, "SELECT 1 FROM nonces WHERE nonce = $1", STORE_ARGS(store_blob(data, WIRE_NONCE_SIZE)), &one);
+        return r == -ENOENT ? 0 : r < 0 ? r : -EEXIST;
+}
+
 int credential_secret(const struct secret *mac_key, const struct nonce_scope *scope, const uint8_t nonce[static WIRE_NONCE_SIZE],
                       struct secret **ret) {
         _cleanup_(wipe_32) uint8_t mac[32];
@@ -209,4 +219,70 @@ int ticket_check(struct keystore *keystore, const uint8_t data[static WIRE_TICKE
         if (r < 0)
                 return r;
         return ticket_verify(key, data, node_id, now, ret_version);
+}
+
+/* A log ticket: number (4) || expiry (8) || SHA-256(attest) (32) || MAC (32) */
+enum { AT_EXPIRY = 4, AT_DIGEST = 12, AT_MAC = 44 };
+
+int log_ticket_encode(const struct secret *mac_key, uint32_t number, const struct nonce_scope *scope,
+                      const uint8_t attest_digest[static 32], uint64_t expiry, uint8_t ret[static WIRE_LOG_TICKET_SIZE]) {
+        uint8_t mac[32];
+        int r;
+
+        r = fields_hmac(mac_key->data, mac_key->size,
+                        FIELDS(field_text("tallyboot log ticket v1"), field_number(number),
+                               field_text(party_to_string(scope->party)), field_text(scope->node_id),
+                               field_bytes(attest_digest, 32), field_number(expiry)),
+                        mac);
+        if (r < 0)
+                return r;
+
+        put_be(ret, number, 4);
+        put_be(ret + AT_EXPIRY, expiry, 8);
+        memcpy(ret + AT_DIGEST, attest_digest, 32);
+        memcpy(ret + AT_MAC, mac, 32);
+        return 0;
+}
+
+int log_ticket_verify(const struct secret *mac_key, const uint8_t data[static WIRE_LOG_TICKET_SIZE],
+                      const struct nonce_scope *scope, uint64_t now, uint64_t grace_ms, uint8_t ret_attest_digest[static 32]) {
+        uint8_t expected[WIRE_LOG_TICKET_SIZE];
+        uint64_t expiry = get_be(data + AT_EXPIRY, 8);
+        int r;
+
+        r = log_ticket_encode(mac_key, (uint32_t) get_be(data, 4), scope, data + AT_DIGEST, expiry, expected);
+        if (r < 0)
+                return r;
+        if (!bytes_equal_ct(expected, data, WIRE_LOG_TICKET_SIZE))
+                return -EKEYREJECTED;
+        if (expiry < now && now - expiry > grace_ms)
+                return -ESTALE;
+
+        memcpy(ret_attest_digest, data + AT_DIGEST, 32);
+        return 0;
+}
+
+int log_ticket_new(struct keystore *keystore, const struct nonce_scope *scope, const uint8_t attest_digest[static 32],
+                   uint64_t expiry, uint8_t ret[static WIRE_LOG_TICKET_SIZE]) {
+        const struct secret *key;
+        uint32_t number;
+        int r;
+
+        r = keystore_mac_current(keystore, &number, &key);
+        if (r < 0)
+                return r;
+        return log_ticket_encode(key, number, scope, attest_digest, expiry, ret);
+}
+
+int log_ticket_check(struct keystore *keystore, const uint8_t data[static WIRE_LOG_TICKET_SIZE], const struct nonce_scope *scope,
+                     uint64_t now, uint64_t grace_ms, uint8_t ret_attest_digest[static 32]) {
+        const struct secret *key;
+        int r;
+
+        r = keystore_mac_get(keystore, (uint32_t) get_be(data, 4), &key);
+        if (r == -ENOENT)
+                return -EKEYREJECTED;
+        if (r < 0)
+                return r;
+        return log_ticket_verify(key, data, scope, now, grace_ms, ret_attest_digest);
 }

@@ -4,7 +4,10 @@
 #include "audit/audit.h"
 #include "service/limiter.h"
 
-enum { POLICY_MAX = 1024 * 1024 };
+enum {
+        POLICY_MAX = 1024 * 1024,
+        LOGS_SHARE = 5, /* of answers-per-minute: so many of them may be asked for logs */
+};
 
 int party_setup(struct service *service, const struct party_definition *definition) {
         struct party_service *party;
@@ -14,7 +17,10 @@ int party_setup(struct service *service, const struct party_definition *definiti
         if (!party)
                 return -ENOMEM;
         r = limiter_new(service->config.answers_per_minute, &party->limiter);
+        if (r >= 0)
+                r = limiter_new(MAX(service->config.answers_per_minute / LOGS_SHARE, 1U), &party->logs_limiter);
         if (r < 0) {
+                limiter_free(party->limiter);
                 free(party);
                 return r;
         }
@@ -29,6 +35,7 @@ void party_teardown(struct service *service) {
         struct party_service *party = service->data;
 
         limiter_free(party->limiter);
+        limiter_free(party->logs_limiter);
         free(party);
         service->data = NULL;
 }
@@ -72,6 +79,7 @@ void inbox_get(const struct service_call *call, struct http_response *response) 
 const struct service_route party_routes[] = {
         { "POST", "/v1/nodes/{id}/challenge", ROLE_ANYONE, 0, false, challenge_post },
         { "POST", "/v1/nodes/{id}/release", ROLE_ANYONE, 0, false, release_post },
+        { "POST", "/v1/nodes/{id}/release/logs", ROLE_ANYONE, WIRE_LOGS_MAX, true, release_logs_post, release_logs_guard },
         { "GET", "/v1/nodes", ROLE_OPERATOR, 0, false, nodes_get },
         { "POST", "/v1/nodes/{id}/approve", ROLE_OPERATOR, 0, false, node_approve },
         { "POST", "/v1/nodes/{id}/suspend", ROLE_OPERATOR, 0, false, node_suspend },

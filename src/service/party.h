@@ -35,9 +35,12 @@ struct party_service { /* service->data */
         const struct party_definition *definition;
         struct service *service;
         struct limiter *limiter;
+        struct limiter *logs_limiter; /* of requests for logs, and of logs that come */
+        unsigned logs_read;           /* at the moment; __atomic */
 };
 
-extern const char party_migration[]; /* the SQL of migration 3: the tables that both parties have */
+extern const char party_migration[];         /* the SQL of migration 3: the tables that both parties have */
+extern const char party_migration_release[]; /* of migration 5 */
 extern const struct service_route party_routes[];
 
 /* For the definitions' setup and teardown. */
@@ -51,6 +54,8 @@ static inline struct party_service *call_party(const struct service_call *call) 
 /* Handlers of the routes that both parties have, by file. */
 void challenge_post(const struct service_call *call, struct http_response *response);    /* challenge.c */
 void release_post(const struct service_call *call, struct http_response *response);      /* release.c */
+void release_logs_post(const struct service_call *call, struct http_response *response); /* release_logs.c */
+int release_logs_guard(const struct service_call *call);                                 /* release_logs.c */
 void nodes_get(const struct service_call *call, struct http_response *response);         /* node_object.c */
 void node_get(const struct service_call *call, struct http_response *response);          /* node_object.c */
 void node_delete(const struct service_call *call, struct http_response *response);       /* nodes.c */

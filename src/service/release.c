@@ -35,18 +35,16 @@ static void drop_answer(struct http_response *response) {
         response->status = 0;
 }
 
-void release_post(const struct service_call *call, struct http_response *response) {
-        _cleanup_(admission_done) struct admission a = {};
-        int r;
+void release_run(struct admission *a, int r, struct http_response *response) {
+        const struct service_call *call = a->call;
 
-        r = admit_begin(&a, call, response);
         for (unsigned i = 0; r >= 0; i++) {
-                r = release_once(&a, response);
+                r = release_once(a, response);
                 if (r != -EAGAIN || i + 1 >= TRIES_MAX)
                         break;
-                log_debug("Node %s changed while a release was decided: once more.", a.id);
+                log_debug("Node %s changed while a release was decided: once more.", a->id);
                 drop_answer(response);
-                admit_again(&a);
+                admit_again(a);
                 r = 0;
         }
 
@@ -57,4 +55,11 @@ void release_post(const struct service_call *call, struct http_response *respons
                 else
                         service_failure(call, response, r);
         }
+}
+
+void release_post(const struct service_call *call, struct http_response *response) {
+        _cleanup_(admission_done) struct admission a = {};
+        const struct wire_span text = { call->request->body, call->request->body_size };
+
+        release_run(&a, admit_begin(&a, call, &text, 0, response), response);
 }

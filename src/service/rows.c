@@ -73,6 +73,31 @@ const char party_migration[] =
         "  expires BIGINT NOT NULL,"
         "  used_by TEXT);";
 
+/* 5: what a policy's rules on the release need of a node, and the logs that are known. */
+const char party_migration_release[] =
+        "ALTER TABLE nodes ADD COLUMN boot_time BIGINT;"   /* ms: the first release of the highest boot */
+        "ALTER TABLE nodes ADD COLUMN boot_pardoned BIGINT;" /* its values were accepted once, for this boot */
+        "ALTER TABLE nodes ADD COLUMN next_boot BIGINT;"     /* until when the next one is */
+        "ALTER TABLE nodes ADD COLUMN set_name TEXT;"
+        "ALTER TABLE nodes ADD COLUMN welcomed BIGINT;" /* last time that an operator approved or resumed it */
+        "ALTER TABLE held ADD COLUMN findings TEXT;"
+        "CREATE TABLE known_logs ("
+        "  key BLOB PRIMARY KEY," /* of the bank and the values of the PCRs that the log was wanted for */
+        "  node TEXT NOT NULL,"   /* that sent it */
+        "  used BIGINT NOT NULL,"
+        "  log BLOB NOT NULL);"
+        "CREATE INDEX known_logs_used ON known_logs (used);"
+        "CREATE TABLE ima_states ("
+        "  node TEXT PRIMARY KEY REFERENCES nodes (id),"
+        "  boot_reset BIGINT NOT NULL, boot_restart BIGINT NOT NULL,"
+        "  bank TEXT NOT NULL,"
+        "  group_name TEXT NOT NULL, policy_version BIGINT NOT NULL," /* that allowed these entries */
+        "  entries BIGINT NOT NULL,"
+        "  pcr BLOB NOT NULL,"
+        "  aggregate_alg BIGINT NOT NULL, aggregate BLOB NOT NULL,"
+        "  changed BIGINT NOT NULL);" /* ms */
+        "CREATE INDEX ima_states_pcr ON ima_states (pcr);";
+
 int column_text(const struct store_value *column, char *ret, size_t size) {
         if (column->type != STORE_TEXT || column->size >= size)
                 return -EUCLEAN;

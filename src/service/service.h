@@ -125,6 +125,8 @@ json_t *service_body(const struct service_call *call, struct http_response *resp
  * A-Z a-z 0-9 . _ - :). */
 int service_query(const struct service_call *call, const char *name, char *ret, size_t size);
 bool service_name_is_valid(const char *text); /* a group's name */
+/* "Authorization: Tallyboot TICKET", of exactly size bytes. -EPERM: missing or something else. */
+int service_ticket(const struct http_request *request, void *ret, size_t size);
 
 /* GET /v1/health and GET /v1/log (log.c), for every role. */
 extern const struct service_route service_common_routes[];

@@ -25,12 +25,17 @@ struct node {
         bool has_refused;      /* the boot that was refused as rolled back */
         struct boot_counters boot, refused;
         uint8_t nk[32];
+        int64_t boot_time; /* milliseconds: the first release of that boot */
+        bool pardoned;     /* that boot was let through by next_boot: the same NK is answered again */
+        int64_t next_boot; /* seconds: until then the next boot is, whatever its values; 0: not */
+        int64_t welcomed;  /* an operator last approved or resumed it */
+        char set[64];      /* of the policy, that last matched; "": none */
         int64_t revision; /* counts what an operator or an enrollment changed: a decision on another one is made again */
 };
 void node_done(struct node *node);
 int node_load(struct store_txn *txn, const char *id, struct node *ret); /* -ENOENT */
 int node_insert(struct store_txn *txn, const struct node *node);        /* -EEXIST: the id, or its EK */
-/* state, group, bank, boot, nk, refused, seen, boots; with a new revision where touch. */
+/* All but who it is; with a new revision where touch. */
 int node_save(struct store_txn *txn, struct node *node, bool touch);
 int node_object(struct party_service *party, struct store_txn *txn, const struct node *node, json_t **ret);
 /* The node with this EK under whatever id; false where there is none. */
@@ -101,7 +106,7 @@ struct held {
         uint16_t bank;
         struct pcr_values pcrs; /* of that bank alone; none for a boot that was rolled back */
         struct boot_counters boot;
-        json_t *differences;
+        json_t *differences, *findings;
 };
 void held_done(struct held *held);
 int held_load(struct store_txn *txn, const char *node, struct held *ret); /* -ENOENT */
@@ -109,3 +114,4 @@ int held_store(struct store_txn *txn, const char *node, const struct held *held)
 int held_delete(struct store_txn *txn, const char *node);
 json_t *held_object(const struct held *held);
 json_t *differences_object(const struct policy_decision *decision);
+json_t *findings_object(const struct policy_decision *decision); /* rules that failed */

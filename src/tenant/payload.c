@@ -259,17 +259,13 @@ static int download_read(struct store_txn *txn, void *userdata) {
 }
 
 static int check_ticket(const struct service_call *call, struct download *download) {
-        static const char scheme[] = "Tallyboot ";
-        _cleanup_(blob_done) struct blob ticket = {};
-        const char *value = call->request->authorization;
+        uint8_t ticket[WIRE_TICKET_SIZE];
+        int r;
 
-        if (!value || strncmp(value, scheme, sizeof(scheme) - 1) != 0)
-                return -EPERM;
-        value += sizeof(scheme) - 1;
-        if (base64url_decode(value, strlen(value), &ticket) < 0 || ticket.size != WIRE_TICKET_SIZE)
-                return -EPERM;
-
-        return ticket_check(call->service->keystore, ticket.data, download->id, clock_realtime_ms(), &download->version);
+        r = service_ticket(call->request, ticket, sizeof(ticket));
+        if (r < 0)
+                return r;
+        return ticket_check(call->service->keystore, ticket, download->id, clock_realtime_ms(), &download->version);
 }
 
 static void payload_get(const struct service_call *call, struct http_response *response) {

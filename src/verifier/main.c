@@ -62,7 +62,11 @@ int main(int argc, char *argv[]) {
         static const struct service_route *const routes[] = {
                 service_common_routes, party_routes, node_routes, accept_routes, deal_routes, NULL,
         };
-        static const struct store_migration migrations[] = { { 3, party_migration }, { 4, verifier_migration } };
+        static const struct store_migration migrations[] = {
+                { 3, party_migration },
+                { 4, verifier_migration },
+                { 5, party_migration_release },
+        };
         static const struct service_definition definition = {
                 .role = "verifier",
                 .has_registrar = true,
