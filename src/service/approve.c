@@ -2,12 +2,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "service/state.h"
 
+enum { NEXT_BOOT_SECONDS = 24 * 3600 };
+
 struct approval {
         const struct service_call *call;
-        bool has_group, capture, has_name;
+        bool has_group, capture, has_name, next_boot;
         char group[65], name[64];
         const json_t *pcrs; /* the values that the operator looked at; NULL: not said */
         const char *conflict;
@@ -55,7 +58,7 @@ static int capture(struct approval *approval, struct store_txn *txn, struct grou
         if (r == -EEXIST)
                 return conflict(approval, "The policy has a set of this name already.");
         if (r == -EINVAL)
-                return conflict(approval, "The set's name has 1 to 63 of the characters a-z A-Z 0-9 . _ - + :");
+                return conflict(approval, "What is held has values that no policy can ask for.");
         if (r == -E2BIG || r == -ENOSPC)
                 return conflict(approval, "The policy has too many sets already.");
         if (r < 0)
@@ -95,9 +98,16 @@ static int move(struct approval *approval, struct store_txn *txn, const struct g
         return 0;
 }
 
+/* For when a prediction failed: whatever the next boot shows is accepted once. */
+static int let_next_boot_pass(struct approval *approval, int64_t now) {
+        approval->node.next_boot = now + NEXT_BOOT_SECONDS;
+        return json_object_set_new(approval->detail, "next_boot", json_integer(approval->node.next_boot)) < 0 ? -ENOMEM : 0;
+}
+
 static int approve_txn(struct store_txn *txn, void *userdata) {
         struct approval *approval = userdata;
         struct node *node = &approval->node;
+        int64_t now = (int64_t) (clock_realtime_ms() / 1000);
         struct group group;
         int r;
 
@@ -124,13 +134,22 @@ static int approve_txn(struct store_txn *txn, void *userdata) {
 
         approval->detail = json_pack("{s:s, s:b}", "group", group.name, "capture", (int) approval->capture);
         r = !approval->detail ? -ENOMEM : approval->capture ? capture(approval, txn, &group) : 0;
+        if (r >= 0 && approval->next_boot)
+                r = let_next_boot_pass(approval, now);
         if (r < 0)
                 return r;
 
+        node->welcomed = now;
         if ((r = node_save(txn, node, true)) < 0 ||
             (r = party_audit(txn, approval->call, "approve", node->id, TAKE_PTR(approval->detail))) < 0)
                 return r;
         return node_object(call_party(approval->call), txn, node, &approval->object);
+}
+
+static bool is_set_name(const char *text) {
+        static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+:";
+
+        return text[0] && strspn(text, allowed) == strlen(text);
 }
 
 static int read_body(struct approval *approval, const json_t *body) {
@@ -145,10 +164,16 @@ static int read_body(struct approval *approval, const json_t *body) {
         if (r < 0 && r != -ENOENT)
                 return r;
 
+        r = wire_get_bool(body, "next_boot", &approval->next_boot);
+        if (r < 0 && r != -ENOENT)
+                return r;
+
         r = wire_get_string(body, "name", approval->name, sizeof(approval->name));
         if (r < 0 && r != -ENOENT)
                 return r;
         approval->has_name = r == 0;
+        if (approval->has_name && !is_set_name(approval->name))
+                return -EBADMSG;
 
         approval->pcrs = json_object_get(body, "pcrs");
         return approval->pcrs && !json_is_object(approval->pcrs) ? -EBADMSG : 0;
@@ -164,8 +189,9 @@ static void answer(const struct approval *approval, int r, struct http_response 
         else if (r < 0)
                 service_failure(call, response, r);
         else {
-                log_info("Node %s: approved by %s%s.", approval->node.id, call->who,
-                         approval->capture ? ", its boot captured" : "");
+                log_info("Node %s: approved by %s%s%s.", approval->node.id, call->who,
+                         approval->capture ? ", its boot captured" : "",
+                         approval->next_boot ? ", its next boot whatever it shows" : "");
                 service_json(response, 200, json_incref(approval->object));
         }
 }
@@ -180,7 +206,8 @@ void node_approve(const struct service_call *call, struct http_response *respons
         if (read_body(&approval, body) < 0)
                 service_problem(
                         call, response, "malformed",
-                        "Wanted: group, a name; capture, true or false; name, of the captured set; pcrs, as they are held.");
+                        "Wanted: group, a name; capture and next_boot, true or false; name, of the captured set, 1 to 63 of a-z A-Z "
+                        "0-9 . _ - + :; pcrs, as they are held.");
         else
                 answer(&approval, store_write(call->service->store, approve_txn, &approval), response);
 

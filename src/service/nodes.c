@@ -59,6 +59,8 @@ static void node_act(struct action *action, struct http_response *response) {
                         service_problem(call, response, "unknown-node", "This node is not known here.");
                 else if (r == -ECANCELED)
                         service_problem(call, response, "conflict", "%s", action->conflict);
+                else if (r == -EBADMSG)
+                        service_problem(call, response, "malformed", "boot is {\"reset\": number, \"restart\": number}.");
                 else if (r < 0)
                         service_failure(call, response, r);
                 else {
@@ -104,6 +106,7 @@ static int act_resume(struct action *action, struct store_txn *txn, struct node 
         }
 
         node->state = NODE_APPROVED;
+        node->welcomed = (int64_t) (clock_realtime_ms() / 1000);
         return 0;
 }
 
@@ -123,12 +126,33 @@ void node_revoke(const struct service_call *call, struct http_response *response
         node_act(&(struct action){ .call = call, .event = "revoke", .act = act_revoke }, response);
 }
 
+/* What is refused can be another boot by now: an operator who says which one was looked at accepts that, or nothing. */
+static int is_boot_that_was_seen(const json_t *body, struct boot_counters refused) {
+        const json_t *boot = json_object_get(body, "boot");
+        uint64_t reset, restart;
+
+        if (!boot)
+                return 0;
+        if (wire_get_u64(boot, "reset", UINT32_MAX, &reset) < 0 || wire_get_u64(boot, "restart", UINT32_MAX, &restart) < 0)
+                return -EBADMSG;
+        return reset == refused.reset && restart == refused.restart ? 0 : -ESTALE;
+}
+
 /* The refused boot takes the place of the highest one, without a key: the next answer binds one. */
 static int act_accept_reset(struct action *action, struct store_txn *txn, struct node *node) {
+        int r;
+
         if (!node->has_refused) {
                 action->conflict = "No boot of this node was refused for its counters.";
                 return -ECANCELED;
         }
+        r = is_boot_that_was_seen(action->body, node->refused);
+        if (r == -ESTALE) {
+                action->conflict = "Another boot of this node was refused by now: look at it again.";
+                return -ECANCELED;
+        }
+        if (r < 0)
+                return r;
 
         node->boot = node->refused;
         node->has_boot = true;
@@ -206,11 +230,8 @@ struct deletion {
  * approval like any other. */
 static int delete_rows(struct deletion *deletion, struct store_txn *txn, const struct node *node) {
         static const char *const statements[] = {
-                "DELETE FROM generations WHERE node = $1",
-                "DELETE FROM keys WHERE node = $1",
-                "DELETE FROM held WHERE node = $1",
-                "DELETE FROM ima_states WHERE node = $1",
-                "DELETE FROM nodes WHERE id = $1",
+                "DELETE FROM generations WHERE node = $1", "DELETE FROM keys WHERE node = $1", "DELETE FROM held WHERE node = $1",
+                "DELETE FROM ima_states WHERE node = $1",  "DELETE FROM nodes WHERE id = $1",
         };
         struct party_service *party = call_party(deletion->call);
         _cleanup_(generations_done) struct generations generations = {};

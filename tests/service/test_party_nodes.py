@@ -119,7 +119,7 @@ def test_capture_needs_a_held_boot(fleet):
         refused("pending-policy", node.ask, "boot", order=(party,))  # never had a boot released
     for party in fleet.parties:
         expect(party.post(node.path("/approve"), {"capture": True, "name": "same"}), 409, "conflict")
-        expect(party.post(node.path("/approve"), {"capture": True, "name": "bad name"}), 409, "conflict")
+        expect(party.post(node.path("/approve"), {"capture": True, "name": "bad name"}), 400, "malformed")
         expect(party.post(node.path("/approve"), {"capture": "yes"}), 400, "malformed")
         expect(party.post(node.path("/approve"), {"group": "nowhere"}), 409, "conflict")
 

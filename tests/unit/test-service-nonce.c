@@ -227,6 +227,30 @@ static void nonce_works_once(void **state) {
         assert_int_equal(rmdir(directory), 0);
 }
 
+static void log_tickets(void **state) {
+        const struct nonce_scope other_node = { .party = scope.party,
+                                                .node_id = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
+                                 other_party = { .party = scope.party == PARTY_TENANT ? PARTY_VERIFIER : PARTY_TENANT,
+                                                 .node_id = scope.node_id };
+        uint8_t ticket[WIRE_LOG_TICKET_SIZE], digest[32], got[32];
+
+        memset(digest, 7, sizeof(digest));
+        assert_int_equal(log_ticket_encode(key, 3, &scope, digest, 5000, ticket), 0);
+        assert_int_equal(log_ticket_verify(key, ticket, &scope, 5000, 0, got), 0);
+        assert_memory_equal(got, digest, sizeof(digest));
+        assert_int_equal(log_ticket_verify(key, ticket, &scope, 5001, 0, got), -ESTALE);
+        assert_int_equal(log_ticket_verify(key, ticket, &scope, 5100, 100, got), 0);
+        assert_int_equal(log_ticket_verify(key, ticket, &scope, 5101, 100, got), -ESTALE);
+        assert_int_equal(log_ticket_verify(key, ticket, &other_node, 0, 0, got), -EKEYREJECTED);
+        assert_int_equal(log_ticket_verify(key, ticket, &other_party, 0, 0, got), -EKEYREJECTED);
+        for (size_t i = 0; i < sizeof(ticket); i++) {
+                ticket[i] ^= 1;
+                assert_int_equal(log_ticket_verify(key, ticket, &scope, 0, 0, got), -EKEYREJECTED);
+                ticket[i] ^= 1;
+        }
+        assert_int_equal(log_ticket_verify(key, ticket, &scope, 0, 0, got), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(nonce_is_the_vector),
@@ -236,6 +260,7 @@ int main(void) {
                 cmocka_unit_test(credential_is_the_vector),
                 cmocka_unit_test(ticket_is_the_vector),
                 cmocka_unit_test(nonce_works_once),
+                cmocka_unit_test(log_tickets),
         };
 
         return cmocka_run_group_tests(tests, setup, teardown);
