@@ -22,8 +22,16 @@ static const struct ctl_verb verbs[] = {
         { "cert", "VERB --dir DIR", "show and renew certificates", ctl_cert },
 };
 
-static bool needs_config(const char *verb) {
-        return strcmp(verb, "init") != 0 && strcmp(verb, "cert") != 0;
+/* Verbs that work on files alone. */
+static bool needs_config(int argc, char *argv[]) {
+        if (strcmp(argv[0], "init") == 0 || strcmp(argv[0], "cert") == 0)
+                return false;
+        if (strcmp(argv[0], "policy") != 0 || argc < 2 || (strcmp(argv[1], "check") != 0 && strcmp(argv[1], "predict") != 0))
+                return true;
+        for (int i = 2; i < argc; i++)
+                if (strncmp(argv[i], "--node", strlen("--node")) == 0)
+                        return true;
+        return false;
 }
 
 static void print_help(void) {
@@ -64,7 +72,7 @@ static int run_verb(struct ctl *ctl, const char *config, int argc, char *argv[])
                 return CTL_USAGE;
         }
         /* Help works on a machine without a configuration; "health" and "log" need no further word. */
-        if (needs_config(argv[0]) &&
+        if (needs_config(argc, argv) &&
             !(asks_for_help(argc, argv) && (argc > 1 || (verb->run != ctl_health && verb->run != ctl_log))))
                 if (ctl_load_config(ctl, config) < 0)
                         return CTL_FAILURE;

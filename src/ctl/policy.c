@@ -3,23 +3,24 @@
 #include <string.h>
 
 #include "ctl/group.h"
+#include "ctl/policy-verbs.h"
 #include "policy/policy.h"
 
-static void warn_uncovered(const struct policy *policy) {
+void policy_warn_uncovered(const struct policy *policy) {
         _cleanup_(freep) char *uncovered = policy_uncovered(policy);
 
-        if (policy->n == 0)
-                log_warning("This policy has no set: it allows no boot at all.");
+        if (policy_allows_nothing(policy))
+                log_warning("This policy has neither a set nor a [firmware] rule: it allows no boot at all.");
         else if (uncovered && *uncovered)
                 log_warning("Whoever can change what a policy leaves uncovered can have a half: %s.", uncovered);
 }
 
-static int read_policy(const char *path, struct blob *ret) {
+int policy_read_file(const char *path, struct blob *ret) {
         _cleanup_(policy_done) struct policy policy = {};
         char error[256];
         int r;
 
-        r = file_read(path, 1024 * 1024, ret);
+        r = file_read(path, POLICY_TEXT_MAX, ret);
         if (r < 0)
                 return log_error_errno(r, "%s: %m", path);
         r = policy_parse((char *) ret->data, ret->size, &policy, error, sizeof error);
@@ -27,7 +28,7 @@ static int read_policy(const char *path, struct blob *ret) {
                 log_error("%s:%s", path, error);
                 return r;
         }
-        warn_uncovered(&policy);
+        policy_warn_uncovered(&policy);
         return 0;
 }
 
@@ -71,7 +72,7 @@ static int policy_set_verb(struct ctl *ctl, int argc, char *argv[]) {
 
         if (argc != 3 || !group_name_is_valid(argv[1]))
                 return log_error("Usage: tallyctl policy set GROUP FILE"), CTL_USAGE;
-        if (read_policy(argv[2], &text) < 0)
+        if (policy_read_file(argv[2], &text) < 0)
                 return CTL_FAILURE;
         return put_policy(ctl, argv[1], (char *) text.data);
 }
@@ -86,7 +87,7 @@ static void show_one(const struct ctl_call *call) {
                 log_error("The %s sent a policy that does not parse: %s", server_names[call->server], error);
                 return;
         }
-        warn_uncovered(&policy);
+        policy_warn_uncovered(&policy);
         fputs(text, stdout);
 }
 
@@ -134,6 +135,8 @@ static const struct ctl_verb verbs[] = {
         { "set", "GROUP FILE", "replace a group's policy at both parties", policy_set_verb },
         { "show", "GROUP", "print it, and what it leaves uncovered", policy_show },
         { "capture", "NODE [--name NAME]", "allow what this node booted and is held for", policy_capture_verb },
+        { "predict", "--uki FILE --base EVIDENCE|--node NODE ...", "print the set of values that a new kernel will give",
+          policy_predict_verb },
 };
 
 int ctl_policy(struct ctl *ctl, int argc, char *argv[]) {

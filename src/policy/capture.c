@@ -4,6 +4,7 @@
 
 #include "base/encode.h"
 #include "policy/policy-internal.h"
+#include "policy/predict.h"
 
 static void format_set(const struct policy_set *set, struct buffer *buffer) {
         char hex[2 * WIRE_DIGEST_MAX + 1];
@@ -26,6 +27,14 @@ static char *append_text(const char *text, const struct policy_set *set) {
                 buffer_append(&buffer, text, size);
                 buffer_printf(&buffer, text[size - 1] == '\n' ? "\n" : "\n\n");
         }
+        format_set(set, &buffer);
+        buffer_u8(&buffer, '\0');
+        return buffer_ok(&buffer) < 0 ? NULL : (char *) TAKE_PTR(buffer.data);
+}
+
+char *policy_format_set(const struct policy_set *set) {
+        _cleanup_(buffer_done) struct buffer buffer = {};
+
         format_set(set, &buffer);
         buffer_u8(&buffer, '\0');
         return buffer_ok(&buffer) < 0 ? NULL : (char *) TAKE_PTR(buffer.data);
