@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "audit/chain.h"
+#include "audit/members.h"
 
 enum { LIMIT_MAX = 1000 };
 
@@ -41,9 +42,10 @@ static int row_to_json(const struct store_value *columns, size_t n, void *userda
 }
 
 #define COLUMNS "seq, time, event, node, incident, who, detail"
-#define NEXT(node, incident) "SELECT " COLUMNS " FROM audit WHERE seq > $1 AND " node " AND " incident " ORDER BY seq LIMIT $4"
+#define NO_HEADS " AND event <> 'audit-head'" /* of other services: for audit_export() alone */
+#define NEXT(node, incident) "SELECT " COLUMNS " FROM audit WHERE seq > $1 AND " node " AND " incident NO_HEADS " ORDER BY seq LIMIT $4"
 #define NEWEST(node, incident)                                                                             \
-        "SELECT " COLUMNS " FROM (SELECT " COLUMNS " FROM audit WHERE seq > $1 AND " node " AND " incident \
+        "SELECT " COLUMNS " FROM (SELECT " COLUMNS " FROM audit WHERE seq > $1 AND " node " AND " incident NO_HEADS \
         " ORDER BY seq DESC LIMIT $4) AS newest ORDER BY seq"
 #define QUERIES(query)                                                                             \
         {                                                                                          \
@@ -70,6 +72,44 @@ int audit_query(struct store_txn *txn, const char *node, const char *incident, i
                 return r;
         }
 
+        *ret = records;
+        return 0;
+}
+
+static int row_to_export(const struct store_value *columns, size_t n, void *userdata) {
+        struct audit_entry entry;
+        json_t *json;
+        int r;
+
+        r = n == 8 ? entry_from_columns(columns, n, &entry) : -EUCLEAN;
+        if (r < 0)
+                return r;
+        if (columns[7].type != STORE_BLOB || columns[7].size != 32)
+                return -EUCLEAN;
+
+        json = json_pack("{s:I, s:I, s:s, s:s, s:s, s:s, s:s}", "seq", (json_int_t) entry.seq, "time", (json_int_t) entry.time,
+                         "event", entry.record.event, "node", entry.record.node, "incident", entry.record.incident, "who",
+                         entry.record.who, "detail", entry.record.detail);
+        if (json && set_hash(json, "hash", columns[7].data) >= 0 && json_array_append(userdata, json) == 0) {
+                json_decref(json);
+                return 0;
+        }
+        json_decref(json);
+        return -ENOMEM;
+}
+
+int audit_export(struct store_txn *txn, int64_t after, unsigned limit, json_t **ret) {
+        json_t *records = json_array();
+        int r;
+
+        if (!records)
+                return -ENOMEM;
+        r = store_query(txn, "SELECT " COLUMNS ", hash FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2",
+                        STORE_ARGS(store_int(after), store_int(MIN(limit, (unsigned) AUDIT_EXPORT_MAX))), row_to_export, records);
+        if (r < 0) {
+                json_decref(records);
+                return r;
+        }
         *ret = records;
         return 0;
 }

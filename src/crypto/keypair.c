@@ -207,3 +207,48 @@ int keypair_ecdh(const struct keypair *keypair, const uint8_t peer[static POINT_
 
         return ecdh(own, other, ret, 32);
 }
+
+int keypair_sign(const struct keypair *keypair, const void *data, size_t size, uint8_t ret[static SIGNATURE_MAX],
+                 size_t *ret_size) {
+        _cleanup_(evp_pkey_freep) EVP_PKEY *key = NULL;
+        EVP_MD_CTX *ctx;
+        size_t written = SIGNATURE_MAX;
+        bool ok;
+        int r;
+
+        r = private_key(keypair, &key);
+        if (r < 0)
+                return r;
+
+        ctx = EVP_MD_CTX_new();
+        ok = ctx && EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, key) == 1 &&
+             EVP_DigestSign(ctx, ret, &written, data, size) == 1;
+        EVP_MD_CTX_free(ctx);
+        if (!ok)
+                return crypto_failed("ECDSA");
+
+        *ret_size = written;
+        return 0;
+}
+
+int point_verify(const uint8_t public[static POINT_SIZE], const void *data, size_t size, const void *signature,
+                 size_t signature_size) {
+        _cleanup_(evp_pkey_freep) EVP_PKEY *key = NULL;
+        EVP_MD_CTX *ctx;
+        bool ok;
+        int r;
+
+        r = ec_public_key("P-256", public, POINT_SIZE, &key);
+        if (r < 0)
+                return r;
+
+        ctx = EVP_MD_CTX_new();
+        if (!ctx)
+                return -ENOMEM;
+        ok = EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key) == 1 &&
+             EVP_DigestVerify(ctx, signature, signature_size, data, size) == 1;
+        EVP_MD_CTX_free(ctx);
+        if (!ok)
+                (void) crypto_failed("ECDSA verification");
+        return ok ? 0 : -EKEYREJECTED;
+}

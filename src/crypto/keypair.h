@@ -3,7 +3,7 @@
 
 #include "crypto/crypto.h"
 
-/* A P-256 key pair for HPKE. The scalar is in locked memory and becomes an EVP_PKEY only for the time of one operation. */
+/* A P-256 key pair, for HPKE or for signatures. The scalar is in locked memory and becomes an EVP_PKEY only for the time of one operation. */
 struct keypair {
         uint8_t public[POINT_SIZE];
         struct secret *scalar; /* 32 bytes, big-endian */
@@ -14,6 +14,14 @@ int keypair_generate(struct keypair **ret);
 int keypair_derive(const struct secret *ikm, struct keypair **ret);
 struct keypair *keypair_free(struct keypair *keypair);
 DEFINE_CLEANUP(struct keypair *, keypair_free)
+
+/* ECDSA with SHA-256 over data; the signature in DER (ECDSA-Sig-Value, RFC 3279, 2.2.3), 72 bytes at most. */
+enum { SIGNATURE_MAX = 72 };
+int keypair_sign(const struct keypair *keypair, const void *data, size_t size, uint8_t ret[static SIGNATURE_MAX],
+                 size_t *ret_size);
+/* -EKEYREJECTED: not its signature over this. -EBADMSG: public is not a point of the curve. */
+int point_verify(const uint8_t public[static POINT_SIZE], const void *data, size_t size, const void *signature,
+                 size_t signature_size);
 
 /* HPKE, RFC 9180, suite 0x0010, 0x0001, 0x0002. psk NULL: mode base; else mode PSK (psk of 32 bytes at the least).
  * A context seals or opens messages in order. */

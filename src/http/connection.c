@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "http/connection.h"
 
-#include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -26,11 +26,15 @@ bool connection_is_busy(const struct connection *connection) {
 
 /* May be closed when a newer connection needs the place: nothing of it is lost but a half-sent request. */
 static void set_waiting(struct connection *connection, bool waiting) {
-        if (connection->is_waiting)
+        if (connection->is_waiting) {
                 TAILQ_REMOVE(&connection->server->waiting, connection, waiting);
+                TAILQ_REMOVE(&connection->origin->waiting, connection, waiting_here);
+        }
         connection->is_waiting = waiting;
-        if (waiting)
+        if (waiting) {
                 TAILQ_INSERT_TAIL(&connection->server->waiting, connection, waiting);
+                TAILQ_INSERT_TAIL(&connection->origin->waiting, connection, waiting_here);
+        }
 }
 
 static void set_timer(struct connection *connection, unsigned ms) {
@@ -45,11 +49,35 @@ static void set_timer(struct connection *connection, unsigned ms) {
 
 void connection_set_state(struct connection *connection, enum connection_state state, unsigned ms) {
         connection->state = state;
-        set_waiting(connection, state == CONNECTION_HANDSHAKE || state == CONNECTION_READING);
+        set_waiting(connection, state == CONNECTION_HANDSHAKE || state == CONNECTION_READING || state == CONNECTION_LINGERING);
         set_timer(connection, ms);
 }
 
+/* Memory for a body is spoken for before the first byte of it: nobody has half of one and waits for others' rest. */
+static bool reserve(struct connection *connection, uint64_t size) {
+        struct http_server *server = connection->server;
+        uint64_t max = server->options.max_memory;
+
+        if (max > 0 &&
+            (size > max || server->memory > max - size || size > max / 2 || connection->origin->memory > max / 2 - size)) {
+                server_counted(server, "memory-full", &connection->peer);
+                return false;
+        }
+        connection->reserved = size;
+        connection->origin->memory += size;
+        server->memory += size;
+        return true;
+}
+
+static void unreserve(struct connection *connection) {
+        if (connection->origin)
+                connection->origin->memory -= connection->reserved;
+        connection->server->memory -= connection->reserved;
+        connection->reserved = 0;
+}
+
 static void drop_request(struct connection *connection) {
+        unreserve(connection);
         buffer_done(&connection->body);
         connection->body = (struct buffer){};
         closep(&connection->upload_fd);
@@ -82,6 +110,7 @@ void connection_free(struct connection *connection) {
         free_event(connection->drain);
         free_tls(connection);
         (void) close(connection->fd);
+        address_drop(connection->origin);
         free(connection);
 
         if (server->n_connections < server->max_connections)
@@ -187,10 +216,16 @@ void connection_respond(struct connection *connection) {
 }
 
 void connection_refuse(struct connection *connection, int status) {
+        char what[16];
+
+        (void) snprintf(what, sizeof what, "http-%d", status);
+        server_counted(connection->server, what, &connection->peer);
         (void) bufferevent_disable(connection->bev, EV_READ);
         connection->keep_alive = false;
         response_done(&connection->response);
         response_problem(status, connection->parser.incident, &connection->response);
+        if (status == 503)
+                connection->response.retry_after = BUSY_RETRY_S;
         connection_respond(connection);
 }
 
@@ -224,11 +259,13 @@ static int on_header(struct request *parser, void *userdata) {
                 return r;
         if (parser->content_length > limit.max)
                 return 413;
+        if (!limit.to_file && !reserve(connection, parser->content_length))
+                return 503;
         if (limit.to_file && parser->content_length > 0) {
                 r = upload_open(connection);
                 if (r < 0) {
                         log_debug_errno(r, "No temporary file for an upload: %m");
-                        return 500;
+                        return r == -ENOSPC ? 503 : 500;
                 }
         }
         if (parser->expect_continue && parser->content_length > 0)
@@ -239,8 +276,11 @@ static int on_header(struct request *parser, void *userdata) {
 static int on_body(struct request *parser _unused_, const void *data, size_t size, void *userdata) {
         struct connection *connection = userdata;
 
-        if (connection->upload_fd >= 0)
-                return upload_write(connection, data, size) < 0 ? 500 : 0;
+        if (connection->upload_fd >= 0) {
+                int r = upload_write(connection, data, size);
+
+                return r == -ENOSPC || r == -EDQUOT ? 503 : r < 0 ? 500 : 0;
+        }
         buffer_append(&connection->body, data, size);
         return buffer_ok(&connection->body) < 0 ? 500 : 0;
 }
@@ -314,9 +354,10 @@ static void on_event(struct bufferevent *bev _unused_, short what, void *userdat
         (void) tls_error(0, "TLS connection");
         if (connection->state == CONNECTION_WORKING)
                 connection->dead = true; /* the worker still has its request */
-        else if (connection->state == CONNECTION_HANDSHAKE && !(what & BEV_EVENT_EOF))
+        else if (connection->state == CONNECTION_HANDSHAKE && !(what & BEV_EVENT_EOF)) {
+                server_counted(connection->server, "tls", &connection->peer);
                 linger_raw(connection);
-        else
+        } else
                 connection_free(connection);
 }
 
@@ -328,17 +369,11 @@ static void on_timer(evutil_socket_t fd _unused_, short what _unused_, void *use
                 set_timer(connection, connection->server->options.request_ms);
         else if (connection->state == CONNECTION_READING && !connection_is_busy(connection))
                 connection_close(connection);
-        else
+        else {
+                if (connection->state != CONNECTION_LINGERING)
+                        server_counted(connection->server, "timeout", &connection->peer);
                 connection_free(connection);
-}
-
-static void format_address(const struct sockaddr *address, char *ret, size_t size) {
-        const void *bytes = address->sa_family == AF_INET6 ? (const void *) &((const struct sockaddr_in6 *) address)->sin6_addr
-                                                           : (const void *) &((const struct sockaddr_in *) address)->sin_addr;
-
-        ret[0] = 0;
-        if (address->sa_family == AF_INET || address->sa_family == AF_INET6)
-                (void) inet_ntop(address->sa_family, bytes, ret, (socklen_t) size);
+        }
 }
 
 static SSL *new_tls(struct http_server *server) {
@@ -351,7 +386,7 @@ static SSL *new_tls(struct http_server *server) {
 }
 
 /* Takes fd, also on failure. Without a TLS object the connection is closed: there is no way to clear text. */
-int connection_new(struct http_server *server, int fd, const struct sockaddr *address) {
+int connection_new(struct http_server *server, int fd, const struct http_peer *peer) {
         struct connection *connection = calloc(1, sizeof *connection);
         int one = 1;
 
@@ -362,6 +397,8 @@ int connection_new(struct http_server *server, int fd, const struct sockaddr *ad
         connection->server = server;
         connection->fd = fd;
         connection->upload_fd = connection->response.body_fd = -1;
+        connection->peer = *peer;
+        connection->origin = address_hold(&server->addresses, peer->network);
         LIST_INSERT_HEAD(&server->connections, connection, all);
         server->n_connections++;
 
@@ -370,13 +407,12 @@ int connection_new(struct http_server *server, int fd, const struct sockaddr *ad
         if (connection->ssl)
                 connection->bev = bufferevent_openssl_socket_new(server->base, fd, connection->ssl, BUFFEREVENT_SSL_ACCEPTING,
                                                                  BEV_OPT_DEFER_CALLBACKS);
-        if (!connection->timer || !connection->bev) {
+        if (!connection->origin || !connection->timer || !connection->bev) {
                 connection_free(connection);
                 return tls_error(-ENOMEM, "SSL_new");
         }
 
         (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        format_address(address, connection->peer.address, sizeof connection->peer.address);
         request_init(&connection->parser, &request_events, connection);
         bufferevent_openssl_set_allow_dirty_shutdown(connection->bev, 1);
         bufferevent_setwatermark(connection->bev, EV_READ, 0, CHUNK);

@@ -17,6 +17,7 @@
 
 enum {
         LINGER_MS = 2000,
+        BUSY_RETRY_S = 5,
         STREAM_MIN = 64 * 1024, /* bytes of a stream in each request_ms */
         CHUNK = 64 * 1024,
         WORKERS_MAX = 256,
@@ -33,8 +34,11 @@ enum connection_state {
 
 struct connection {
         LIST_ENTRY(connection) all;
-        TAILQ_ENTRY(connection) waiting; /* on the server's list while is_waiting: may be closed for a newer one */
+        TAILQ_ENTRY(connection)
+        waiting, waiting_here; /* on the server's and the address' list while is_waiting: may be closed for a newer one */
         bool is_waiting;
+        struct address *origin;
+        uint64_t reserved; /* bytes of memory for its body */
         struct http_server *server;
         int fd;
         SSL *ssl;
@@ -59,6 +63,20 @@ struct connection {
 LIST_HEAD(connection_list, connection);
 TAILQ_HEAD(waiting_list, connection);
 STAILQ_HEAD(job_list, connection);
+
+struct address {
+        LIST_ENTRY(address) bucket;
+        char network[64];
+        unsigned n; /* connections */
+        uint64_t memory;
+        struct waiting_list waiting;
+};
+LIST_HEAD(address_list, address);
+enum { ADDRESS_BUCKETS = 1024 };
+struct addresses {
+        uint32_t seed;
+        struct address_list buckets[ADDRESS_BUCKETS];
+};
 
 struct workers {
         pthread_mutex_t mutex;
@@ -88,19 +106,30 @@ struct http_server {
         struct connection_list connections;
         struct waiting_list waiting;
         unsigned n_connections, max_connections;
+        struct addresses addresses;
+        uint64_t memory; /* reserved by all */
         struct workers workers;
         bool stop_asked; /* __atomic: set by any thread */
         bool stopping, accepting;
 };
 
 /* connection.c */
-int connection_new(struct http_server *server, int fd, const struct sockaddr *address);
+int connection_new(struct http_server *server, int fd, const struct http_peer *peer);
 void connection_free(struct connection *connection);
 void connection_respond(struct connection *connection); /* connection->response is filled */
 void connection_refuse(struct connection *connection, int status);
 void connection_close(struct connection *connection); /* politely; frees it */
 bool connection_is_busy(const struct connection *connection);
 void connection_set_state(struct connection *connection, enum connection_state state, unsigned ms);
+
+/* server.c */
+void server_counted(const struct http_server *server, const char *what, const struct http_peer *peer);
+
+/* addresses.c */
+void address_format(const struct sockaddr *address, struct http_peer *ret);
+struct address *address_find(struct addresses *addresses, const char *network); /* NULL: holds nothing */
+struct address *address_hold(struct addresses *addresses, const char *network); /* one connection more; NULL: out of memory */
+void address_drop(struct address *address);
 
 /* stream.c: bodies that go to or come from files */
 int upload_open(struct connection *connection);

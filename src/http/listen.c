@@ -12,20 +12,41 @@
 
 enum { PAUSE_MS = 100, BACKLOG = 1024 };
 
+static bool evict(struct connection *oldest) {
+        if (!oldest)
+                return false;
+        server_counted(oldest->server, "evicted", &oldest->peer);
+        connection_free(oldest);
+        return true;
+}
+
+/* No address has more than its share: it makes room among its own. */
+static bool admit_address(struct http_server *server, const struct http_peer *peer) {
+        struct address *address = address_find(&server->addresses, peer->network);
+
+        if (server->options.max_per_address == 0 || !address || address->n < server->options.max_per_address)
+                return true;
+        if (evict(TAILQ_FIRST(&address->waiting)))
+                return true;
+        server_counted(server, "address-full", peer);
+        return false;
+}
+
 /* Full: the one that has waited longest makes room. Where all are at work, this one more is taken, and the next wait in the kernel's
  * queue until something comes to its end. */
 static void on_accept(struct evconnlistener *listener _unused_, evutil_socket_t fd, struct sockaddr *address, int length _unused_,
                       void *userdata) {
         struct http_server *server = userdata;
-        struct connection *oldest = TAILQ_FIRST(&server->waiting);
+        struct http_peer peer = {};
 
-        if (server->n_connections >= server->max_connections) {
-                if (oldest)
-                        connection_free(oldest);
-                else
-                        listen_pause(server, true);
+        address_format(address, &peer);
+        if (!admit_address(server, &peer)) {
+                (void) close(fd);
+                return;
         }
-        (void) connection_new(server, fd, address);
+        if (server->n_connections >= server->max_connections && !evict(TAILQ_FIRST(&server->waiting)))
+                listen_pause(server, true);
+        (void) connection_new(server, fd, &peer);
 }
 
 static void on_accept_timer(evutil_socket_t fd _unused_, short what _unused_, void *userdata) {

@@ -20,6 +20,11 @@ enum {
         FDS_RESERVED = 64, /* for the rest of the process: database, files, its own connections */
 };
 
+void server_counted(const struct http_server *server, const char *what, const struct http_peer *peer) {
+        if (server->options.counted)
+                server->options.counted(what, peer->address, server->options.userdata);
+}
+
 /* A connection is a descriptor, and at times a file beside it. */
 static unsigned clamp_connections(unsigned wanted) {
         struct rlimit limit;

@@ -5,12 +5,14 @@
 
 /* HTTPS server: libevent + OpenSSL + http_parser on one event loop; handlers run on worker threads and may block. Requests need
  * Content-Length (chunked is refused), keep-alive is on, TCP_NODELAY, limits on header (16 KiB), idle (30 s), a request as a
- * whole (20 s, streamed uploads longer), connections. TLS 1.2 at the least, 1.3 by default, session tickets off. */
+ * whole (20 s, streamed uploads longer), connections, of them and of memory for each address. A new connection where all are taken closes
+ * the one that has waited longest for its peer; of an address that has its share, one of its own. TLS 1.2 at the least, 1.3 by default, session tickets off. */
 
 struct http_peer { /* from the client certificate; the server verified it against client_ca */
         bool present;
         char uri[256]; /* first subjectAltName URI that starts with "urn:tallyboot:", or "" */
         char address[64];
+        char network[64]; /* what limits go by: the address, of IPv6 its /64 */
 };
 
 struct http_request {
@@ -42,6 +44,9 @@ struct http_limit {
 };
 typedef int (*http_limit_fn)(const struct http_request *head, struct http_limit *ret, void *userdata);
 
+/* What ended without a handler: "tls", "timeout", "evicted", "address-full", "memory-full", or "http-" and a status. Runs on the loop. */
+typedef void (*http_counted)(const char *what, const char *address, void *userdata);
+
 /* After a SIGHUP, for a line in the log: 0, or why the old certificates stay, in words. Runs on the loop. */
 typedef void (*http_reloaded)(int result, const char *error, void *userdata);
 
@@ -54,6 +59,8 @@ struct http_server_options {
         const char *client_ca_file;   /* PEM: who may present a client certificate; NULL: none is asked for */
         unsigned workers;             /* threads, default 16 */
         unsigned max_connections;     /* default 4096; lowered to what RLIMIT_NOFILE allows */
+        unsigned max_per_address;     /* connections; default: no limit of its own */
+        uint64_t max_memory;          /* bytes of bodies under way; of it an address has half at most; default: no limit */
         unsigned handshake_ms;        /* default 10000 */
         unsigned idle_ms;             /* between requests; default 30000 */
         unsigned request_ms;       /* to send a request, or to take its answer; a streamed body: for each 64 KiB; default 20000 */
@@ -62,6 +69,7 @@ struct http_server_options {
         http_handler handler;
         http_limit_fn limit;
         http_reloaded reloaded; /* or NULL */
+        http_counted counted;   /* or NULL */
         void *userdata;
 };
 struct http_server;

@@ -12,7 +12,7 @@ struct keystore {
         struct store *store;
         char *party;
         struct master master;
-        struct keypair *inbox;
+        struct keypair *inbox, *audit;
         pthread_mutex_t lock; /* of what follows */
         struct group_key {
                 char *name;

@@ -112,27 +112,31 @@ static int mac_ensure(struct keystore *keystore, struct store_txn *txn) {
                           STORE_ARGS(store_blob(wrapped, sizeof(wrapped)), store_int((int64_t) clock_realtime_ms())), NULL);
 }
 
-static int inbox_ensure(struct keystore *keystore, struct store_txn *txn) {
-        const struct field fields[] = { field_text("tallyboot keystore v1"), field_text(keystore->party), field_text("inbox") };
+/* Key pairs of the service itself; the table is older than the second of them. */
+enum { PAIR_INBOX = 1, PAIR_AUDIT = 2 };
+
+static int pair_ensure(struct keystore *keystore, struct store_txn *txn, int64_t id, const char *name, enum master_use use,
+                       struct keypair **ret) {
+        const struct field fields[] = { field_text("tallyboot keystore v1"), field_text(keystore->party), field_text(name) };
         _cleanup_(secret_freep) struct secret *ikm = NULL;
         _cleanup_(blob_done) struct blob found = {};
         uint8_t wrapped[AEAD_KEY_SIZE + WRAP_OVERHEAD];
         int r;
 
-        r = keystore_get_blob(txn, "SELECT wrapped FROM keystore_inbox WHERE id = 1", STORE_NO_ARGS, &found);
+        r = keystore_get_blob(txn, "SELECT wrapped FROM keystore_inbox WHERE id = $1", STORE_ARGS(store_int(id)), &found);
         if (r == -ENOENT) {
                 r = secret_random(AEAD_KEY_SIZE, &ikm);
                 if (r >= 0)
-                        r = wrap_seal(keystore->master.keys[MASTER_INBOX], fields, ELEMENTSOF(fields), ikm, wrapped);
+                        r = wrap_seal(keystore->master.keys[use], fields, ELEMENTSOF(fields), ikm, wrapped);
                 if (r >= 0)
-                        r = store_exec(txn, "INSERT INTO keystore_inbox (id, wrapped) VALUES (1, $1)",
-                                       STORE_ARGS(store_blob(wrapped, sizeof(wrapped))), NULL);
+                        r = store_exec(txn, "INSERT INTO keystore_inbox (id, wrapped) VALUES ($1, $2)",
+                                       STORE_ARGS(store_int(id), store_blob(wrapped, sizeof(wrapped))), NULL);
         } else if (r >= 0)
-                r = wrap_open(keystore->master.keys[MASTER_INBOX], fields, ELEMENTSOF(fields), found.data, found.size, &ikm);
+                r = wrap_open(keystore->master.keys[use], fields, ELEMENTSOF(fields), found.data, found.size, &ikm);
         if (r < 0)
                 return r;
 
-        return keypair_derive(ikm, &keystore->inbox);
+        return keypair_derive(ikm, ret);
 }
 
 /* Everything that may have to be made is made here, once: later calls only read, and can come from inside a write. */
@@ -146,7 +150,10 @@ static int keystore_prepare(struct store_txn *txn, void *userdata) {
         r = mac_ensure(keystore, txn);
         if (r < 0)
                 return r;
-        return inbox_ensure(keystore, txn);
+        r = pair_ensure(keystore, txn, PAIR_INBOX, "inbox", MASTER_INBOX, &keystore->inbox);
+        if (r < 0)
+                return r;
+        return pair_ensure(keystore, txn, PAIR_AUDIT, "audit", MASTER_AUDIT, &keystore->audit);
 }
 
 int keystore_open(const char *master_file, struct store *store, const char *party, struct keystore **ret, char *error,
@@ -194,6 +201,7 @@ struct keystore *keystore_close(struct keystore *keystore) {
         for (size_t i = 0; i < keystore->n_macs; i++)
                 (void) secret_free(keystore->macs[i].key);
         (void) keypair_free(keystore->inbox);
+        (void) keypair_free(keystore->audit);
         (void) pthread_mutex_destroy(&keystore->lock);
         free(keystore->party);
         free(keystore);
@@ -265,4 +273,8 @@ int keystore_mac_get(struct keystore *keystore, uint32_t number, const struct se
 int keystore_inbox(struct keystore *keystore, const struct keypair **ret) {
         *ret = keystore->inbox;
         return 0;
+}
+
+const struct keypair *keystore_audit_key(const struct keystore *keystore) {
+        return keystore->audit;
 }

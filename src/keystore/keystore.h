@@ -36,3 +36,6 @@ int keystore_mac_current(struct keystore *keystore, uint32_t *ret_number, const 
 int keystore_mac_get(struct keystore *keystore, uint32_t number, const struct secret **ret); /* -ENOENT */
 /* The party's inbox key pair (dealt halves are sealed to it). */
 int keystore_inbox(struct keystore *keystore, const struct keypair **ret);
+/* The key pair that this service signs the heads of its audit log with: made with the database, the same for all processes on it, and
+ * not the certificate's, which is renewed, and which lies outside of the keystore's wrapping. Lives as long as the keystore. */
+const struct keypair *keystore_audit_key(const struct keystore *keystore);

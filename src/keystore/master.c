@@ -10,10 +10,8 @@
 enum { MASTER_SIZE = 32, MASTER_TEXT = 43 };
 
 static const char *const uses[_MASTER_USES] = {
-        [MASTER_CHECK] = "check",
-        [MASTER_GROUP] = "group",
-        [MASTER_MAC] = "mac",
-        [MASTER_INBOX] = "inbox",
+        [MASTER_CHECK] = "check", [MASTER_GROUP] = "group", [MASTER_MAC] = "mac",
+        [MASTER_INBOX] = "inbox", [MASTER_AUDIT] = "audit",
 };
 
 /* base/encode.h is not for secrets. No table: its look-ups would depend on the key. */

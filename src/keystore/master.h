@@ -4,7 +4,7 @@
 #include "keystore/keystore.h"
 
 /* What the master key is used for: a key of its own for each, derived once. */
-enum master_use { MASTER_CHECK, MASTER_GROUP, MASTER_MAC, MASTER_INBOX, _MASTER_USES };
+enum master_use { MASTER_CHECK, MASTER_GROUP, MASTER_MAC, MASTER_INBOX, MASTER_AUDIT, _MASTER_USES };
 
 struct master {
         struct secret *keys[_MASTER_USES];

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "audit/head.h"
 #include "base/log.h"
 #include "registrar/registrar.h"
+#include "service/heads.h"
 #include "service/limiter.h"
 
 static int setup(struct service *service) {
@@ -21,11 +23,12 @@ static void teardown(struct service *service) {
 
 int main(int argc, char *argv[]) {
         static const struct service_route *const routes[] = { registrar_node_routes, registrar_operator_routes,
-                                                              service_common_routes, NULL };
+                                                              service_common_routes, service_audit_routes, NULL };
+        const struct store_migration migrations[] = { registrar_migration, { 4, audit_peers_migration } };
         const struct service_definition definition = {
                 .role = "registrar",
-                .migrations = &registrar_migration,
-                .n_migrations = 1,
+                .migrations = migrations,
+                .n_migrations = ELEMENTSOF(migrations),
                 .routes = routes,
                 .setup = setup,
                 .teardown = teardown,

@@ -84,8 +84,9 @@ static bool identity_read(const struct service_call *call, struct http_response 
         }
 
         /* not in the audit log: nobody has proven anything yet */
-        log_info("Registration refused (incident %s): %s", *call->request->incident ? call->request->incident : "-",
-                 *error ? error : "the keys are malformed");
+        if (service_may_log(call, "registration"))
+                log_info("Registration refused (incident %s): %s", *call->request->incident ? call->request->incident : "-",
+                         *error ? error : "the keys are malformed");
         service_problem(call, response, "bad-evidence", "The endorsement or attestation key is not accepted here");
         return false;
 }
@@ -206,7 +207,11 @@ static void handle_activate(const struct service_call *call, struct http_respons
 }
 
 const struct service_route registrar_node_routes[] = {
-        { .method = "POST", .pattern = "/v1/nodes", .roles = ROLE_ANYONE, .handler = handle_register },
-        { .method = "POST", .pattern = "/v1/nodes/{id}/activate", .roles = ROLE_ANYONE, .handler = handle_activate },
+        { .method = "POST", .pattern = "/v1/nodes", .roles = ROLE_ANYONE, .handler = handle_register, .is_new_work = true },
+        { .method = "POST",
+          .pattern = "/v1/nodes/{id}/activate",
+          .roles = ROLE_ANYONE,
+          .handler = handle_activate,
+          .is_new_work = true },
         {},
 };

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "service/limiter.h"
+#include "service/space.h"
 
 void admit_again(struct admission *a) {
         node_done(&a->node);
@@ -97,6 +98,8 @@ int admit_begin(struct admission *a, const struct service_call *call, const stru
                 return r;
 
         if (a->evidence.purpose == PURPOSE_ENROLL) {
+                if (service_refuses_new_work(call, response))
+                        return -ECANCELED;
                 r = credential_secret_of_nonce(party->service->keystore, &a->scope, a->evidence.nonce[a->scope.party],
                                                &a->credential);
                 if (r < 0)
@@ -148,8 +151,9 @@ static int answer_unproven(struct admission *a, struct http_response *response) 
 
         (void) snprintf(from, sizeof(from), "%s %s", a->call->request->peer.address, a->id);
         response->retry_after = limiter_count(a->party->limiter, "unproven", from);
-        log_info("Node %s, incident %s, from %s: evidence refused, %s.", a->id, a->call->request->incident,
-                 a->call->request->peer.address, evidence_fault_to_string(a->verdict.fault));
+        if (service_may_log(a->call, "unproven"))
+                log_info("Node %s, incident %s, from %s: evidence refused, %s.", a->id, a->call->request->incident,
+                         a->call->request->peer.address, evidence_fault_to_string(a->verdict.fault));
 
         if (response->retry_after > 0)
                 service_problem(a->call, response, "rate-limited", "Too many requests for this node.");

@@ -150,21 +150,24 @@ int admit_rate(struct admission *a, struct http_response *response) {
         if (response->retry_after == 0)
                 return 0;
 
-        log_info("Node %s, incident %s: asks too often, it has to wait %u s.", a->id, a->call->request->incident,
-                 response->retry_after);
+        if (service_may_log(a->call, "proven"))
+                log_info("Node %s, incident %s: asks too often, it has to wait %u s.", a->id, a->call->request->incident,
+                         response->retry_after);
         service_problem(a->call, response, "rate-limited", "This node asks too often.");
         return -ECANCELED;
 }
 
 int admit_written(struct admission *a, int r, struct http_response *response) {
         if (r == -ESTALE) {
-                log_info("Node %s, incident %s: a nonce that was used before.", a->id, a->call->request->incident);
+                if (service_may_log(a->call, "nonce"))
+                        log_info("Node %s, incident %s: a nonce that was used before.", a->id, a->call->request->incident);
                 service_problem(a->call, response, "stale-nonce", "The nonce was used before.");
                 return -ECANCELED;
         }
         if (r < 0 || !a->refusal.problem)
                 return r;
 
+        service_recorded(a->call);
         log_info("Node %s, incident %s: refused, %s.", a->id, a->call->request->incident, a->refusal.problem);
         service_problem(a->call, response, a->refusal.problem, "%s", a->refusal.title);
         return -ECANCELED;

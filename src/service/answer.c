@@ -7,6 +7,8 @@
 
 #include "base/encode.h"
 #include "base/log.h"
+#include "service/counts.h"
+#include "service/space.h"
 #include "wire/wire.h"
 
 const char *service_parameter(const struct service_call *call, const char *name) {
@@ -60,18 +62,32 @@ void service_problem(const struct service_call *call, struct http_response *resp
         if ((problem.status == 429 || problem.status == 503) && response->retry_after == 0)
                 response->retry_after = 5;
 
+        if (call->outcome)
+                (void) snprintf(call->outcome->problem, sizeof(call->outcome->problem), "%s", name);
         log_debug("%s %s: %s: %s", call->request->method, call->request->path, name, problem.title);
         service_text(response, problem.status, wire_problem_encode(&problem));
 }
 
 void service_failure(const struct service_call *call, struct http_response *response, int r) {
-        log_error_errno(r, "%s %s, incident %s: %m", call->request->method, call->request->path,
-                        call->request->incident[0] ? call->request->incident : "none");
+        if (service_may_log(call, "failed"))
+                log_error_errno(r, "%s %s, incident %s: %m", call->request->method, call->request->path,
+                                call->request->incident[0] ? call->request->incident : "none");
 
+        if (r == -ENOSPC || r == -EDQUOT || r == -EIO)
+                service_space_failed(call->service);
         if (r == -EIO || r == -ENOSPC || r == -EROFS || r == -EDQUOT || r == -EBUSY)
                 service_problem(call, response, "unavailable", "The service cannot store anything at the moment.");
         else
                 service_problem(call, response, "internal", "The service failed; its journal says why.");
+}
+
+void service_recorded(const struct service_call *call) {
+        if (call->outcome)
+                call->outcome->recorded = true;
+}
+
+bool service_may_log(const struct service_call *call, const char *reason) {
+        return counts_are_few(call->service->counts, reason);
 }
 
 json_t *service_body(const struct service_call *call, struct http_response *response) {

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "service/admit.h"
 #include "service/limiter.h"
+#include "service/space.h"
 
 struct challenge {
         const char *id;
@@ -98,6 +99,9 @@ void challenge_post(const struct service_call *call, struct http_response *respo
                 service_problem(call, response, "malformed", "The body is not a request for a challenge.");
                 return;
         }
+
+        if (scope.purpose == PURPOSE_ENROLL && service_refuses_new_work(call, response))
+                return;
 
         r = store_read(call->service->store, challenge_read, &challenge);
         if (r < 0) {

@@ -32,6 +32,13 @@ static const struct key keys_service[] = {
         { "limits", "nonce-ttl", TYPE_SECONDS, AT(nonce_ttl), 10, 3600 },
         { "limits", "answers-per-minute", TYPE_NUMBER, AT(answers_per_minute), 1, 100000 },
         { "limits", "workers", TYPE_NUMBER, AT(workers), 2, 512 },
+        { "limits", "requests-per-minute", TYPE_NUMBER, AT(requests_per_minute), 10, 10000000 },
+        { "limits", "connections", TYPE_NUMBER, AT(connections), 16, 100000 },
+        { "limits", "connections-per-address", TYPE_NUMBER, AT(connections_per_address), 4, 100000 },
+        { "limits", "memory", TYPE_NUMBER, AT(memory), 4, 65536 },
+        { "limits", "free-space", TYPE_NUMBER, AT(free_space), 0, 1000000 },
+        { "audit", "heads-every", TYPE_SECONDS, AT(heads_every), 1, 3600 },
+        { "audit", "heads-records", TYPE_NUMBER, AT(heads_records), 1, 100000 },
         {},
 };
 static const struct key keys_payload[] = { { "service", "payload-dir", TYPE_PATH, AT(payload_dir), .required = true }, {} };
@@ -215,6 +222,12 @@ int service_config_read(const char *file, const struct service_definition *defin
                 .nonce_ttl = 120,
                 .answers_per_minute = 30,
                 .workers = 16,
+                .requests_per_minute = 6000,
+                .connections = 4096,
+                .memory = 128,
+                .free_space = 64,
+                .heads_every = 60,
+                .heads_records = 1000,
         };
         _cleanup_(blob_done) struct blob text = {};
         _cleanup_(freep) char *directory = NULL;
@@ -238,6 +251,9 @@ int service_config_read(const char *file, const struct service_definition *defin
         if (r < 0)
                 return r;
 
+        /* many nodes behind one address are one fleet that boots */
+        if (config.connections_per_address == 0)
+                config.connections_per_address = MAX(config.connections / 4, 4U);
         *ret = config;
         config = (struct service_config){};
         return 0;

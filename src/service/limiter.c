@@ -52,6 +52,10 @@ static uint64_t hash(uint64_t value, const char *text) {
 }
 
 unsigned limiter_count(struct limiter *limiter, const char *kind, const char *name) {
+        return limiter_count_to(limiter, kind, name, limiter->per_minute);
+}
+
+unsigned limiter_count_to(struct limiter *limiter, const char *kind, const char *name, unsigned per_minute) {
         uint64_t h = hash(hash(limiter->seed, kind), name), now = clock_monotonic_ms();
         struct place *place = limiter->places + (h >> 32) % PLACES;
         unsigned wait = 0;
@@ -59,7 +63,7 @@ unsigned limiter_count(struct limiter *limiter, const char *kind, const char *na
         (void) pthread_mutex_lock(&limiter->lock);
         if (place->name != h || now - place->began >= WINDOW_MS)
                 *place = (struct place){ .name = h, .began = now };
-        if (place->count < limiter->per_minute)
+        if (place->count < per_minute)
                 place->count++;
         else
                 wait = (unsigned) ((WINDOW_MS - (now - place->began)) / 1000 + 1);

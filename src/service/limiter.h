@@ -11,3 +11,5 @@ struct limiter *limiter_free(struct limiter *limiter);
 DEFINE_CLEANUP(struct limiter *, limiter_free)
 /* One more for kind:name. 0, or the seconds until the next minute begins, where there were per_minute in this one already. */
 unsigned limiter_count(struct limiter *limiter, const char *kind, const char *name);
+/* The same with a limit of its own. */
+unsigned limiter_count_to(struct limiter *limiter, const char *kind, const char *name, unsigned per_minute);

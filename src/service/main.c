@@ -13,6 +13,9 @@
 #include "audit/audit.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "service/counts.h"
+#include "service/heads.h"
+#include "service/limiter.h"
 
 #ifndef TALLYBOOT_VERSION
 #define TALLYBOOT_VERSION "unknown"
@@ -200,6 +203,8 @@ static int open_stores(struct service *service) {
 static void close_all(struct service *service) {
         if (service->definition->teardown && service->data)
                 service->definition->teardown(service);
+        limiter_free(service->limiter);
+        counts_free(service->counts);
         keystore_close(service->keystore);
         store_close(service->store);
         ek_roots_free(service->roots);
@@ -207,10 +212,9 @@ static void close_all(struct service *service) {
 }
 
 /* On the loop, after a SIGHUP. */
-static void on_reloaded(int result, const char *error, void *userdata) {
+static void on_reloaded(int result, const char *error, void *userdata _unused_) {
         struct timespec now;
 
-        (void) userdata;
         (void) clock_gettime(CLOCK_MONOTONIC, &now);
         (void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
                           (unsigned long long) now.tv_sec * 1000000 + (unsigned long long) now.tv_nsec / 1000);
@@ -230,6 +234,13 @@ static char *temporary_dir(const struct service_config *config) {
         return slash && slash > config->database ? strndup(config->database, (size_t) (slash - config->database)) : strdup("/");
 }
 
+/* On the loop. */
+static void on_counted(const char *what, const char *address, void *userdata) {
+        const struct service *service = userdata;
+
+        counts_add(service->counts, what, &(struct counts_sample){ .address = address, .node = "", .incident = "" });
+}
+
 static int new_server(struct service *service, const char *temporary, struct http_server **ret) {
         struct http_server_options options = {
                 .listen = service->config.listen,
@@ -237,10 +248,14 @@ static int new_server(struct service *service, const char *temporary, struct htt
                 .key_file = service->config.key,
                 .client_ca_file = service->config.client_ca,
                 .workers = service->config.workers,
+                .max_connections = service->config.connections,
+                .max_per_address = service->config.connections_per_address,
+                .max_memory = (uint64_t) service->config.memory * 1024 * 1024,
                 .temporary_dir = temporary,
                 .handler = service_dispatch,
                 .limit = service_limit,
                 .reloaded = on_reloaded,
+                .counted = on_counted,
                 .userdata = service,
         };
         char error[512] = "";
@@ -259,6 +274,7 @@ static int new_server(struct service *service, const char *temporary, struct htt
 static int serve(struct service *service) {
         _cleanup_(freep) char *temporary = temporary_dir(&service->config);
         _cleanup_(http_server_freep) struct http_server *server = NULL;
+        _cleanup_(keeper_stopp) struct keeper *keeper = NULL;
         int r;
 
         if (!temporary)
@@ -266,6 +282,9 @@ static int serve(struct service *service) {
         r = new_server(service, temporary, &server);
         if (r < 0)
                 return r;
+        r = keeper_start(service, &keeper);
+        if (r < 0)
+                return log_error_errno(r, "A thread cannot be started: %m");
         r = http_server_handle_signals(server);
         if (r < 0)
                 return log_error_errno(r, "Signals cannot be handled: %m");
@@ -285,6 +304,11 @@ static int serve(struct service *service) {
 static int run(struct service *service) {
         int r;
 
+        r = limiter_new(service->config.requests_per_minute, &service->limiter);
+        if (r >= 0)
+                r = counts_new(&service->counts);
+        if (r < 0)
+                return log_oom();
         r = load_roots(service);
         if (r < 0)
                 return r;

@@ -93,7 +93,7 @@ const struct service_route party_routes[] = {
         { "PUT", "/v1/groups/{name}", ROLE_OPERATOR, POLICY_MAX, false, group_put },
         { "GET", "/v1/groups/{name}/policy", ROLE_OPERATOR, 0, false, policy_get },
         { "PUT", "/v1/groups/{name}/policy", ROLE_OPERATOR, POLICY_MAX, false, policy_put },
-        { "POST", "/v1/join-tokens", ROLE_OPERATOR, 0, false, join_tokens_post },
+        { "POST", "/v1/join-tokens", ROLE_OPERATOR, 0, false, join_tokens_post, NULL, true },
         { "GET", "/v1/inbox", ROLE_OPERATOR | ROLE_TENANT, 0, false, inbox_get },
         {},
 };

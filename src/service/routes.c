@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "service/counts.h"
+#include "service/limiter.h"
+#include "service/space.h"
 #include "wire/wire.h"
 
 enum service_role service_peer_role(const struct http_peer *peer, char *ret_who, size_t size) {
@@ -137,33 +140,70 @@ int service_limit(const struct http_request *head, struct http_limit *ret, void 
         return status;
 }
 
-void service_dispatch(const struct http_request *request, struct http_response *response, void *userdata) {
-        struct service_call call = { .service = userdata, .request = request };
+static void dispatch(struct service_call *call, struct http_response *response) {
+        const struct http_request *request = call->request;
         int r;
 
-        response->body_fd = -1;
-        call.role = service_peer_role(&request->peer, call.who, sizeof(call.who));
-
-        r = find_route(call.service->definition, request->method, request->path, &call);
+        r = find_route(call->service->definition, request->method, request->path, call);
         if (r == -ENOENT) {
-                service_problem(&call, response, "not-found", "There is nothing here.");
+                service_problem(call, response, "not-found", "There is nothing here.");
                 return;
         }
         if (r < 0) {
-                service_problem(&call, response, "method-not-allowed", "Not with this method.");
+                service_problem(call, response, "method-not-allowed", "Not with this method.");
                 return;
         }
 
-        if (!role_may(call.route, call.role)) {
-                log_notice("%s %s refused: %s%s from %s", request->method, request->path,
-                           request->peer.present ? "not for a certificate of " : "no client certificate", request->peer.uri,
-                           request->peer.address);
-                service_problem(&call, response, "unauthorized",
+        if (!role_may(call->route, call->role)) {
+                if (service_may_log(call, "unauthorized"))
+                        log_notice("%s %s refused: %s%s from %s", request->method, request->path,
+                                   request->peer.present ? "not for a certificate of " : "no client certificate",
+                                   request->peer.uri, request->peer.address);
+                service_problem(call, response, "unauthorized",
                                 request->peer.present ? "Not with this client certificate." : "A client certificate is needed.");
                 return;
         }
 
-        call.route->handler(&call, response);
+        if (call->route->is_new_work && service_refuses_new_work(call, response))
+                return;
+        call->route->handler(call, response);
         if (response->status == 0)
-                service_failure(&call, response, -ENODATA);
+                service_failure(call, response, -ENODATA);
+}
+
+/* Who shows no certificate can be anybody; by address, so that nobody shuts out a node in its name. */
+static bool asks_too_often(const struct service_call *call, struct http_response *response) {
+        struct service *service = call->service;
+
+        if (call->role != ROLE_ANYONE || !service->limiter)
+                return false;
+        response->retry_after =
+                limiter_count_to(service->limiter, "requests", call->request->peer.network, service->config.requests_per_minute);
+        if (response->retry_after == 0)
+                return false;
+        service_problem(call, response, "rate-limited", "Too many requests from this address.");
+        return true;
+}
+
+/* Refusals; of those who showed no certificate, and whose refusal is not in the audit log, samples too. */
+static void count(const struct service_call *call, const struct http_response *response) {
+        const struct counts_sample sample = { .address = call->request->peer.address,
+                                              .node = call->n_parameters > 0 ? call->parameters[0].value : "",
+                                              .incident = call->request->incident };
+        bool unproven = call->role == ROLE_ANYONE && !call->outcome->recorded;
+
+        if (response->status >= 400)
+                counts_add(call->service->counts, *call->outcome->problem ? call->outcome->problem : "internal",
+                           unproven ? &sample : NULL);
+}
+
+void service_dispatch(const struct http_request *request, struct http_response *response, void *userdata) {
+        struct service_outcome outcome = {};
+        struct service_call call = { .service = userdata, .request = request, .outcome = &outcome };
+
+        response->body_fd = -1;
+        call.role = service_peer_role(&request->peer, call.who, sizeof(call.who));
+        if (!asks_too_often(&call, response))
+                dispatch(&call, response);
+        count(&call, response);
 }

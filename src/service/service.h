@@ -34,6 +34,10 @@ struct service_config {
         char *verifier_url, *verifier_ca;     /* tenant */
         unsigned nonce_ttl;                   /* seconds */
         unsigned answers_per_minute, workers; /* a node's; threads */
+        unsigned requests_per_minute;         /* an address', without a certificate */
+        unsigned connections, connections_per_address, memory; /* memory: MB, of bodies under way */
+        unsigned free_space;                                   /* MB */
+        unsigned heads_every, heads_records;                   /* seconds; records */
 };
 
 struct service_definition;
@@ -45,6 +49,17 @@ struct service {
         struct keystore *keystore;
         struct ek_roots *roots; /* vendor roots of EK certificates; NULL where none are configured */
         void *data;             /* the daemon's own: set by setup, freed by teardown */
+        struct limiter *limiter;
+        struct counts *counts;
+        /* space.c; times of the monotonic clock, ms */
+        _Atomic uint64_t space_looked, space_failed;
+        _Atomic int space;
+};
+
+/* What became of a request. */
+struct service_outcome {
+        char problem[32]; /* "": none */
+        bool recorded;    /* it is in the audit log, so it is not counted among what was not proven */
 };
 
 enum { SERVICE_PARAMETERS_MAX = 4 };
@@ -54,6 +69,7 @@ struct service_call {
         struct service *service;
         const struct http_request *request;
         const struct service_route *route;
+        struct service_outcome *outcome;
         enum service_role role; /* of the peer */
         char who[128]; /* the operator's name, "tenant", "verifier", "registrar"; "node" without a certificate: for the audit log */
         struct {
@@ -79,6 +95,7 @@ struct service_route {
         bool body_to_file;
         service_handler handler;
         service_guard guard; /* NULL: none */
+        bool is_new_work;    /* not taken when there is little room on the disk */
 };
 
 struct service_definition {
@@ -127,6 +144,11 @@ int service_query(const struct service_call *call, const char *name, char *ret, 
 bool service_name_is_valid(const char *text); /* a group's name */
 /* "Authorization: Tallyboot TICKET", of exactly size bytes. -EPERM: missing or something else. */
 int service_ticket(const struct http_request *request, void *ret, size_t size);
+
+/* For a request that was refused, and whose refusal is in the audit log. */
+void service_recorded(const struct service_call *call);
+/* Whether a line in the log about such a request does no harm: there were few of this kind in this minute. */
+bool service_may_log(const struct service_call *call, const char *reason);
 
 /* GET /v1/health and GET /v1/log (log.c), for every role. */
 extern const struct service_route service_common_routes[];

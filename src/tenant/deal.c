@@ -241,6 +241,6 @@ static void deal_post(const struct service_call *call, struct http_response *res
 }
 
 const struct service_route deal_routes[] = {
-        { "POST", "/v1/nodes/{id}/deals", ROLE_OPERATOR, 0, false, deal_post },
+        { "POST", "/v1/nodes/{id}/deals", ROLE_OPERATOR, 0, false, deal_post, NULL, true },
         {},
 };

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "audit/head.h"
+#include "service/heads.h"
 #include "tenant/tenant.h"
 
 static const char tenant_migration[] = "CREATE TABLE manifests ("
@@ -67,12 +69,13 @@ int main(int argc, char *argv[]) {
                 {},
         };
         static const struct service_route *const routes[] = {
-                service_common_routes, party_routes, node_routes, payload_routes, deal_routes, NULL,
+                service_common_routes, service_audit_routes, party_routes, node_routes, payload_routes, deal_routes, NULL,
         };
         static const struct store_migration migrations[] = {
                 { 3, party_migration },
                 { 4, tenant_migration },
                 { 5, party_migration_release },
+                { 6, audit_peers_migration },
         };
         static const struct service_definition definition = {
                 .role = "tenant",

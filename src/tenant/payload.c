@@ -304,8 +304,8 @@ void payload_forgotten(struct party_service *party, const char *node) {
 }
 
 const struct service_route payload_routes[] = {
-        { "POST", "/v1/nodes/{id}/payload", ROLE_OPERATOR, 0, false, payload_post },
-        { "PUT", "/v1/nodes/{id}/payload/{version}", ROLE_OPERATOR, PAYLOAD_FILE_MAX, true, payload_put },
+        { "POST", "/v1/nodes/{id}/payload", ROLE_OPERATOR, 0, false, payload_post, NULL, true },
+        { "PUT", "/v1/nodes/{id}/payload/{version}", ROLE_OPERATOR, PAYLOAD_FILE_MAX, true, payload_put, NULL, true },
         { "GET", "/v1/nodes/{id}/payload", ROLE_ANYONE, 0, false, payload_get },
         {},
 };

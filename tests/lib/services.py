@@ -75,6 +75,7 @@ class Service:
         self.port = port or free_port()
         self.process = None
         self.limits = {}
+        self.heads = {}
         self.extra = {}
         self.log = self.directory / "log"
 
@@ -98,6 +99,8 @@ class Service:
         service.update(self.extra)
         if self.limits:
             sections["limits"] = self.limits
+        if self.heads:
+            sections["audit"] = self.heads
         text = "".join(f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in section.items() if value is not None)
                        for name, section in sections.items())
         (self.directory / "conf").write_text(text)
@@ -203,11 +206,11 @@ class Service:
             return connection.execute(text, arguments).fetchall()
 
     def audit(self, **query):
-        """The records, as the operator gets them."""
+        """The records, as the operator gets them, but for the counts that a service writes by itself."""
         path = "/v1/log?" + "&".join(f"{key}={value}" for key, value in {"limit": 1000, **query}.items())
         answer = self.get(path)
         assert answer.status == 200, answer
-        return answer.json["records"]
+        return [record for record in answer.json["records"] if record["event"] != "unproven"]
 
 
 class Fleet:
@@ -238,7 +241,7 @@ class Fleet:
     def replica(self, service):
         """A second process of the same role on the same database."""
         other = Service(self, service.role, f"{service.role}-{len(self.replicas) + 2}", service.database)
-        other.extra, other.limits = dict(service.extra), dict(service.limits)
+        other.extra, other.limits, other.heads = dict(service.extra), dict(service.limits), dict(service.heads)
         self.replicas.append(other)
         other.start()
         return other

@@ -264,13 +264,13 @@ def test_log(fleet):
         assert [one["seq"] for one in all_of_it] == sorted(one["seq"] for one in all_of_it)
         last = all_of_it[-1]["seq"]
         assert party.audit(node=node.id, after=last) == []
-        assert len(party.audit(limit=2)) == 2
+        assert len(party.get("/v1/log?limit=2").json["records"]) == 2
         for bad in ("node=x", "incident=12", "after=x", "limit=x", "limit=0", "after=-1", "node=%41"):
             answer = party.get(f"/v1/log?{bad}")
             assert answer.status in (200, 400), (bad, answer)
             assert answer.status == 400 or answer.json["records"] is not None
         data = party.audit()
-        assert [one["seq"] for one in data][:3] == [1, 2, 3]
+        assert data[0]["seq"] == 1 and [one["seq"] for one in data] == sorted({one["seq"] for one in data})
 
 
 def test_list(fleet):

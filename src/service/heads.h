@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "service/service.h"
+
+/* Signed heads of the audit logs, exchanged between the services (docs/protocol.md, 12). */
+extern const struct service_route service_audit_routes[]; /* for every role */
+
+/* The thread that exchanges heads and writes what was counted into the log. */
+struct keeper;
+int keeper_start(struct service *service, struct keeper **ret);
+struct keeper *keeper_stop(struct keeper *keeper);
+DEFINE_CLEANUP(struct keeper *, keeper_stop)
+
+/* One exchange with another service, where it is due: heads_every seconds, or heads_records records, after the last; an hour after it
+ * in any case. 0: done, or not due. */
+int heads_exchange(struct service *service, const char *role, const char *urls, const char *ca);
