@@ -159,6 +159,20 @@ static void show_held(const json_t *held) {
                                ctl_string(difference, "expected"));
 }
 
+static void show_tpm(const json_t *tpm) {
+        const char *proof = ctl_string(tpm, "proof");
+
+        if (strcmp(proof, "certificate") == 0)
+                ctl_print_line("    TPM %s %s %s, certified by its maker", ctl_string(tpm, "manufacturer"),
+                               ctl_string(tpm, "model"), ctl_string(tpm, "version"));
+        else if (strcmp(proof, "listed") == 0)
+                ctl_print_line("    TPM without a certificate that was asked for: its EK is on the list ek-allow");
+        else if (strcmp(proof, "none") == 0)
+                ctl_print_line(
+                        "    TPM NOT PROVEN: no certificate shows that this is a TPM and not a program that claims any PCR "
+                        "values (ek-certificates = optional)");
+}
+
 static void show_party(const struct ctl_call *call) {
         const json_t *node = call->answer, *boot = json_object_get(node, "boot"), *payload = json_object_get(node, "payload");
         const json_t *held = json_object_get(node, "held");
@@ -174,6 +188,7 @@ static void show_party(const struct ctl_call *call) {
         if (json_is_object(boot))
                 ctl_print_line("    highest boot: reset %lld, restart %lld", (long long) ctl_integer(boot, "reset"),
                                (long long) ctl_integer(boot, "restart"));
+        show_tpm(json_object_get(node, "tpm"));
         show_keys(node);
         if (json_is_object(payload))
                 ctl_print_line("    payload version %lld, sha256 %s", (long long) ctl_integer(payload, "version"),

@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 #include <openssl/x509v3.h>
 
+#include "base/encode.h"
 #include "base/log.h"
 #include "evidence/evidence-internal.h"
 
@@ -149,9 +150,9 @@ static int check_leaf(X509 *certificate, char *error, size_t error_size) {
         return 0;
 }
 
-static void name_to_text(const X509_NAME *name, char *ret, size_t size) {
+void ek_name_to_text(const X509_NAME *name, char *ret, size_t size) {
         BIO *bio = BIO_new(BIO_s_mem());
-        char *text;
+        char *text, line[512] = "";
         long length;
 
         ret[0] = '\0';
@@ -160,9 +161,10 @@ static void name_to_text(const X509_NAME *name, char *ret, size_t size) {
         if (X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253) >= 0) {
                 length = BIO_get_mem_data(bio, &text);
                 if (length > 0)
-                        (void) snprintf(ret, size, "%.*s", (int) MIN((size_t) length, size - 1), text);
+                        (void) snprintf(line, sizeof(line), "%.*s", (int) MIN((size_t) length, sizeof(line) - 1), text);
         }
         BIO_free(bio);
+        text_sanitize(line, ret, size);
 }
 
 static int explain_path(X509_STORE_CTX *context, X509 *leaf, char *error, size_t error_size) {
@@ -172,8 +174,8 @@ static int explain_path(X509_STORE_CTX *context, X509 *leaf, char *error, size_t
 
         if (!at)
                 at = leaf;
-        name_to_text(X509_get_subject_name(at), subject, sizeof(subject));
-        name_to_text(X509_get_issuer_name(at), issuer, sizeof(issuer));
+        ek_name_to_text(X509_get_subject_name(at), subject, sizeof(subject));
+        ek_name_to_text(X509_get_issuer_name(at), issuer, sizeof(issuer));
 
         switch (code) {
         case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
@@ -185,16 +187,40 @@ static int explain_path(X509_STORE_CTX *context, X509 *leaf, char *error, size_t
         case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
                 return reject(error, error_size, "the root '%s' is not among the EK roots: put it there if it is the TPM maker's",
                               subject);
+        case X509_V_ERR_UNABLE_TO_GET_CRL:
+                return reject(error, error_size, "there is no CRL of '%s': put a current one among the EK CRLs", issuer);
+        case X509_V_ERR_CRL_HAS_EXPIRED:
+                return reject(error, error_size, "the CRL of '%s' is out of date: put a current one among the EK CRLs", issuer);
+        case X509_V_ERR_CERT_REVOKED:
+                return reject(error, error_size, "the certificate '%s' was revoked by its issuer '%s'", subject, issuer);
         default:
                 return reject(error, error_size, "the certificate '%s' by '%s': %s", subject, issuer,
                               X509_verify_cert_error_string(code));
         }
 }
 
-/* Lets the changed copy's signature pass, nothing else: check_path() looks at the certificate's own. */
-static int pass_signature_of_leaf(int good, X509_STORE_CTX *context) {
-        return good || (X509_STORE_CTX_get_error(context) == X509_V_ERR_CERT_SIGNATURE_FAILURE &&
-                        X509_STORE_CTX_get_error_depth(context) == 0);
+struct path {
+        const struct ek_trust *trust;
+        bool copy; /* the leaf is a readable copy of the certificate: its signature is wrong */
+};
+
+/* Lets the changed copy's signature pass: check_path() looks at the certificate's own. And the lack of a current CRL, where it may
+ * lack: the older one is still looked at. Nothing else. */
+static int pass_what_may_be(int good, X509_STORE_CTX *context) {
+        const struct path *path = X509_STORE_CTX_get_app_data(context);
+
+        if (good)
+                return good;
+
+        switch (X509_STORE_CTX_get_error(context)) {
+        case X509_V_ERR_CERT_SIGNATURE_FAILURE:
+                return path->copy && X509_STORE_CTX_get_error_depth(context) == 0;
+        case X509_V_ERR_UNABLE_TO_GET_CRL:
+        case X509_V_ERR_CRL_HAS_EXPIRED:
+                return !path->trust->options.crls_required;
+        default:
+                return 0;
+        }
 }
 
 static bool signed_by_next(X509_STORE_CTX *context, X509 *leaf) {
@@ -204,26 +230,59 @@ static bool signed_by_next(X509_STORE_CTX *context, X509 *leaf) {
         return key && X509_verify(leaf, key) == 1;
 }
 
-/* RFC 5280 path building, from the EK certificate over intermediates of ours and of the TPM to an anchor of ours. */
-static int check_path(X509_STORE *anchors, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now, char *error, size_t error_size) {
-        _cleanup_(X509_STORE_CTX_freep) X509_STORE_CTX *context = X509_STORE_CTX_new();
-        _cleanup_(X509_freep) X509 *readable = readable_certificate(leaf);
-        X509_VERIFY_PARAM *param;
+/* RSA below 2048 bits, MD5 and worse. SHA-1 passes: makers signed CAs of TPMs that are in use with it, and finding a second
+ * preimage, which forging one of those takes, is out of reach. (An anchor's own signature proves nothing.) */
+static bool is_weak(X509 *certificate, bool anchor) {
+        EVP_PKEY *key = X509_get0_pubkey(certificate);
+        int bits;
 
-        if (!context || !readable || X509_STORE_CTX_init(context, anchors, readable, untrusted) != 1)
-                return -ENOMEM;
+        return !key || EVP_PKEY_get_security_bits(key) < 112 ||
+               (!anchor && (X509_get_signature_info(certificate, NULL, NULL, &bits, NULL) != 1 || bits < 60));
+}
 
-        param = X509_STORE_CTX_get0_param(context);
+static int check_strength(X509_STORE_CTX *context, char *error, size_t error_size) {
+        STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(context);
+        int n = sk_X509_num(chain);
+
+        for (int i = 0; i < n; i++) {
+                char subject[128];
+
+                if (!is_weak(sk_X509_value(chain, i), i == n - 1))
+                        continue;
+                ek_name_to_text(X509_get_subject_name(sk_X509_value(chain, i)), subject, sizeof(subject));
+                return reject(error, error_size, "the certificate '%s' has a weak key or signature", subject);
+        }
+        return 0;
+}
+
+static void set_parameters(X509_STORE_CTX *context, const struct ek_trust *trust, int64_t now) {
+        X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(context);
+
         X509_VERIFY_PARAM_set_time(param, (time_t) now);
         X509_VERIFY_PARAM_set_depth(param, 8);
-        if (readable != leaf)
-                X509_STORE_CTX_set_verify_cb(context, pass_signature_of_leaf);
+        if (trust->options.crls_required || sk_X509_CRL_num(trust->crls) > 0)
+                X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+}
+
+/* RFC 5280 path building, from the EK certificate over intermediates of ours and of the TPM to an anchor of ours. */
+static int check_path(const struct ek_trust *trust, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now, char *error,
+                      size_t error_size) {
+        _cleanup_(X509_STORE_CTX_freep) X509_STORE_CTX *context = X509_STORE_CTX_new();
+        _cleanup_(X509_freep) X509 *readable = readable_certificate(leaf);
+        struct path path = { .trust = trust, .copy = readable != leaf };
+
+        if (!context || !readable || X509_STORE_CTX_init(context, trust->anchors, readable, untrusted) != 1)
+                return -ENOMEM;
+
+        set_parameters(context, trust, now);
+        X509_STORE_CTX_set_app_data(context, &path);
+        X509_STORE_CTX_set_verify_cb(context, pass_what_may_be);
 
         if (X509_verify_cert(context) != 1)
                 return explain_path(context, leaf, error, error_size);
-        if (readable != leaf && !signed_by_next(context, leaf))
+        if (path.copy && !signed_by_next(context, leaf))
                 return reject(error, error_size, "the EK certificate: certificate signature failure");
-        return 0;
+        return check_strength(context, error, error_size);
 }
 
 static int push_new_reference(STACK_OF(X509) * stack, X509 *certificate) {
@@ -237,12 +296,12 @@ static int push_new_reference(STACK_OF(X509) * stack, X509 *certificate) {
 }
 
 /* Intermediates: ours, and what the TPM carries. A broken one of the TPM's is left out: it may not be needed. */
-static STACK_OF(X509) * untrusted_new(const struct ek_roots *roots, const struct wire_registration *registration) {
+static STACK_OF(X509) * untrusted_new(const struct ek_trust *trust, const struct wire_registration *registration) {
         STACK_OF(X509) *untrusted = sk_X509_new_null();
         int r = untrusted ? 0 : -ENOMEM;
 
-        for (int i = 0; r >= 0 && i < sk_X509_num(roots->intermediates); i++)
-                r = push_new_reference(untrusted, sk_X509_value(roots->intermediates, i));
+        for (int i = 0; r >= 0 && i < sk_X509_num(trust->intermediates); i++)
+                r = push_new_reference(untrusted, sk_X509_value(trust->intermediates, i));
 
         for (size_t i = 0; r >= 0 && i < registration->n_ek_chain; i++) {
                 _cleanup_(X509_freep) X509 *certificate = certificate_from_blob(registration->ek_chain + i);
@@ -270,42 +329,82 @@ static int check_same_key(X509 *certificate, EVP_PKEY *ek, char *error, size_t e
         return 0;
 }
 
-int ek_check(const struct ek_roots *roots, const struct wire_registration *registration, int64_t now,
-             uint8_t ret_digest[static 32], char *error, size_t error_size) {
-        _cleanup_(EVP_PKEY_freep) EVP_PKEY *ek = NULL;
-        _cleanup_(X509_freep) X509 *certificate = NULL;
+/* What is in the certificate, and where it leads. */
+static int check_certificate(const struct ek_trust *trust, const struct wire_registration *registration, EVP_PKEY *ek,
+                             int64_t now, struct ek_identity *ret, char *error, size_t error_size) {
+        _cleanup_(X509_freep) X509 *certificate = certificate_from_blob(&registration->ek_certificate);
+        struct ek_identity tpm = {};
         STACK_OF(X509) * untrusted;
+        char why[224];
         int r;
 
-        if (pubkey_from_tpmt(registration->ek_public.data, registration->ek_public.size, &ek) < 0)
-                return reject(error, error_size, "the EK's public area is malformed, or of a kind that is not supported");
-        if (!is_restricted_decryption_key(&registration->ek_public))
-                return reject(error, error_size, "the EK is not a restricted decryption key of a TPM");
-        if (roots->n_anchors == 0)
-                return reject(error, error_size, "there are no EK roots: put the TPM makers' root certificates there");
-        if (registration->ek_certificate.size == 0)
-                return reject(error, error_size, "the TPM has no EK certificate");
-
-        certificate = certificate_from_blob(&registration->ek_certificate);
         if (!certificate)
                 return reject(error, error_size, "the EK certificate is malformed");
 
         r = check_same_key(certificate, ek, error, error_size);
         if (r < 0)
                 return r;
-
         r = check_leaf(certificate, error, error_size);
         if (r < 0)
                 return r;
 
-        untrusted = untrusted_new(roots, registration);
+        untrusted = untrusted_new(trust, registration);
         if (!untrusted)
                 return -ENOMEM;
-        r = check_path(roots->anchors, certificate, untrusted, now, error, error_size);
+        r = check_path(trust, certificate, untrusted, now, error, error_size);
         sk_X509_pop_free(untrusted, X509_free);
         if (r < 0)
                 return r;
 
+        ek_identity_read(certificate, &tpm);
+        if (ek_identity_refused(trust, &tpm, why, sizeof(why)))
+                return reject(error, error_size, "%s", why);
+        *ret = tpm;
+        return 0;
+}
+
+static int reject_missing(const uint8_t digest[static 32], char *error, size_t error_size) {
+        char hex[65];
+
+        hex_write(digest, 32, hex);
+        return reject(error, error_size,
+                      "the TPM has no EK certificate: if you know this machine, put its EK digest %s on the list ek-allow", hex);
+}
+
+int ek_check(const struct ek_trust *trust, const struct wire_registration *registration, int64_t now, struct ek_verdict *ret,
+             char *error, size_t error_size) {
+        _cleanup_(EVP_PKEY_freep) EVP_PKEY *ek = NULL;
+        struct ek_verdict verdict = {};
+        int r;
+
+        if (pubkey_from_tpmt(registration->ek_public.data, registration->ek_public.size, &ek) < 0)
+                return reject(error, error_size, "the EK's public area is malformed, or of a kind that is not supported");
+        if (!is_restricted_decryption_key(&registration->ek_public))
+                return reject(error, error_size, "the EK is not a restricted decryption key of a TPM");
+        r = pubkey_digest(ek, verdict.digest);
+        if (r < 0)
+                return r;
+
+        if (ek_is_listed(trust, verdict.digest))
+                verdict.proof = EK_LISTED;
+        else if (registration->ek_certificate.size == 0 && trust->options.certificate_required)
+                return reject_missing(verdict.digest, error, error_size);
+        else if (ek_trust_anchors(trust) == 0 && trust->options.certificate_required)
+                return reject(error, error_size, "there are no EK roots: put the TPM makers' root certificates there");
+        else if (registration->ek_certificate.size > 0 && ek_trust_anchors(trust) > 0) {
+                r = check_certificate(trust, registration, ek, now, &verdict.tpm, error, error_size);
+                if (r < 0)
+                        return r;
+                verdict.proof = EK_CERTIFIED;
+        }
+
         ERR_clear_error();
-        return pubkey_digest(ek, ret_digest);
+        *ret = verdict;
+        return 0;
+}
+
+const char *ek_proof_to_string(enum ek_proof proof) {
+        static const char *const names[] = { [EK_UNPROVEN] = "none", [EK_LISTED] = "listed", [EK_CERTIFIED] = "certificate" };
+
+        return names[proof];
 }

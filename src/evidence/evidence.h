@@ -4,6 +4,7 @@
 #include <openssl/x509.h>
 
 #include "crypto/credential.h"
+#include "evidence/ek.h"
 #include "wire/wire.h"
 
 /* Judging what a node sent. Pure: bytes in, verdict out; no I/O, no clock but the one given. */
@@ -64,7 +65,8 @@ struct evidence_expected {
 struct evidence_verdict {
         enum evidence_fault fault;
         struct boot_counters boot;
-        bool proven; /* the signature was right: the refusal is written to the audit log */
+        uint64_t firmware; /* of the TPM, as it signs it */
+        bool proven;       /* the signature was right: the refusal is written to the audit log */
 };
 /* Steps 4 to 9 of docs/protocol.md, 5 (the nonces are the caller's). 0 whatever the verdict; -ENOMEM and the like otherwise.
  * After EVIDENCE_OK evidence->pcrs holds values of exactly the signed selection. */
@@ -73,15 +75,3 @@ int evidence_verify(const struct wire_evidence *evidence, const struct evidence_
 /* The AK's public area is the template but for the point. -EKEYREJECTED. */
 int ak_check_template(const void *public, size_t size);
 int ak_node_id(const void *public, size_t size, char ret[static NODE_ID_LENGTH + 1]);
-
-/* EK certificates. Roots and intermediates from a directory of PEM or DER files (any names); loaded once. */
-struct ek_roots;
-int ek_roots_from_blobs(const struct blob *files, size_t n, struct ek_roots **ret,
-                        size_t *ret_loaded); /* pure: the caller reads */
-struct ek_roots *ek_roots_free(struct ek_roots *roots);
-DEFINE_CLEANUP(struct ek_roots *, ek_roots_free)
-/* The whole check of a registration: certificate path to roots at time now (seconds), CA flags, key usage, the EK usage OID
- * 2.23.133.8.1 (where extendedKeyUsage is present), critical SAN with only a directoryName, the certified key is ek_public, and
- * ek_public is a restricted decryption key. ret_digest: the EK digest. On -EKEYREJECTED error says why. */
-int ek_check(const struct ek_roots *roots, const struct wire_registration *registration, int64_t now,
-             uint8_t ret_digest[static 32], char *error, size_t error_size);

@@ -225,6 +225,7 @@ int evidence_verify(const struct wire_evidence *evidence, const struct evidence_
         if (attest.type != ATTEST_TYPE_QUOTE)
                 goto finish;
         verdict.boot = attest.boot;
+        verdict.firmware = attest.firmware_version;
 
         r = check_binding(evidence, expected->node_id, &attest, &verdict.fault);
         if (r < 0)

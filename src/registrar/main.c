@@ -6,14 +6,6 @@
 #include "service/limiter.h"
 
 static int setup(struct service *service) {
-        if (!service->config.ek_required)
-                log_notice(
-                        "ek-certificates = optional: nodes register without proof that a vendor made their TPM. "
-                        "A program on any machine can pretend to be a TPM; only an operator who compares codes stands in between.");
-        else if (!service->roots)
-                return log_error_errno(
-                        -EINVAL, "ek-certificates = required needs ek-roots = DIRECTORY with the TPM vendors' certificates.");
-
         return limiter_new(service->config.answers_per_minute, (struct limiter **) &service->data);
 }
 

@@ -43,6 +43,12 @@ static int row_seen(const struct store_value *columns, size_t n, void *userdata)
         return 0;
 }
 
+static const char *proof_detail(enum ek_proof proof) {
+        return proof == EK_CERTIFIED ? "{\"ek\":\"certificate\"}"
+               : proof == EK_LISTED  ? "{\"ek\":\"listed\"}"
+                                     : "{\"ek\":\"none\"}";
+}
+
 int node_add(struct store_txn *txn, void *userdata) {
         struct node_addition *addition = userdata;
         const struct identity *identity = addition->identity;
@@ -72,7 +78,7 @@ int node_add(struct store_txn *txn, void *userdata) {
         }
 
         addition->record.event = addition->result == NODE_ADDED ? "register" : "refusal";
-        addition->record.detail = addition->result == NODE_ADDED     ? ""
+        addition->record.detail = addition->result == NODE_ADDED     ? proof_detail(identity->ek.proof)
                                   : addition->result == NODE_REVOKED ? "{\"reason\":\"revoked\"}"
                                   : seen.other_ek                    ? "{\"reason\":\"another EK for this node id\"}"
                                                                      : "{\"reason\":\"another AK for this EK\"}";

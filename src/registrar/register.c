@@ -12,20 +12,7 @@ static void pkey_freep(EVP_PKEY **key) {
         EVP_PKEY_free(*key);
 }
 
-static int ek_digest(const struct service *service, const struct wire_registration *registration, uint8_t ret[static 32],
-                     char *error, size_t error_size) {
-        _cleanup_(pkey_freep) EVP_PKEY *key = NULL;
-        int r;
-
-        if (registration->ek_certificate.size > 0 || service->config.ek_required)
-                return ek_check(service->roots, registration, (int64_t) (clock_realtime_ms() / 1000), ret, error, error_size);
-
-        /* ek-certificates = optional: any key that a credential can be made for */
-        r = pubkey_from_tpmt(registration->ek_public.data, registration->ek_public.size, &key);
-        return r < 0 ? r : pubkey_digest(key, ret);
-}
-
-int identity_check(const struct service *service, const struct wire_registration *registration, struct identity *ret, char *error,
+int identity_check(struct service *service, const struct wire_registration *registration, struct identity *ret, char *error,
                    size_t error_size) {
         _cleanup_(pkey_freep) EVP_PKEY *key = NULL;
         const struct blob *ak = &registration->ak_public;
@@ -33,7 +20,7 @@ int identity_check(const struct service *service, const struct wire_registration
         int r;
 
         *error = 0;
-        r = ek_digest(service, registration, identity.ek_digest, error, error_size);
+        r = service_ek_check(service, registration, &identity.ek, error, error_size);
         if (r < 0)
                 return r;
 
@@ -49,11 +36,11 @@ int identity_check(const struct service *service, const struct wire_registration
         if (r >= 0)
                 r = tpmt_name_digest(ak->data, ak->size, identity.name + 2);
         if (r >= 0)
-                r = node_code(identity.ek_digest, identity.id, identity.code);
+                r = node_code(identity.ek.digest, identity.id, identity.code);
         if (r < 0)
                 return r;
 
-        hex_write(identity.ek_digest, sizeof(identity.ek_digest), identity.ek_sha256);
+        hex_write(identity.ek.digest, sizeof(identity.ek.digest), identity.ek_sha256);
         *ret = identity;
         return 0;
 }

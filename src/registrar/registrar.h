@@ -12,14 +12,14 @@ enum { REGISTER_CHALLENGE_SIZE = 28, REGISTER_TTL_MS = 120000 };
 struct identity {
         char id[NODE_ID_LENGTH + 1];
         uint8_t name[34]; /* of the AK */
-        uint8_t ek_digest[32];
+        struct ek_verdict ek;
         char ek_sha256[65];
         char code[CODE_LENGTH + 1];
 };
 
 /* EK (certificate, restricted decryption key) and AK (template) of a registration (register.c). On -EKEYREJECTED and -EBADMSG error
  * says why, for the log; -EOPNOTSUPP where the EK is of a type that no credential can be made for. */
-int identity_check(const struct service *service, const struct wire_registration *registration, struct identity *ret, char *error,
+int identity_check(struct service *service, const struct wire_registration *registration, struct identity *ret, char *error,
                    size_t error_size);
 
 /* Stateless challenges (challenge.c): number (4) || time in ms (8) || random (16); the credential's secret is HMAC(MAC key,

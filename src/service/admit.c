@@ -116,6 +116,9 @@ static int read_state(struct store_txn *txn, void *userdata) {
         if (r < 0 && r != -ENOENT)
                 return r;
         a->known = r == 0;
+        r = a->known ? node_tpm_load(txn, a->id, &a->node.tpm) : 0;
+        if (r < 0)
+                return r;
 
         r = group_load(txn, a->known ? a->node.group : "default", &a->group);
         if (r < 0)
@@ -219,6 +222,19 @@ static int judge(struct admission *a) {
         return evidence_verify(&a->evidence, &expected, &a->verdict);
 }
 
+/* ek-refuse: firmware that is known to be broken, once the TPM has said which one it runs. */
+static int check_firmware(struct admission *a) {
+        const struct node_tpm *tpm = &a->node.tpm;
+        char why[224];
+        int r;
+
+        if (!service_firmware_refused(a->party->service, tpm->proof == EK_CERTIFIED ? &tpm->identity : NULL, a->verdict.firmware,
+                                      why, sizeof(why)))
+                return 0;
+        r = admit_refuse(a, "policy-refused", "The firmware of this machine's TPM is refused here.");
+        return r < 0 ? r : json_object_set_new(a->refusal.detail, "why", json_string(why));
+}
+
 int admit_verify(struct admission *a, struct http_response *response) {
         int r;
 
@@ -239,6 +255,8 @@ int admit_verify(struct admission *a, struct http_response *response) {
                 r = refuse_fault(a);
         else if (a->evidence.purpose == PURPOSE_ENROLL)
                 r = check_credential(a);
+        if (r >= 0 && !a->refusal.problem)
+                r = check_firmware(a);
         if (r < 0)
                 return r;
 

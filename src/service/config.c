@@ -29,6 +29,10 @@ static const struct key keys_service[] = {
         { "service", "master-key", TYPE_PATH, AT(master_key), .required = true },
         { "service", "ek-roots", TYPE_PATH, AT(ek_roots) },
         { "service", "ek-certificates", TYPE_REQUIREMENT, AT(ek_required) },
+        { "service", "ek-crls", TYPE_PATH, AT(ek_crls) },
+        { "service", "ek-crl-check", TYPE_REQUIREMENT, AT(ek_crls_required) },
+        { "service", "ek-allow", TYPE_PATH, AT(ek_allow) },
+        { "service", "ek-refuse", TYPE_TEXT, AT(ek_refuse) },
         { "limits", "nonce-ttl", TYPE_SECONDS, AT(nonce_ttl), 10, 3600 },
         { "limits", "answers-per-minute", TYPE_NUMBER, AT(answers_per_minute), 1, 100000 },
         { "limits", "workers", TYPE_NUMBER, AT(workers), 2, 512 },
@@ -212,6 +216,11 @@ static int config_parse(const char *file, const struct blob *text, struct readin
                         file);
                 return -EBADMSG;
         }
+        if (reading->config->ek_crls_required && !reading->config->ek_crls) {
+                (void) snprintf(error, error_size,
+                                "%s: ek-crl-check = required needs ek-crls, the directory of the TPM makers' CRLs", file);
+                return -EBADMSG;
+        }
         return 0;
 }
 
@@ -260,10 +269,10 @@ int service_config_read(const char *file, const struct service_definition *defin
 }
 
 void service_config_done(struct service_config *config) {
-        char *texts[] = { config->file,        config->listen,        config->certificate,  config->key,
-                          config->client_ca,   config->database,      config->master_key,   config->ek_roots,
-                          config->payload_dir, config->registrar_url, config->registrar_ca, config->verifier_url,
-                          config->verifier_ca };
+        char *texts[] = { config->file,          config->listen,       config->certificate,  config->key,
+                          config->client_ca,     config->database,     config->master_key,   config->ek_roots,
+                          config->ek_crls,       config->ek_allow,     config->ek_refuse,    config->payload_dir,
+                          config->registrar_url, config->registrar_ca, config->verifier_url, config->verifier_ca };
 
         for (size_t i = 0; i < ELEMENTSOF(texts); i++)
                 free(texts[i]);

@@ -95,8 +95,12 @@ static int store_new(struct admission *a, struct store_txn *txn, struct node *no
         r = node_insert(txn, node);
         if (r < 0)
                 return r == -EEXIST ? -EAGAIN : r;
+        r = node_tpm_insert(txn, node->id, &node->tpm);
+        if (r < 0)
+                return r;
         return party_audit(txn, a->call, "enroll", a->id,
-                           json_pack("{s:s, s:s}", "ek_sha256", node->ek_sha256, "code", node->code));
+                           json_pack("{s:s, s:s, s:o}", "ek_sha256", node->ek_sha256, "code", node->code, "tpm",
+                                     node_tpm_object(&node->tpm)));
 }
 
 /* Room for a new key: one that was asked for at least a day ago and never confirmed makes place. */

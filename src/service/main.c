@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "service/service.h"
 
-#include <dirent.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,7 +10,6 @@
 #include <time.h>
 
 #include "audit/audit.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "service/counts.h"
 #include "service/heads.h"
@@ -21,7 +19,7 @@
 #define TALLYBOOT_VERSION "unknown"
 #endif
 
-enum { EXIT_USAGE = 2, MIGRATIONS_MAX = 32, EK_ROOTS_MAX = 4096 };
+enum { EXIT_USAGE = 2, MIGRATIONS_MAX = 32 };
 
 struct options {
         const char *file;
@@ -36,7 +34,8 @@ static void usage(const char *program, const char *role) {
                "  --verbose      log what is done for each request\n"
                "  --help         this text\n"
                "  --version      the version\n\n"
-               "SIGTERM ends the service after the requests under way, SIGHUP reads its certificates anew.\n"
+               "SIGTERM ends the service after the requests under way, SIGHUP reads its certificates,\n"
+               "the TPM makers' and their CRLs, and ek-allow anew.\n"
                "Exit codes: 0 ended as asked, 1 failed, 2 wrong usage or configuration.\n",
                program, role, role);
 }
@@ -103,6 +102,8 @@ static int check_files(const struct service_config *config) {
                 { "client-ca", config->client_ca, R_OK, false },
                 { "master-key", config->master_key, R_OK, true },
                 { "ek-roots", config->ek_roots, R_OK | X_OK, false },
+                { "ek-crls", config->ek_crls, R_OK | X_OK, false },
+                { "ek-allow", config->ek_allow, R_OK, false },
                 { "payload-dir", config->payload_dir, R_OK | W_OK | X_OK, false },
                 { "registrar ca", config->registrar_ca, R_OK, false },
                 { "verifier ca", config->verifier_ca, R_OK, false },
@@ -114,61 +115,6 @@ static int check_files(const struct service_config *config) {
                         r = -ENOENT;
 
         return r;
-}
-
-static int read_roots(const char *directory, struct blob *files, size_t max, size_t *ret_n) {
-        DIR *dir;
-        int r = 0;
-
-        dir = opendir(directory);
-        if (!dir)
-                return -errno;
-
-        for (struct dirent *entry; r >= 0 && *ret_n < max && (entry = readdir(dir));) {
-                _cleanup_(freep) char *path = NULL;
-
-                if (entry->d_name[0] == '.')
-                        continue;
-                path = path_join(directory, entry->d_name);
-                r = path ? file_read(path, 1024 * 1024, files + *ret_n) : -ENOMEM;
-                if (r < 0 && r != -ENOMEM) {
-                        log_warning_errno(r, "%s is not used: %m", path);
-                        r = 0;
-                        continue;
-                }
-                *ret_n += r >= 0;
-        }
-
-        (void) closedir(dir);
-        return r;
-}
-
-static int load_roots(struct service *service) {
-        struct blob *files;
-        size_t n = 0, loaded = 0;
-        int r;
-
-        if (!service->config.ek_roots)
-                return 0;
-
-        files = calloc(EK_ROOTS_MAX, sizeof(struct blob));
-        if (!files)
-                return log_oom();
-
-        r = read_roots(service->config.ek_roots, files, EK_ROOTS_MAX, &n);
-        if (r >= 0)
-                r = ek_roots_from_blobs(files, n, &service->roots, &loaded);
-        for (size_t i = 0; i < n; i++)
-                blob_done(files + i);
-        free(files);
-        if (r < 0)
-                return log_error_errno(r, "ek-roots %s: %m", service->config.ek_roots);
-
-        log_info("%zu certificates of TPM vendors in %s.", loaded, service->config.ek_roots);
-        if (loaded == 0 && service->config.ek_required)
-                log_warning("No TPM can prove where it comes from: put its vendor's root certificates into %s and start again.",
-                            service->config.ek_roots);
-        return 0;
 }
 
 static int failed(int r, const char *what, const char *error) {
@@ -207,7 +153,8 @@ static void close_all(struct service *service) {
         counts_free(service->counts);
         keystore_close(service->keystore);
         store_close(service->store);
-        ek_roots_free(service->roots);
+        ek_trust_free(service->ek_trust);
+        (void) pthread_rwlock_destroy(&service->ek_lock);
         service_config_done(&service->config);
 }
 
@@ -222,6 +169,8 @@ static void on_reloaded(int result, const char *error, void *userdata _unused_) 
                 log_error("The certificates could not be read anew, the old ones stay: %s", error);
         else
                 log_info("The certificates were read anew.");
+        if (service_ek_load(userdata) < 0)
+                log_error("What endorsement keys are held against could not be read anew, the old stays.");
         (void) sd_notify(0, "READY=1");
 }
 
@@ -309,10 +258,6 @@ static int run(struct service *service) {
                 r = counts_new(&service->counts);
         if (r < 0)
                 return log_oom();
-        r = load_roots(service);
-        if (r < 0)
-                return r;
-
         r = open_stores(service);
         if (r < 0)
                 return r;
@@ -327,7 +272,7 @@ static int run(struct service *service) {
 }
 
 int service_main(int argc, char *argv[], const struct service_definition *definition) {
-        struct service service = { .definition = definition };
+        struct service service = { .definition = definition, .ek_lock = PTHREAD_RWLOCK_INITIALIZER };
         struct options options = {};
         char error[1024] = "", file[128];
         int r;
@@ -352,8 +297,10 @@ int service_main(int argc, char *argv[], const struct service_definition *defini
         }
 
         r = check_files(&service.config);
+        if (r >= 0)
+                r = service_ek_load(&service);
         if (r < 0 || options.check) {
-                service_config_done(&service.config);
+                close_all(&service);
                 if (r >= 0)
                         printf("%s is a good configuration of a %s.\n", options.file, definition->role);
                 return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;

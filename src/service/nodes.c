@@ -230,8 +230,9 @@ struct deletion {
  * approval like any other. */
 static int delete_rows(struct deletion *deletion, struct store_txn *txn, const struct node *node) {
         static const char *const statements[] = {
-                "DELETE FROM generations WHERE node = $1", "DELETE FROM keys WHERE node = $1", "DELETE FROM held WHERE node = $1",
-                "DELETE FROM ima_states WHERE node = $1",  "DELETE FROM nodes WHERE id = $1",
+                "DELETE FROM generations WHERE node = $1", "DELETE FROM keys WHERE node = $1",
+                "DELETE FROM held WHERE node = $1",        "DELETE FROM ima_states WHERE node = $1",
+                "DELETE FROM node_tpms WHERE node = $1",   "DELETE FROM nodes WHERE id = $1",
         };
         struct party_service *party = call_party(deletion->call);
         _cleanup_(generations_done) struct generations generations = {};

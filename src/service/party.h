@@ -41,6 +41,7 @@ struct party_service { /* service->data */
 
 extern const char party_migration[];         /* the SQL of migration 3: the tables that both parties have */
 extern const char party_migration_release[]; /* of migration 5 */
+extern const char tpm_migration[];           /* of migration 7: node_tpms */
 extern const struct service_route party_routes[];
 
 /* For the definitions' setup and teardown. */

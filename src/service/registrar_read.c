@@ -35,27 +35,15 @@ static int ask(struct party_service *party, const char *id, const char *incident
         return *ret ? 0 : -ENOLINK;
 }
 
-/* The EK's digest, after its certificate was held against our own roots. */
+/* The certificate is held against our own roots. */
 static int check_ek(struct party_service *party, const char *id, const struct wire_registration *registration,
-                    uint8_t ret[static 32]) {
-        struct service *service = party->service;
-        EVP_PKEY *key = NULL;
-        char error[256] = "";
+                    struct ek_verdict *ret) {
+        char error[320] = "";
         int r;
 
-        if (registration->ek_certificate.size > 0 || service->config.ek_required) {
-                if (!service->roots)
-                        return -EKEYREJECTED;
-                r = ek_check(service->roots, registration, (int64_t) (clock_realtime_ms() / 1000), ret, error, sizeof(error));
-                if (r < 0)
-                        log_notice("Node %s is not taken: its endorsement key: %s", id, error);
-                return r;
-        }
-
-        r = pubkey_from_tpmt(registration->ek_public.data, registration->ek_public.size, &key);
-        if (r >= 0)
-                r = pubkey_digest(key, ret);
-        EVP_PKEY_free(key);
+        r = service_ek_check(party->service, registration, ret, error, sizeof(error));
+        if (r == -EKEYREJECTED)
+                log_notice("Node %s is not taken: its endorsement key: %s.", id, error);
         return r == -EBADMSG || r == -EOPNOTSUPP ? -EKEYREJECTED : r;
 }
 
@@ -80,21 +68,22 @@ static int check_ak(const char *id, const struct wire_registration *registration
 
 static int to_node(struct party_service *party, const char *id, struct wire_registration *registration, struct node *ret) {
         struct node node = { .state = NODE_PENDING, .group = "default" };
-        uint8_t digest[32];
+        struct ek_verdict ek;
         int r;
 
         r = check_ak(id, registration);
         if (r < 0)
                 return r;
-        r = check_ek(party, id, registration, digest);
+        r = check_ek(party, id, registration, &ek);
         if (r < 0)
                 return r;
-        r = node_code(digest, id, node.code);
+        r = node_code(ek.digest, id, node.code);
         if (r < 0)
                 return r;
 
         memcpy(node.id, id, sizeof(node.id));
-        hex_write(digest, sizeof(digest), node.ek_sha256);
+        hex_write(ek.digest, sizeof(ek.digest), node.ek_sha256);
+        node.tpm = (struct node_tpm){ true, ek.proof, ek.tpm };
         node.registered = (int64_t) (clock_realtime_ms() / 1000);
         node.ek_public = registration->ek_public;
         node.ak_public = registration->ak_public;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <pthread.h>
 
 #include "evidence/evidence.h"
 #include "http/server.h"
@@ -27,8 +28,10 @@ struct service_config {
         char *certificate, *key, *client_ca; /* PEM; the certificate is the client certificate of this service, too */
         char *database;
         char *master_key;
-        char *ek_roots; /* directory; NULL: none */
-        bool ek_required;
+        char *ek_roots, *ek_crls; /* directories; NULL: none */
+        char *ek_allow;           /* file of EK digests; NULL: none */
+        char *ek_refuse;          /* rules of ek_trust_refuse() */
+        bool ek_required, ek_crls_required;
         char *payload_dir;                    /* tenant */
         char *registrar_url, *registrar_ca;   /* tenant, verifier; url: one or more, separated by spaces or commas */
         char *verifier_url, *verifier_ca;     /* tenant */
@@ -47,8 +50,9 @@ struct service {
         struct service_config config;
         struct store *store;
         struct keystore *keystore;
-        struct ek_roots *roots; /* vendor roots of EK certificates; NULL where none are configured */
-        void *data;             /* the daemon's own: set by setup, freed by teardown */
+        struct ek_trust *ek_trust; /* under ek_lock: replaced by a reload */
+        pthread_rwlock_t ek_lock;
+        void *data; /* the daemon's own: set by setup, freed by teardown */
         struct limiter *limiter;
         struct counts *counts;
         /* space.c; times of the monotonic clock, ms */
@@ -118,6 +122,14 @@ int service_main(int argc, char *argv[], const struct service_definition *defini
 int service_config_read(const char *file, const struct service_definition *definition, struct service_config *ret, char *error,
                         size_t error_size);
 void service_config_done(struct service_config *config);
+
+/* Endorsement keys (ek.c). Reads what they are held against, anew after a SIGHUP; logs. Before the first check. */
+int service_ek_load(struct service *service);
+/* ek_check() and ek_firmware_refused() against what is loaded, now. */
+int service_ek_check(struct service *service, const struct wire_registration *registration, struct ek_verdict *ret, char *error,
+                     size_t error_size);
+bool service_firmware_refused(struct service *service, const struct ek_identity *tpm, uint64_t firmware, char *ret_why,
+                              size_t size);
 
 /* The one place where a request finds its route and is held against the route's roles (routes.c; invariant 14). */
 void service_dispatch(const struct http_request *request, struct http_response *response, void *service);

@@ -10,6 +10,13 @@ enum node_state { NODE_PENDING, NODE_APPROVED, NODE_SUSPENDED, NODE_REVOKED };
 const char *node_state_to_string(enum node_state state);
 int node_state_from_string(const char *text, enum node_state *ret);
 
+/* What the EK certificate said at enrollment (tpm_rows.c). */
+struct node_tpm {
+        bool known; /* false: enrolled before this was kept */
+        enum ek_proof proof;
+        struct ek_identity identity;
+};
+
 struct node {
         char id[NODE_ID_LENGTH + 1];
         char ek_sha256[65];
@@ -25,16 +32,20 @@ struct node {
         bool has_refused;      /* the boot that was refused as rolled back */
         struct boot_counters boot, refused;
         uint8_t nk[32];
-        int64_t boot_time; /* milliseconds: the first release of that boot */
-        bool pardoned;     /* that boot was let through by next_boot: the same NK is answered again */
-        int64_t next_boot; /* seconds: until then the next boot is, whatever its values; 0: not */
-        int64_t welcomed;  /* an operator last approved or resumed it */
-        char set[64];      /* of the policy, that last matched; "": none */
-        int64_t revision; /* counts what an operator or an enrollment changed: a decision on another one is made again */
+        int64_t boot_time;   /* milliseconds: the first release of that boot */
+        bool pardoned;       /* that boot was let through by next_boot: the same NK is answered again */
+        int64_t next_boot;   /* seconds: until then the next boot is, whatever its values; 0: not */
+        int64_t welcomed;    /* an operator last approved or resumed it */
+        char set[64];        /* of the policy, that last matched; "": none */
+        struct node_tpm tpm; /* set for a new node; else node_tpm_load() */
+        int64_t revision;    /* counts what an operator or an enrollment changed: a decision on another one is made again */
 };
 void node_done(struct node *node);
 int node_load(struct store_txn *txn, const char *id, struct node *ret); /* -ENOENT */
-int node_insert(struct store_txn *txn, const struct node *node);        /* -EEXIST: the id, or its EK */
+int node_tpm_insert(struct store_txn *txn, const char *node, const struct node_tpm *tpm);
+int node_tpm_load(struct store_txn *txn, const char *node, struct node_tpm *ret); /* not known: 0 too */
+json_t *node_tpm_object(const struct node_tpm *tpm);                              /* null where not known */
+int node_insert(struct store_txn *txn, const struct node *node);                  /* -EEXIST: the id, or its EK */
 /* All but who it is; with a new revision where touch. */
 int node_save(struct store_txn *txn, struct node *node, bool touch);
 int node_object(struct party_service *party, struct store_txn *txn, const struct node *node, json_t **ret);

@@ -69,6 +69,7 @@ int main(int argc, char *argv[]) {
                 { 4, verifier_migration },
                 { 5, party_migration_release },
                 { 6, audit_peers_migration },
+                { 7, tpm_migration },
         };
         static const struct service_definition definition = {
                 .role = "verifier",

@@ -10,16 +10,19 @@
 
 #include "test.h"
 
+static const char *attributes;
+
 static void add_extension(X509 *certificate, X509 *issuer, int nid, const char *value) {
-        static const char section[] = "[tpm]\ntpmManufacturer=id:00001014\ntpmModel=swtpm\n";
-        BIO *bio = BIO_new_mem_buf(section, -1);
+        char section[256];
+        BIO *bio;
         CONF *conf = NCONF_new(NULL);
         X509_EXTENSION *extension;
         X509V3_CTX context;
         long line;
 
-        assert_true(OBJ_create("2.23.133.2.1", "tpmManufacturer", "tpmManufacturer") > 0 || OBJ_sn2nid("tpmManufacturer") > 0);
-        assert_true(OBJ_create("2.23.133.2.2", "tpmModel", "tpmModel") > 0 || OBJ_sn2nid("tpmModel") > 0);
+        (void) snprintf(section, sizeof(section), "[tpm]\n%s",
+                        attributes ?: "0.2.23.133.2.1=id:00001014\n1.2.23.133.2.2=swtpm\n");
+        bio = BIO_new_mem_buf(section, -1);
         assert_int_equal(NCONF_load_bio(conf, bio, &line), 1);
         X509V3_set_ctx(&context, issuer, certificate, NULL, NULL, 0);
         X509V3_set_nconf(&context, conf);
@@ -34,6 +37,7 @@ static void add_extension(X509 *certificate, X509 *issuer, int nid, const char *
 static void add_extensions(X509 *certificate, X509 *issuer, const struct certificate_spec *spec) {
         char text[64];
 
+        attributes = spec->tpm;
         if (spec->ca && spec->path_length > 0)
                 (void) snprintf(text, sizeof(text), "critical,CA:TRUE,pathlen:%d", spec->path_length - 1);
         else
@@ -78,7 +82,7 @@ X509 *certificate_new(const struct certificate_spec *spec, EVP_PKEY *key, X509 *
         if (spec->oaep)
                 name_key_oaep(certificate, key);
         add_extensions(certificate, issuer ? issuer : certificate, spec);
-        assert_true(X509_sign(certificate, issuer_key, EVP_sha256()) > 0);
+        assert_true(X509_sign(certificate, issuer_key, spec->digest ?: EVP_sha256()) > 0);
         return certificate;
 }
 
@@ -116,15 +120,59 @@ void ek_public_of(EVP_PKEY *key, struct blob *ret) {
                 buffer_append(&buffer, bytes, 256);
         } else {
                 assert_int_equal(EVP_PKEY_get_octet_string_param(key, "pub", bytes, sizeof(bytes), &size), 1);
-                assert_int_equal(size, 65);
-                buffer_be16(&buffer, 0x0003);
+                size /= 2;
+                buffer_be16(&buffer, size == 28 ? 0x0002 : size == 32 ? 0x0003 : 0x0004);
                 buffer_be16(&buffer, 0x0010);
-                buffer_be16(&buffer, 32);
-                buffer_append(&buffer, bytes + 1, 32);
-                buffer_be16(&buffer, 32);
-                buffer_append(&buffer, bytes + 33, 32);
+                buffer_be16(&buffer, (uint16_t) size);
+                buffer_append(&buffer, bytes + 1, size);
+                buffer_be16(&buffer, (uint16_t) size);
+                buffer_append(&buffer, bytes + 1 + size, size);
         }
         assert_int_equal(buffer_ok(&buffer), 0);
         blob_done(ret);
         *ret = (struct blob){ .data = buffer.data, .size = buffer.size };
+}
+
+struct ek_trust *trust_of(const struct blob *files, size_t n, size_t *ret_loaded) {
+        struct ek_trust *trust = ek_trust_new(&(struct ek_trust_options){ .certificate_required = true });
+        char why[128];
+
+        assert_non_null(trust);
+        *ret_loaded = 0;
+        for (size_t i = 0; i < n; i++) {
+                int r = ek_trust_add_roots(trust, files + i, why, sizeof(why));
+
+                assert_true(r >= 0);
+                *ret_loaded += (size_t) r;
+        }
+        return trust;
+}
+
+void crl_to_blob(X509 *issuer, EVP_PKEY *key, const X509 *revoked, int64_t from, int64_t until, struct blob *ret) {
+        X509_CRL *crl = X509_CRL_new();
+        ASN1_TIME *time = ASN1_TIME_new();
+        unsigned char *der = NULL;
+        int size;
+
+        assert_int_equal(X509_CRL_set_version(crl, X509_CRL_VERSION_2), 1);
+        assert_int_equal(X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer)), 1);
+        assert_non_null(ASN1_TIME_set(time, from));
+        assert_int_equal(X509_CRL_set1_lastUpdate(crl, time), 1);
+        if (revoked) {
+                X509_REVOKED *entry = X509_REVOKED_new();
+
+                assert_int_equal(X509_REVOKED_set_serialNumber(entry, (ASN1_INTEGER *) X509_get0_serialNumber(revoked)), 1);
+                assert_int_equal(X509_REVOKED_set_revocationDate(entry, time), 1);
+                assert_int_equal(X509_CRL_add0_revoked(crl, entry), 1);
+        }
+        assert_non_null(ASN1_TIME_set(time, until));
+        assert_int_equal(X509_CRL_set1_nextUpdate(crl, time), 1);
+        assert_true(X509_CRL_sign(crl, key, EVP_sha256()) > 0);
+        size = i2d_X509_CRL(crl, &der);
+        assert_true(size > 0);
+        blob_done(ret);
+        assert_int_equal(blob_copy(der, (size_t) size, ret), 0);
+        OPENSSL_free(der);
+        ASN1_TIME_free(time);
+        X509_CRL_free(crl);
 }

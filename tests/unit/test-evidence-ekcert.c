@@ -36,7 +36,7 @@ struct chain {
         EVP_PKEY *root_signs_with, *issuer_signs_with; /* NULL: their own keys */
         int64_t now;
         struct wire_registration registration;
-        uint8_t digest[32];
+        struct ek_verdict verdict;
         char error[256];
 };
 
@@ -44,7 +44,7 @@ static struct chain right_chain(void) {
         return (struct chain){ .root = root_spec, .issuer = issuer_spec, .leaf = leaf_spec, .ek = keys[EK], .now = NOW };
 }
 
-static void chain_build(struct chain *chain, struct ek_roots **ret_roots) {
+static void chain_build(struct chain *chain, struct ek_trust **ret_trust) {
         X509 *root = certificate_new(&chain->root, keys[ROOT], NULL, keys[ROOT]);
         X509 *issuer =
                 certificate_new(&chain->issuer, keys[ISSUER], root, chain->root_signs_with ? chain->root_signs_with : keys[ROOT]);
@@ -57,7 +57,7 @@ static void chain_build(struct chain *chain, struct ek_roots **ret_roots) {
                 certificate_to_blob(root, files + n++);
         if (chain->issuer_in_roots)
                 certificate_to_blob(issuer, files + n++);
-        assert_int_equal(ek_roots_from_blobs(files, n, ret_roots, &loaded), 0);
+        *ret_trust = trust_of(files, n, &loaded);
         assert_int_equal(loaded, n);
         blob_done(files);
         blob_done(files + 1);
@@ -75,11 +75,11 @@ static void chain_build(struct chain *chain, struct ek_roots **ret_roots) {
 
 /* words NULL: must be accepted. Else refused, and words are in what is said. */
 static void expect(struct chain *chain, const char *words) {
-        struct ek_roots *roots;
+        struct ek_trust *trust;
         int r;
 
-        chain_build(chain, &roots);
-        r = ek_check(roots, &chain->registration, chain->now, chain->digest, chain->error, sizeof(chain->error));
+        chain_build(chain, &trust);
+        r = ek_check(trust, &chain->registration, chain->now, &chain->verdict, chain->error, sizeof(chain->error));
         if (!words && r < 0)
                 fail_msg("refused: %s", chain->error);
         if (words) {
@@ -87,7 +87,7 @@ static void expect(struct chain *chain, const char *words) {
                 if (!strstr(chain->error, words))
                         fail_msg("said: %s", chain->error);
         }
-        ek_roots_free(roots);
+        ek_trust_free(trust);
         wire_registration_done(&chain->registration);
         chain->registration = (struct wire_registration){};
 }
@@ -98,7 +98,7 @@ static void right_chains_are_accepted(void **state) {
 
         expect(&chain, NULL);
         assert_int_equal(pubkey_digest(keys[EK], digest), 0);
-        assert_memory_equal(chain.digest, digest, sizeof(digest));
+        assert_memory_equal(chain.verdict.digest, digest, sizeof(digest));
 
         chain = right_chain(); /* intermediate in the directory instead of the TPM */
         chain.issuer_in_roots = chain.issuer_elsewhere = true;
@@ -111,6 +111,10 @@ static void right_chains_are_accepted(void **state) {
         chain = right_chain(); /* an EK of P-256 */
         chain.ek = EVP_EC_gen("P-256");
         chain.leaf.key_usage = "critical,keyAgreement";
+        expect(&chain, NULL);
+        EVP_PKEY_free(chain.ek);
+
+        chain.ek = EVP_EC_gen("P-384");
         expect(&chain, NULL);
         EVP_PKEY_free(chain.ek);
 }
@@ -173,31 +177,31 @@ static void invariant_3_ek_issuer_unknown(void **state) {
 
 static void invariant_3_ek_intermediate_is_no_anchor(void **state) {
         struct chain chain = right_chain();
-        struct ek_roots *roots;
+        struct ek_trust *trust;
         struct blob files[2] = {};
         X509 *other, *root, *issuer;
         size_t loaded;
 
-        chain_build(&chain, &roots);
-        ek_roots_free(roots);
+        chain_build(&chain, &trust);
+        ek_trust_free(trust);
 
         other = certificate_new(&(struct certificate_spec){ .subject = "Another Root", .ca = true }, keys[EK], NULL, keys[EK]);
         root = certificate_new(&root_spec, keys[ROOT], NULL, keys[ROOT]);
         issuer = certificate_new(&issuer_spec, keys[ISSUER], root, keys[ROOT]);
         certificate_to_blob(other, files);
         certificate_to_blob(issuer, files + 1);
-        assert_int_equal(ek_roots_from_blobs(files, 2, &roots, &loaded), 0);
-        assert_int_equal(ek_check(roots, &chain.registration, NOW, chain.digest, chain.error, sizeof(chain.error)),
+        trust = trust_of(files, 2, &loaded);
+        assert_int_equal(ek_check(trust, &chain.registration, NOW, &chain.verdict, chain.error, sizeof(chain.error)),
                          -EKEYREJECTED);
         assert_non_null(strstr(chain.error, "'CN=Maker Root'"));
 
         /* nor is a root that the TPM brings along */
         certificate_to_blob(root, chain.registration.ek_chain + chain.registration.n_ek_chain++);
-        assert_int_equal(ek_check(roots, &chain.registration, NOW, chain.digest, chain.error, sizeof(chain.error)),
+        assert_int_equal(ek_check(trust, &chain.registration, NOW, &chain.verdict, chain.error, sizeof(chain.error)),
                          -EKEYREJECTED);
         assert_non_null(strstr(chain.error, "'CN=Maker Root' is not among the EK roots"));
 
-        ek_roots_free(roots);
+        ek_trust_free(trust);
         wire_registration_done(&chain.registration);
         blob_done(files);
         blob_done(files + 1);
@@ -298,15 +302,15 @@ static void invariant_3_ek_critical_extensions(void **state) {
 /* Like expect(), with the registration spoiled after it was built. */
 static void expect_spoiled(void (*spoil)(struct wire_registration *registration), const char *words) {
         struct chain chain = right_chain();
-        struct ek_roots *roots;
+        struct ek_trust *trust;
 
-        chain_build(&chain, &roots);
+        chain_build(&chain, &trust);
         spoil(&chain.registration);
-        assert_int_equal(ek_check(roots, &chain.registration, NOW, chain.digest, chain.error, sizeof(chain.error)),
+        assert_int_equal(ek_check(trust, &chain.registration, NOW, &chain.verdict, chain.error, sizeof(chain.error)),
                          -EKEYREJECTED);
         if (!strstr(chain.error, words))
                 fail_msg("said: %s", chain.error);
-        ek_roots_free(roots);
+        ek_trust_free(trust);
         wire_registration_done(&chain.registration);
 }
 
@@ -396,22 +400,22 @@ static void names_are_safe_for_a_terminal(void **state) {
 
 static void error_may_be_small(void **state) {
         struct chain chain = right_chain();
-        struct ek_roots *roots;
+        struct ek_trust *trust;
         char tiny[4] = "xyz";
 
         chain.issuer_elsewhere = true;
-        chain_build(&chain, &roots);
-        assert_int_equal(ek_check(roots, &chain.registration, NOW, chain.digest, tiny, sizeof(tiny)), -EKEYREJECTED);
+        chain_build(&chain, &trust);
+        assert_int_equal(ek_check(trust, &chain.registration, NOW, &chain.verdict, tiny, sizeof(tiny)), -EKEYREJECTED);
         assert_true(strlen(tiny) < sizeof(tiny));
-        assert_int_equal(ek_check(roots, &chain.registration, NOW, chain.digest, NULL, 0), -EKEYREJECTED);
-        ek_roots_free(roots);
+        assert_int_equal(ek_check(trust, &chain.registration, NOW, &chain.verdict, NULL, 0), -EKEYREJECTED);
+        ek_trust_free(trust);
         wire_registration_done(&chain.registration);
 }
 
 static void files_of_all_kinds(void **state) {
         _cleanup_(blob_done) struct blob root = {}, issuer = {};
         struct blob files[5] = {};
-        struct ek_roots *roots;
+        struct ek_trust *trust;
         size_t loaded;
 
         assert_int_equal(file_read("tests/vectors/ek/swtpm-localca-rootca-cert.pem", 65536, &root), 0);
@@ -425,31 +429,31 @@ static void files_of_all_kinds(void **state) {
         assert_int_equal(blob_copy("README", 6, files + 2), 0);
         assert_int_equal(blob_copy("0\x82", 2, files + 3), 0);
 
-        assert_int_equal(ek_roots_from_blobs(files, 5, &roots, &loaded), 0);
+        trust = trust_of(files, 5, &loaded);
         assert_int_equal(loaded, 3);
-        ek_roots_free(roots);
+        ek_trust_free(trust);
         for (size_t i = 0; i < 5; i++)
                 blob_done(files + i);
 
-        assert_int_equal(ek_roots_from_blobs(NULL, 0, &roots, &loaded), 0);
+        trust = trust_of(NULL, 0, &loaded);
         assert_int_equal(loaded, 0);
-        ek_roots_free(roots);
+        ek_trust_free(trust);
 }
 
 /* The public areas are not recorded: made from the certificates' keys. */
 static void software_tpm_is_accepted(void **state) {
         struct blob files[2] = {};
         struct wire_registration registration = {};
-        struct ek_roots *roots;
+        struct ek_trust *trust;
         const unsigned char *p;
-        uint8_t digest[32];
+        struct ek_verdict verdict;
         char error[256];
         size_t loaded;
         X509 *certificate;
 
         assert_int_equal(file_read("tests/vectors/ek/swtpm-localca-rootca-cert.pem", 65536, files), 0);
         assert_int_equal(file_read("tests/vectors/ek/issuercert.pem", 65536, files + 1), 0);
-        assert_int_equal(ek_roots_from_blobs(files, 2, &roots, &loaded), 0);
+        trust = trust_of(files, 2, &loaded);
         assert_int_equal(loaded, 2);
 
         assert_int_equal(file_read("tests/vectors/ek/0x01c00002.der", 65536, &registration.ek_certificate), 0);
@@ -460,13 +464,13 @@ static void software_tpm_is_accepted(void **state) {
         X509_free(certificate);
 
         /* valid from November 2026 on */
-        if (ek_check(roots, &registration, 1800000000, digest, error, sizeof(error)) < 0)
+        if (ek_check(trust, &registration, 1800000000, &verdict, error, sizeof(error)) < 0)
                 fail_msg("%s", error);
-        assert_int_equal(ek_check(roots, &registration, NOW, digest, error, sizeof(error)), -EKEYREJECTED);
+        assert_int_equal(ek_check(trust, &registration, NOW, &verdict, error, sizeof(error)), -EKEYREJECTED);
         assert_non_null(strstr(error, "not yet valid"));
 
         wire_registration_done(&registration);
-        ek_roots_free(roots);
+        ek_trust_free(trust);
         blob_done(files);
         blob_done(files + 1);
 }
@@ -474,7 +478,7 @@ static void software_tpm_is_accepted(void **state) {
 static void makers_roots_are_loaded(void **state) {
         static const char directory[] = "../shared/data/tpm-roots";
         struct blob files[128] = {};
-        struct ek_roots *roots;
+        struct ek_trust *trust;
         struct dirent *entry;
         size_t n = 0, loaded;
         DIR *dir = opendir(directory);
@@ -489,10 +493,10 @@ static void makers_roots_are_loaded(void **state) {
         }
         closedir(dir);
 
-        assert_int_equal(ek_roots_from_blobs(files, n, &roots, &loaded), 0);
+        trust = trust_of(files, n, &loaded);
         assert_int_equal(n, 51);
         assert_int_equal(loaded, 51);
-        ek_roots_free(roots);
+        ek_trust_free(trust);
         for (size_t i = 0; i < n; i++)
                 blob_done(files + i);
 }

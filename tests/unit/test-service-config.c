@@ -122,11 +122,33 @@ static void required_certificates_need_roots(void **state) {
         assert_non_null(strstr(error, "ek-roots"));
 }
 
+static void required_crls_need_a_directory(void **state) {
+        static const char text[] =
+                "[service]\nlisten = l\ncertificate = c\nkey = k\nclient-ca = a\ndatabase = d\nmaster-key = m\n"
+                "ek-roots = r\nek-crl-check = required\n%s";
+        struct service_config config = {};
+        char error[512], whole[512];
+
+        (void) snprintf(whole, sizeof(whole), text, "");
+        assert_true(read_text(whole, &registrar, &config, error) < 0);
+        assert_non_null(strstr(error, "ek-crls"));
+        (void) snprintf(whole, sizeof(whole), text,
+                        "ek-crls = /crls\nek-allow = known\nek-refuse = manufacturer=IFX; firmware=1.2\n");
+        if (read_text(whole, &registrar, &config, error) < 0)
+                fail_msg("%s", error);
+        assert_string_equal(config.ek_crls, "/crls");
+        assert_string_equal(config.ek_allow, "/tmp/known");
+        assert_string_equal(config.ek_refuse, "manufacturer=IFX; firmware=1.2");
+        assert_true(config.ek_crls_required);
+        service_config_done(&config);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(good),
                 cmocka_unit_test(wrong),
                 cmocka_unit_test(required_certificates_need_roots),
+                cmocka_unit_test(required_crls_need_a_directory),
         };
 
         return cmocka_run_group_tests(tests, setup, teardown);

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "crypto/credential.h"
 #include "evidence/evidence.h"
+#include "soft-certificate.h"
 #include "swtpm.h"
 #include "tpm/tpm-internal.h"
 #include "tpm/tpm.h"
@@ -301,14 +302,14 @@ static void read_registration(struct tpm *tpm, struct wire_registration *ret, ch
         *ret = registration;
 }
 
-static struct ek_roots *roots_of_the_ca(void) {
+static struct ek_trust *roots_of_the_ca(void) {
         struct blob files[2] = {};
-        struct ek_roots *roots;
+        struct ek_trust *roots;
         size_t loaded;
 
         assert_int_equal(file_read(swtpm->root, 65536, files), 0);
         assert_int_equal(file_read(swtpm->issuer, 65536, files + 1), 0);
-        assert_int_equal(ek_roots_from_blobs(files, 2, &roots, &loaded), 0);
+        roots = trust_of(files, 2, &loaded);
         assert_int_equal(loaded, 2);
         blob_done(files);
         blob_done(files + 1);
@@ -318,16 +319,17 @@ static struct ek_roots *roots_of_the_ca(void) {
 /* EK certificate, credential made in software, opened in the TPM. */
 static void activate(void) {
         _cleanup_(tpm_closep) struct tpm *tpm = opened();
-        _cleanup_(ek_roots_freep) struct ek_roots *roots = roots_of_the_ca();
+        _cleanup_(ek_trust_freep) struct ek_trust *roots = roots_of_the_ca();
         _cleanup_(wire_registration_done) struct wire_registration registration = {};
         _cleanup_(wire_credential_done) struct wire_credential credential = {};
         _cleanup_(secret_freep) struct secret *secret = NULL;
-        uint8_t name[34] = { 0, 0x0b }, digest[32];
+        uint8_t name[34] = { 0, 0x0b };
+        struct ek_verdict verdict;
         static const uint8_t text[32] = "thirty-two bytes of a credential";
         char id[NODE_ID_LENGTH + 1], error[256] = "";
 
         read_registration(tpm, &registration, id);
-        if (ek_check(roots, &registration, time(NULL), digest, error, sizeof(error)) < 0)
+        if (ek_check(roots, &registration, time(NULL), &verdict, error, sizeof(error)) < 0)
                 fail_msg("%s", error);
 
         assert_int_equal(tpmt_name_digest(registration.ak_public.data, registration.ak_public.size, name + 2), 0);
