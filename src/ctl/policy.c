@@ -135,6 +135,8 @@ static const struct ctl_verb verbs[] = {
         { "set", "GROUP FILE", "replace a group's policy at both parties", policy_set_verb },
         { "show", "GROUP", "print it, and what it leaves uncovered", policy_show },
         { "capture", "NODE [--name NAME]", "allow what this node booted and is held for", policy_capture_verb },
+        { "check", "POLICY-FILE EVIDENCE-FILE | GROUP|POLICY-FILE --node NODE ...",
+          "try a policy on a recorded boot, rule by rule", policy_check_verb },
         { "predict", "--uki FILE --base EVIDENCE|--node NODE ...", "print the set of values that a new kernel will give",
           policy_predict_verb },
 };
