@@ -111,26 +111,35 @@ static void set_name(json_t *body, const char *name, const char *id) {
         json_object_set_new(body, "name", json_string(name));
 }
 
-static int approve(struct ctl *ctl, const char *node, const char *group, bool capture, const char *state, const char *name) {
+struct approve_options {
+        const char *node, *group, *state, *name;
+        bool capture, next_boot;
+};
+
+static int approve(struct ctl *ctl, const struct approve_options *options) {
         const struct node_action action = {
                 .method = "POST",
                 .path = "approve",
-                .done = capture ? "approved, and what it booted is allowed from now on," : "approved",
+                .done = options->capture     ? "approved, and what it booted is allowed from now on,"
+                        : options->next_boot ? "approved, and its next boot is let through once, whatever its PCR values,"
+                                             : "approved",
         };
         json_t *body = json_object();
         char id[NODE_ID_LENGTH + 1];
         int r;
 
-        r = ctl_resolve_node(ctl, node, id);
+        r = ctl_resolve_node(ctl, options->node, id);
         if (r == CTL_OK)
-                r = check_code(ctl, id, node);
-        if (r == CTL_OK && capture) {
-                r = check_held(ctl, id, state, body);
+                r = check_code(ctl, id, options->node);
+        if (r == CTL_OK && options->capture) {
+                r = check_held(ctl, id, options->state, body);
                 json_object_set_new(body, "capture", json_true());
-                set_name(body, name, id);
+                set_name(body, options->name, id);
         }
-        if (group)
-                json_object_set_new(body, "group", json_string(group));
+        if (options->group)
+                json_object_set_new(body, "group", json_string(options->group));
+        if (options->next_boot)
+                json_object_set_new(body, "next_boot", json_true());
         if (r == CTL_OK)
                 r = node_action(ctl, &action, id, body);
         json_decref(body);
@@ -138,34 +147,39 @@ static int approve(struct ctl *ctl, const char *node, const char *group, bool ca
 }
 
 int ctl_node_approve(struct ctl *ctl, int argc, char *argv[]) {
-        static const struct option options[] = { { "group", required_argument, NULL, 'g' },
-                                                 { "capture", no_argument, NULL, 'c' },
-                                                 { "state", required_argument, NULL, 's' },
-                                                 { "name", required_argument, NULL, 'n' },
-                                                 {} };
-        const char *group = NULL, *state = NULL, *name = NULL;
-        bool capture = false, wrong = false;
+        static const struct option options[] = {
+                { "group", required_argument, NULL, 'g' }, { "capture", no_argument, NULL, 'c' },
+                { "state", required_argument, NULL, 's' }, { "name", required_argument, NULL, 'n' },
+                { "next-boot", no_argument, NULL, 'b' },   {}
+        };
+        struct approve_options o = {};
+        bool wrong = false;
         int c;
 
         while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
                 switch (c) {
                 case 'g':
-                        group = optarg;
+                        o.group = optarg;
                         break;
                 case 'c':
-                        capture = true;
+                        o.capture = true;
                         break;
                 case 's':
-                        state = optarg;
+                        o.state = optarg;
                         break;
                 case 'n':
-                        name = optarg;
+                        o.name = optarg;
+                        break;
+                case 'b':
+                        o.next_boot = true;
                         break;
                 default:
                         wrong = true;
                 }
-        if (wrong || optind + 1 != argc || ((name || state) && !capture))
-                return log_error("Usage: tallyctl node approve NODE [--group GROUP] [--capture [--state STATE] [--name NAME]]"),
+        if (wrong || optind + 1 != argc || ((o.name || o.state) && !o.capture) || (o.next_boot && o.capture))
+                return log_error(
+                               "Usage: tallyctl node approve NODE [--group GROUP] [--capture [--state STATE] [--name NAME] | --next-boot]"),
                        CTL_USAGE;
-        return approve(ctl, argv[optind], group, capture, state, name);
+        o.node = argv[optind];
+        return approve(ctl, &o);
 }

@@ -299,7 +299,7 @@ ACTION(node_delete, .method = "DELETE", .done = "deleted", .registrar = true, .g
 static const struct ctl_verb verbs[] = {
         { "list", "[--state S] [--group G]", "all nodes, and what each party thinks of them", node_list },
         { "show", "NODE", "keys, boots, what is held and why", node_show },
-        { "approve", "NODE [--group G] [--capture [--state S] [--name N]]",
+        { "approve", "NODE [--group G] [--capture [--state S] [--name N] | --next-boot]",
           "let a node enroll; with --capture, let what it booted pass from now on", ctl_node_approve },
         { "suspend", "NODE [--reason TEXT]", "no release until resumed", node_suspend },
         { "resume", "NODE", "end a suspension", node_resume },

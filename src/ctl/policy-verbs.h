@@ -15,3 +15,5 @@ void policy_warn_uncovered(const struct policy *policy);
 int policy_read_file(const char *path, struct blob *ret);
 /* To both parties, each replacing the version that it is known to have. Exit code. */
 int policy_put(struct ctl *ctl, const char *group, const char *text, const int64_t versions[static 2] /* verifier, tenant */);
+/* Says when nothing keeps the replaced part of this text. */
+void policy_advise_retire(struct ctl *ctl, const char *group, const char *text);

@@ -33,28 +33,18 @@ int policy_read_file(const char *path, struct blob *ret) {
 }
 
 /* A write names the version that it replaces, so that of two operators one is told. Each party counts by itself. */
-static int put_policy(struct ctl *ctl, const char *group, const char *text) {
-        struct ctl_call reads[2] = { ctl_call(SERVER_VERIFIER, "GET", "/v1/groups/%s/policy", group),
-                                     ctl_call(SERVER_TENANT, "GET", "/v1/groups/%s/policy", group) };
+int policy_put(struct ctl *ctl, const char *group, const char *text, const int64_t versions[static 2]) {
         struct ctl_call writes[2] = { ctl_call(SERVER_VERIFIER, "PUT", "/v1/groups/%s/policy", group),
                                       ctl_call(SERVER_TENANT, "PUT", "/v1/groups/%s/policy", group) };
         json_t *bodies[2] = {};
         int r;
 
-        if (ctl_perform(ctl, reads, 2) < 0)
-                return CTL_FAILURE;
-        r = ctl_followed(reads, 2);
         for (int i = 0; i < 2; i++) {
-                bodies[i] = json_pack("{s:s, s:I}", "text", text, "version",
-                                      (json_int_t) MAX(ctl_integer(reads[i].answer, "version"), 0));
+                bodies[i] = json_pack("{s:s, s:I}", "text", text, "version", (json_int_t) versions[i]);
                 writes[i].body = bodies[i];
-                ctl_call_done(reads + i);
         }
-        if (r == CTL_OK)
-                r = ctl_perform(ctl, writes, 2) < 0 ? CTL_FAILURE : ctl_followed(writes, 2);
-        else if (r == CTL_NOT_FOLLOWED)
-                r = CTL_UNREACHED; /* nothing was written anywhere */
-        if (ctl->json && r != CTL_UNREACHED)
+        r = ctl_perform(ctl, writes, 2) < 0 ? CTL_FAILURE : ctl_followed(writes, 2);
+        if (ctl->json)
                 ctl_print_answers(writes, 2);
         else if (r == CTL_OK)
                 ctl_print_line("Group %s: policy version %lld at the tenant, %lld at the verifier.", group,
@@ -67,6 +57,25 @@ static int put_policy(struct ctl *ctl, const char *group, const char *text) {
         return r;
 }
 
+/* Whatever is there is replaced, also where the parties have different ones. */
+static int replace_policy(struct ctl *ctl, const char *group, const char *text) {
+        struct ctl_call reads[2] = { ctl_call(SERVER_VERIFIER, "GET", "/v1/groups/%s/policy", group),
+                                     ctl_call(SERVER_TENANT, "GET", "/v1/groups/%s/policy", group) };
+        int64_t versions[2];
+        int r;
+
+        if (ctl_perform(ctl, reads, 2) < 0)
+                return CTL_FAILURE;
+        r = ctl_followed(reads, 2);
+        for (int i = 0; i < 2; i++) {
+                versions[i] = MAX(ctl_integer(reads[i].answer, "version"), 0);
+                ctl_call_done(reads + i);
+        }
+        if (r == CTL_OK)
+                return policy_put(ctl, group, text, versions);
+        return r == CTL_NOT_FOLLOWED ? CTL_UNREACHED : r; /* nothing was written anywhere */
+}
+
 static int policy_set_verb(struct ctl *ctl, int argc, char *argv[]) {
         _cleanup_(blob_done) struct blob text = {};
 
@@ -74,7 +83,7 @@ static int policy_set_verb(struct ctl *ctl, int argc, char *argv[]) {
                 return log_error("Usage: tallyctl policy set GROUP FILE"), CTL_USAGE;
         if (policy_read_file(argv[2], &text) < 0)
                 return CTL_FAILURE;
-        return put_policy(ctl, argv[1], (char *) text.data);
+        return replace_policy(ctl, argv[1], (char *) text.data);
 }
 
 static void show_one(const struct ctl_call *call) {
@@ -108,6 +117,8 @@ static int policy_show(struct ctl *ctl, int argc, char *argv[]) {
                         if (calls[i].answer)
                                 show_one(calls + i);
         r = ctl_followed(calls, 2);
+        if (r == CTL_OK && same && !ctl->json)
+                policy_advise_retire(ctl, argv[1], ctl_string(calls[0].answer, "text"));
         if (r == CTL_OK && !same) {
                 log_error("Tenant and verifier have different policies for %s: set it again.", argv[1]);
                 r = CTL_NOT_FOLLOWED;
@@ -133,6 +144,8 @@ static int policy_capture_verb(struct ctl *ctl, int argc, char *argv[]) {
 
 static const struct ctl_verb verbs[] = {
         { "set", "GROUP FILE", "replace a group's policy at both parties", policy_set_verb },
+        { "apply", "GROUP FILE", "the same, but keep what the old one allowed until the nodes have moved", policy_apply_verb },
+        { "retire", "GROUP [--now]", "drop what apply kept; --now: also while nodes still boot it", policy_retire_verb },
         { "show", "GROUP", "print it, and what it leaves uncovered", policy_show },
         { "capture", "NODE [--name NAME]", "allow what this node booted and is held for", policy_capture_verb },
         { "check", "POLICY-FILE EVIDENCE-FILE | GROUP|POLICY-FILE --node NODE ...",

@@ -169,8 +169,9 @@ static int on_set_line(struct parsing *parsing, const struct line *line, char *e
 
 /* What "policy apply" keeps of a policy that it replaced: more of what is allowed, never one more thing to ask for. */
 static bool can_be_replaced(const char *key) {
-        static const char *const keys[] = { "boot-loader",       "uki",    "kernel", "authority", "command-line",
-                                            "command-line like", "digest", "file" };
+        static const char *const keys[] = { "pk only-these", "kek only-these", "db only-these", "boot-loader",       "uki",
+                                            "kernel",        "authority",      "command-line",  "command-line like", "digest",
+                                            "file" };
 
         for (size_t i = 0; i < ELEMENTSOF(keys); i++)
                 if (strcmp(key, keys[i]) == 0)
