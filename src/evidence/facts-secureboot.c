@@ -57,7 +57,7 @@ static int add_signatures(struct facts_reading *reading, const struct eventlog_v
 static void take_secure_boot(struct facts_reading *reading, const struct eventlog_variable *variable) {
         if (!variable_is_on(variable))
                 reading->facts->secure_boot = 0;
-        else if (reading->facts->secure_boot < 0 && !reading->separated)
+        else if (!reading->separated)
                 reading->facts->secure_boot = 1;
 }
 

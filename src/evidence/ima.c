@@ -29,7 +29,6 @@ enum mode { MODE_OWN, MODE_PADDED };
 
 struct list {
         struct reader reader;
-        size_t size;
         bool has_first, old; /* all records are of the old template, or none */
         const char *error;
 };
@@ -154,17 +153,10 @@ static int hash_record(struct digester *digester, const struct record *record, u
         return digester_run(digester, old, sizeof old, NULL, 0, ret);
 }
 
-/* What a record extends the PCR with. In the padded mode the SHA-1 in the list is what was extended: it has to be that of the data. */
-static int extension(struct digester *digester, enum mode mode, const struct record *record, size_t size, uint8_t *ret) {
-        int r;
-
+/* What a record extends the PCR with: the hash of what is read, never the one that the list says. */
+static int extension(struct digester *digester, const struct record *record, size_t size, uint8_t *ret) {
         memset(ret, is_violation(record) ? 0xff : 0, size);
-        if (is_violation(record))
-                return 0;
-        r = hash_record(digester, record, ret);
-        if (r >= 0 && mode == MODE_PADDED && memcmp(ret, record->digest, SHA1_SIZE) != 0)
-                return -EKEYREJECTED;
-        return r;
+        return is_violation(record) ? 0 : hash_record(digester, record, ret);
 }
 
 struct replay {
@@ -172,10 +164,9 @@ struct replay {
         const uint8_t *quoted;
         struct ima_state state;
         size_t records, bound, strings; /* read; of PCR 10; bytes of their paths with NULs */
-        bool old;
 };
 
-static int replay_list(struct list *list, enum mode mode, struct digester *data, struct digester *bank, struct replay *replay) {
+static int replay_list(struct list *list, struct digester *data, struct digester *bank, struct replay *replay) {
         uint8_t value[WIRE_DIGEST_MAX];
         struct record record;
         int r;
@@ -189,7 +180,7 @@ static int replay_list(struct list *list, enum mode mode, struct digester *data,
                 replay->state.entries++;
                 if (record.pcr != 10)
                         continue;
-                r = extension(data, mode, &record, bank->size, value);
+                r = extension(data, &record, bank->size, value);
                 if (r >= 0)
                         r = digester_run(bank, replay->state.pcr, bank->size, value, bank->size, replay->state.pcr);
                 if (r < 0)
@@ -206,7 +197,7 @@ static int replay_mode(struct list *list, enum mode mode, struct replay *replay)
 
         if (r >= 0)
                 r = digester_open(mode == MODE_OWN ? replay->bank : ALG_SHA1, &data);
-        return r < 0 ? r : replay_list(list, mode, &data, &bank, replay);
+        return r < 0 ? r : replay_list(list, &data, &bank, replay);
 }
 
 static void fill_entry(const struct record *record, struct ima_entry *entry, char *string) {
@@ -220,7 +211,7 @@ static void fill_entry(const struct record *record, struct ima_entry *entry, cha
 
 /* The records that replay_list() found to be bound, once more. */
 static int fill(const void *data, size_t size, const struct replay *replay, bool from_start, struct ima_facts *facts) {
-        struct list list = { .reader = { data, size }, .size = size };
+        struct list list = { .reader = { data, size } };
         size_t used = 0;
 
         if (replay->bound == 0)
@@ -258,7 +249,7 @@ static int replay_modes(const void *data, size_t size, const struct ima_state *s
 
         start.state = *state;
         for (size_t i = 0; i < ELEMENTSOF(modes); i++) {
-                struct list list = { .reader = { data, size }, .size = size };
+                struct list list = { .reader = { data, size } };
 
                 *replay = start;
                 r = replay_mode(&list, modes[i], replay);
@@ -340,5 +331,5 @@ int ima_aggregate_check(const struct ima_facts *facts, const struct pcr_values *
                 if (facts->aggregate_size == digester.size && memcmp(digest, facts->aggregate, digester.size) == 0)
                         return 0;
         }
-        return (values->mask & 0xff) == 0xff ? -EKEYREJECTED : -ENODATA;
+        return (values->mask & 0x3ff) == 0x3ff ? -EKEYREJECTED : -ENODATA;
 }
