@@ -117,9 +117,6 @@ int admit_record_refusal(struct admission *a, struct store_txn *txn) {
                 if (r < 0)
                         return r;
         }
-        r = logs_keep(a, txn, false);
-        if (r < 0)
-                return r;
 
         r = query_int(txn, "SELECT 1 FROM nodes WHERE id = $1", STORE_ARGS(store_text(a->id)), &one);
         if (r < 0 && r != -ENOENT)

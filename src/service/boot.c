@@ -89,8 +89,7 @@ static int boot_txn(struct store_txn *txn, void *userdata) {
         a->node.has_refused = false;
         if (!a->decision.pardoned)
                 memcpy(a->node.set, a->decision.set, sizeof(a->node.set));
-        if ((r = use_next_boot(a, txn)) < 0 || (r = node_save(txn, &a->node, false)) < 0 ||
-            (r = logs_keep(a, txn, a->decision.allowed)) < 0)
+        if ((r = use_next_boot(a, txn)) < 0 || (r = node_save(txn, &a->node, false)) < 0 || (r = logs_keep(a, txn)) < 0)
                 return r;
         return record_release(a, txn);
 }
@@ -219,7 +218,7 @@ static int rotate_txn(struct store_txn *txn, void *userdata) {
                 return admit_record_refusal(a, txn);
 
         a->node.pardoned = a->decision.pardoned;
-        if ((r = node_save(txn, &a->node, true)) < 0 || (r = logs_keep(a, txn, a->decision.allowed)) < 0)
+        if ((r = node_save(txn, &a->node, true)) < 0 || (r = logs_keep(a, txn)) < 0)
                 return r;
         return record_release(a, txn);
 }

@@ -39,13 +39,17 @@ bool decide_is_pardoned(const struct admission *a) {
         return a->evidence.purpose == PURPOSE_BOOT && node->next_boot > (int64_t) (a->now / 1000);
 }
 
-/* Rules on the release are of where and when, not of what was booted: no word of an operator on the next boot's values changes them. */
-static bool release_rule_failed(const struct policy_decision *decision) {
+static bool rule_failed(const struct policy_decision *decision, const char *section) {
         for (size_t i = 0; i < decision->n_findings; i++)
-                if (!decision->findings[i].passed && strncmp(decision->findings[i].rule, "[release]", 9) == 0)
+                if (!decision->findings[i].passed && strncmp(decision->findings[i].rule, section, strlen(section)) == 0)
                         return true;
 
         return false;
+}
+
+/* Rules on the release are of where and when, not of what was booted: no word of an operator on the next boot's values changes them. */
+static bool release_rule_failed(const struct policy_decision *decision) {
+        return rule_failed(decision, "[release]");
 }
 
 static int words(const struct policy_decision *decision, struct decision *ret) {
@@ -98,7 +102,7 @@ static bool captures_unseen(struct admission *a) {
         return r >= 0;
 }
 
-static int judge(struct admission *a) {
+static int policy_says(struct admission *a, struct policy_decision *ret) {
         const struct policy_input input = {
                 .pcrs = &a->evidence.pcrs,
                 .bank = a->node.bank,
@@ -107,10 +111,33 @@ static int judge(struct admission *a) {
                 .ima_aggregate_right = a->logs.aggregate_right,
                 .address = a->call->request->peer.address,
         };
+
+        return policy_decide(&a->policy, &input, ret);
+}
+
+/* What another node's log says of these values is no reason to refuse: this node's own is asked for. */
+static bool known_log_refuses(const struct admission *a, const struct policy_decision *decision) {
+        return a->logs.is_known && !a->logs.given && rule_failed(decision, "[firmware]");
+}
+
+/* Before a list is asked for: whether to ask for the other log in the same breath. */
+static int doubt_known_log(struct admission *a) {
         struct policy_decision decision = {};
         int r;
 
-        r = policy_decide(&a->policy, &input, &decision);
+        r = policy_says(a, &decision);
+        if (r < 0)
+                return r;
+        a->logs.want_firmware = known_log_refuses(a, &decision);
+        policy_decision_done(&decision);
+        return 0;
+}
+
+static int judge(struct admission *a, struct http_response *response) {
+        struct policy_decision decision = {};
+        int r;
+
+        r = policy_says(a, &decision);
         if (r < 0)
                 return r;
 
@@ -123,6 +150,9 @@ static int judge(struct admission *a) {
         } else if (!decision.allowed && decide_is_pardoned(a) && !release_rule_failed(&decision)) {
                 a->decision.pardoned = true;
                 r = words(&decision, &a->decision);
+        } else if (!decision.allowed && known_log_refuses(a, &decision)) {
+                a->logs.want_firmware = true;
+                r = logs_ask(a, response);
         } else if (!decision.allowed)
                 r = refuse(a, &decision);
         policy_decision_done(&decision);
@@ -153,11 +183,13 @@ int decide(struct admission *a, struct http_response *response) {
                 return refuse_absent(a);
 
         r = logs_collect(a);
+        if (r >= 0 && a->logs.want_ima && a->logs.is_known)
+                r = doubt_known_log(a);
         if (r < 0)
                 return r;
         if ((a->logs.want_firmware || a->logs.want_ima) && !decide_is_pardoned(a))
                 return logs_ask(a, response);
         if (asked_for_other_logs(a))
                 return admit_refuse(a, "stale-nonce", "What is asked for has changed.");
-        return judge(a);
+        return judge(a, response);
 }

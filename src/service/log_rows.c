@@ -76,16 +76,18 @@ static int make_room(struct store_txn *txn) {
 
 int known_log_store(struct store_txn *txn, const uint8_t key[static 32], const char *node, const struct wire_span *log,
                     int64_t now) {
-        int64_t changes;
         int r;
 
         if (log->size > KNOWN_LOG_MAX)
                 return 0;
 
-        r = store_exec(txn, "INSERT INTO known_logs (key, node, used, log) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-                       STORE_ARGS(store_blob(key, 32), store_text(node), store_int(now), store_blob(log->data, log->size)),
-                       &changes);
-        if (r < 0 || changes == 0)
+        r = store_exec(txn, "DELETE FROM known_logs WHERE key = $1", STORE_ARGS(store_blob(key, 32)), NULL);
+        if (r >= 0)
+                r = store_exec(
+                        txn, "INSERT INTO known_logs (key, node, used, log) VALUES ($1, $2, $3, $4)",
+                        STORE_ARGS(store_blob(key, 32), store_text(node), store_int(now), store_blob(log->data, log->size)),
+                        NULL);
+        if (r < 0)
                 return r;
 
         r = store_exec(txn,

@@ -79,25 +79,11 @@ static int lookup_read(struct store_txn *txn, void *userdata) {
         return 0;
 }
 
-/* A log that is known is held against this quote like one that was just sent: the database is not believed. */
-static int collect_firmware(struct admission *a, const struct blob *known) {
+static int read_given(struct admission *a) {
         struct boot_logs *logs = &a->logs;
-        uint32_t pcrs = policy_log_pcrs(&a->policy);
         const struct wire_span *given = &logs->parts.firmware;
         char error[256] = "";
         int r;
-
-        if (known &&
-            boot_facts_read(known->data, known->size, &a->evidence.pcrs, a->node.bank, &logs->facts, error, sizeof(error)) >= 0) {
-                logs->has_facts = logs->touch_firmware = proves(&logs->facts, pcrs);
-                if (logs->has_facts)
-                        return 0;
-                boot_facts_done(&logs->facts);
-        }
-
-        logs->want_firmware = !logs->given;
-        if (given->size == 0)
-                return 0;
 
         r = boot_facts_read(given->data, given->size, &a->evidence.pcrs, a->node.bank, &logs->facts, error, sizeof(error));
         if (r == -ENOMEM)
@@ -107,7 +93,25 @@ static int collect_firmware(struct admission *a, const struct blob *known) {
                 return 0;
         }
         logs->has_facts = true;
-        logs->keep_firmware = proves(&logs->facts, pcrs);
+        return 0;
+}
+
+/* A log that is known is held against this quote like one that was just sent: the database is not believed. And it may be another
+ * node's, which wrote into it what no digest binds: it allows a boot, and never refuses one. */
+static int collect_firmware(struct admission *a, const struct blob *known) {
+        struct boot_logs *logs = &a->logs;
+        char error[256] = "";
+
+        if (logs->parts.firmware.size > 0)
+                return read_given(a);
+
+        if (known &&
+            boot_facts_read(known->data, known->size, &a->evidence.pcrs, a->node.bank, &logs->facts, error, sizeof(error)) >= 0) {
+                logs->has_facts = logs->is_known = proves(&logs->facts, policy_log_pcrs(&a->policy));
+                if (!logs->has_facts)
+                        boot_facts_done(&logs->facts);
+        }
+        logs->want_firmware = !logs->has_facts && !logs->given;
         return 0;
 }
 
@@ -126,7 +130,7 @@ static int read_list(struct admission *a, const struct ima_row *from) {
         row->state = from ? from->state : (struct ima_state){};
         r = ima_facts_read(list->data, list->size, &a->evidence.pcrs, a->node.bank, &row->state, &a->logs.ima, error,
                            sizeof(error));
-        if (r >= 0 && from && row->state.entries > 0) {
+        if (r >= 0 && from && from->state.entries > 0) {
                 row->aggregate_alg = from->aggregate_alg;
                 row->aggregate_size = from->aggregate_size;
                 memcpy(row->aggregate, from->aggregate, sizeof(row->aggregate));
@@ -148,6 +152,20 @@ static int read_list(struct admission *a, const struct ima_row *from) {
         return 0;
 }
 
+/* Of the whole list, whichever part of it came now. Not said in a->logs.ima: there the first entry of an appended part would pass for
+ * boot_aggregate. */
+static bool aggregate_is_right(const struct admission *a) {
+        const struct ima_row *row = &a->logs.row;
+        struct ima_facts whole = {
+                .has_aggregate = row->aggregate_size > 0,
+                .aggregate_alg = row->aggregate_alg,
+                .aggregate_size = row->aggregate_size,
+        };
+
+        memcpy(whole.aggregate, row->aggregate, sizeof(whole.aggregate));
+        return ima_aggregate_check(&whole, &a->evidence.pcrs, a->node.bank) == 0;
+}
+
 /* Entries that were allowed before are not looked at again; what boot_aggregate says is, against the PCRs of now. */
 static int collect_ima(struct admission *a, const struct lookup *lookup) {
         const struct ima_row *own = lookup->has_own && is_of_this_boot(a, &lookup->own) ? &lookup->own : NULL;
@@ -155,6 +173,7 @@ static int collect_ima(struct admission *a, const struct lookup *lookup) {
         struct ima_row *row = &logs->row;
         int r;
 
+        logs->ima_from = own ? own->state.entries : 0;
         logs->moved = MAX(own ? (uint64_t) own->changed : 0, (uint64_t) a->group.changed);
         if (lookup->has_same) {
                 *row = lookup->same;
@@ -165,16 +184,11 @@ static int collect_ima(struct admission *a, const struct lookup *lookup) {
                         return r == -EKEYREJECTED ? 0 : r;
         } else {
                 logs->want_ima = !logs->given;
-                logs->ima_from = own ? own->state.entries : 0;
                 return 0;
         }
 
         logs->has_ima = true;
-        logs->ima.has_aggregate = row->aggregate_size > 0;
-        logs->ima.aggregate_alg = row->aggregate_alg;
-        logs->ima.aggregate_size = row->aggregate_size;
-        memcpy(logs->ima.aggregate, row->aggregate, sizeof(logs->ima.aggregate));
-        logs->aggregate_right = ima_aggregate_check(&logs->ima, &a->evidence.pcrs, a->node.bank) == 0;
+        logs->aggregate_right = aggregate_is_right(a);
         row->changed = (int64_t) a->now;
         return 0;
 }
@@ -239,16 +253,19 @@ int logs_ask(struct admission *a, struct http_response *response) {
         return -ECANCELED;
 }
 
-int logs_keep(struct admission *a, struct store_txn *txn, bool allowed) {
+int logs_keep(struct admission *a, struct store_txn *txn) {
         struct boot_logs *logs = &a->logs;
         int64_t now = (int64_t) (a->now / 1000);
         int r = 0;
 
-        if (logs->touch_firmware)
+        if (!a->decision.allowed)
+                return 0;
+
+        if (logs->is_known)
                 r = known_log_touch(txn, logs->key, now);
-        else if (logs->keep_firmware)
+        else if (logs->has_facts && proves(&logs->facts, policy_log_pcrs(&a->policy)))
                 r = known_log_store(txn, logs->key, a->id, &logs->parts.firmware, now);
-        if (r < 0 || !logs->has_ima || !allowed)
+        if (r < 0 || !logs->has_ima)
                 return r;
         return ima_row_store(txn, a->id, &logs->row);
 }

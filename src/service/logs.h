@@ -9,7 +9,7 @@
 /* A firmware log that was proven. key: logs_key(). */
 int known_log_load(struct store_txn *txn, const uint8_t key[static 32], struct blob *ret); /* -ENOENT */
 int known_log_touch(struct store_txn *txn, const uint8_t key[static 32], int64_t now);
-/* In place of older ones where there is no room; a very large one is not kept. now: seconds. */
+/* In place of the one with this key, and of older ones where there is no room; a very large one is not kept. now: seconds. */
 int known_log_store(struct store_txn *txn, const uint8_t key[static 32], const char *node, const struct wire_span *log,
                     int64_t now);
 
@@ -43,7 +43,7 @@ struct boot_logs {
         char why[320]; /* why one that was given is of no use: for the audit log */
 
         uint8_t key[32];
-        bool keep_firmware, touch_firmware;
+        bool is_known; /* facts are of a log that was kept */
         struct ima_row row;
         uint64_t moved; /* when the node's IMA state in this boot last changed, or the policy: milliseconds */
 };
@@ -54,5 +54,5 @@ struct admission;
 int logs_collect(struct admission *a);
 /* The problem logs-wanted; nothing is used up. */
 int logs_ask(struct admission *a, struct http_response *response);
-/* In the transaction of an answer: proven logs are known from now on; the state of the IMA list where the policy allowed it. */
-int logs_keep(struct admission *a, struct store_txn *txn, bool allowed);
+/* In the transaction of a release that the policy allowed: its logs, and how far the IMA list went, are known from now on. */
+int logs_keep(struct admission *a, struct store_txn *txn);

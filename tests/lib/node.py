@@ -204,6 +204,24 @@ class Node:
         """The answer as it comes."""
         return self.send(party, "/release", message)
 
+    def release_logs(self, party, message, ticket, firmware=b"", ima=b""):
+        """The same evidence with logs. ticket: bin, as it came; None: no header."""
+        service = self.party(party) if isinstance(party, str) else party
+        body = encode_fields(json.dumps(message), firmware, ima)
+        headers = {"Content-Type": "application/octet-stream"}
+        if ticket is not None:
+            headers["Authorization"] = f"Tallyboot {ticket}"
+        return service.post(self.path("/release/logs"), body, cert=None, headers=headers, incident=self.incident)
+
+    def release_with_logs(self, party, message, firmware=b"", ima=lambda first: b""):
+        """Sends logs where they are wanted; ima: a function of the first entry to send. (answer, what was wanted)"""
+        answer = self.release(party, message)
+        if answer.problem != "logs-wanted":
+            return answer, {}
+        wanted = {log["kind"]: log["from"] for log in answer.json["logs"]}
+        return self.release_logs(party, message, answer.json["ticket"], firmware if "firmware" in wanted else b"",
+                                 ima(wanted["ima"]) if "ima" in wanted else b""), wanted
+
     def ask(self, purpose, body=None, join=None, order=PARTIES, **evidence):
         """The whole exchange with both parties. {party: (halves, details)}; Refused by the first one that refuses."""
         challenges = self.challenges(purpose)
