@@ -49,6 +49,16 @@ tallyboot_refuse_sshd() {
     done
 }
 
+# Without systemd's program dracut's module resumes from a hook and a udev rule of its own, which wait for no gate.
+tallyboot_refuse_resume_hook() {
+    dracut_module_included resume || return 0
+    [[ -x ${dracutsysrootdir-}$systemdutildir/systemd-hibernate-resume ]] && return 0
+    dfatal "tallyboot: the module resume would resume a hibernation image before the gate is closed, for want of" \
+        "$systemdutildir/systemd-hibernate-resume. Leave it out: omit_dracutmodules+=\" resume \"."
+    kill -INT $$
+    return 1
+}
+
 # Certificates are held against a clock that is not behind this. From the files, so that the image is reproducible.
 tallyboot_build_time() {
     local file newest=${SOURCE_DATE_EPOCH:-0} time
@@ -80,6 +90,7 @@ tallyboot_install_units() {
 
 install() {
     tallyboot_refuse_sshd || return 1
+    tallyboot_refuse_resume_hook || return 1
 
     inst_multiple tallyboot systemctl
     # Opened with dlopen(), so no dependency says so: the TPM's transport, name resolution, unwinding of threads.

@@ -46,16 +46,24 @@ static int read_line(const char *dir, const char *name, char *ret, size_t size) 
         return 0;
 }
 
-static const char not_ours[] = "is not a root volume that both halves opened";
+static const char *not_ours(const struct root_check *check) {
+        static const char *const words[] = { [ACCEPTS_ROOT] = "is not a root volume that both halves opened",
+                                             [ACCEPTS_OPENED] = "is not a volume that both halves opened",
+                                             [ACCEPTS_ENCRYPTED] = "is not encrypted" };
+
+        return words[check->accepts];
+}
 
 /* dm/uuid of a LUKS2 mapping: CRYPT-LUKS2-<UUID without its hyphens>-<name>. */
 static bool is_ours(const struct root_check *check, const char *name, const char *dm_uuid) {
+        if (check->accepts == ACCEPTS_ENCRYPTED)
+                return strncmp(dm_uuid, "CRYPT-", 6) == 0;
         for (size_t i = 0; i < check->n_opened; i++) {
                 const struct opened *opened = check->opened + i;
                 char uuid[LUKS_UUID_LENGTH + 1], wanted[2 * NAME_SIZE];
                 size_t n = 0;
 
-                if (!opened->root || strcmp(opened->name, name) != 0)
+                if ((check->accepts == ACCEPTS_ROOT && !opened->root) || strcmp(opened->name, name) != 0)
                         continue;
                 for (const char *p = opened->uuid; *p; p++)
                         if (*p != '-')
@@ -109,7 +117,7 @@ static int check_block(const struct root_check *check, const char *dir, unsigned
             is_ours(check, name, uuid))
                 return 0;
         if (strncmp(uuid, "CRYPT-", 6) == 0)
-                return refuse(name, not_ours, error, error_size);
+                return refuse(name, not_ours(check), error, error_size);
         if (read_line(dir, "partition", partition, sizeof partition) >= 0) {
                 real = realpath(dir, NULL); /* .../block/md0/md0p1 */
                 disk = real ? path_join(real, "..") : NULL;
@@ -121,7 +129,7 @@ static int check_block(const struct root_check *check, const char *dir, unsigned
         if (n > 0)
                 return 0;
         real = realpath(dir, NULL);
-        return refuse(name[0] ? name : real ? strrchr(real, '/') + 1 : dir, not_ours, error, error_size);
+        return refuse(name[0] ? name : real ? strrchr(real, '/') + 1 : dir, not_ours(check), error, error_size);
 }
 
 /* Member devices of a btrfs: /sys/fs/btrfs/UUID/devices holds a link for each. The one that is mounted says which UUID it is. */
@@ -162,7 +170,6 @@ static bool is_virtual(const char *type) {
 }
 
 static int check_mount(const struct root_check *check, const struct mount *mount, char *error, size_t error_size) {
-        _cleanup_(freep) char *dir = NULL;
         bool top = strcmp(mount->point, check->root) == 0;
 
         if (strcmp(mount->type, "btrfs") == 0)
@@ -173,8 +180,7 @@ static int check_mount(const struct root_check *check, const struct mount *mount
                 snprintf(error, error_size, "%s: %s is not a file system on a volume", mount->point, mount->type);
                 return -EPERM;
         }
-        dir = format("%s/dev/block/%u:%u", check->sys, mount->major, mount->minor);
-        return dir ? check_block(check, dir, 0, error, error_size) : -ENOMEM;
+        return root_check_device(check, mount->major, mount->minor, error, error_size);
 }
 
 static bool is_below(const char *path, const char *root) {
@@ -204,4 +210,10 @@ int root_check(const struct root_check *check, char *error, size_t error_size) {
                         return r;
         }
         return seen ? 0 : refuse(check->root, "nothing is mounted there", error, error_size);
+}
+
+int root_check_device(const struct root_check *check, unsigned major, unsigned minor, char *error, size_t error_size) {
+        _cleanup_(freep) char *dir = format("%s/dev/block/%u:%u", check->sys, major, minor);
+
+        return dir ? check_block(check, dir, 0, error, error_size) : -ENOMEM;
 }

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -208,12 +210,47 @@ int lock_up_run(int argc, char *argv[] _unused_) {
         return EXIT_OK;
 }
 
+/* The device that resume= names, for a systemd whose unit does not say it. NULL: none, or said in a way that is not known here. */
+static char *resume_device(void) {
+        _cleanup_(blob_done) struct blob line = {};
+        char *save = NULL, *device = NULL;
+
+        if (file_read("/proc/cmdline", 65536, &line) < 0)
+                return NULL;
+        for (char *word = strtok_r((char *) line.data, " \n", &save); word; word = strtok_r(NULL, " \n", &save)) {
+                if (strncmp(word, "resume=", 7) != 0)
+                        continue;
+                free(device);
+                device = strncmp(word + 7, "UUID=", 5) == 0 ? format("/dev/disk/by-uuid/%s", word + 12) : strdup(word + 7);
+        }
+        return device;
+}
+
+/* Whether the image lies where only this node can have written it: after halves, on what they opened; else on an encrypted volume. */
+static bool image_is_ours(const char *named) {
+        _cleanup_(freep) char *device = named ? strdup(named) : resume_device();
+        _cleanup_(freep) struct opened *list = NULL;
+        struct root_check check = { .sys = "/sys", .accepts = ACCEPTS_ENCRYPTED };
+        char error[512] = "resume= does not name a device that is there";
+        struct stat st;
+
+        if (note_exists(verb_run_dir(), "halves") && !note_exists(verb_run_dir(), "passphrase"))
+                check.accepts = ACCEPTS_OPENED;
+        if (device && stat(device, &st) >= 0 && S_ISBLK(st.st_mode) && opened_list(verb_run_dir(), &list, &check.n_opened) >= 0) {
+                check.opened = list;
+                if (root_check_device(&check, major(st.st_rdev), minor(st.st_rdev), error, sizeof error) >= 0)
+                        return true;
+        }
+        log_warning("Not resuming: %s. Enroll the swap volume (tallyboot enroll), and open it in the initramfs.", error);
+        return false;
+}
+
 /* ExecCondition= of resuming from hibernation: 1 skips it. */
-int may_resume_run(int argc, char *argv[] _unused_) {
+int may_resume_run(int argc, char *argv[]) {
         _cleanup_(config_freep) struct config *config = NULL;
         int r;
 
-        if (argc != 1)
+        if (argc > 2)
                 return EXIT_USAGE;
         if (is_inert())
                 return EXIT_OK;
@@ -221,7 +258,7 @@ int may_resume_run(int argc, char *argv[] _unused_) {
         if (r != 0)
                 return r;
         if (config->hibernation)
-                return EXIT_OK;
+                return image_is_ours(argv[1]) ? EXIT_OK : EXIT_FAILED;
         log_notice("Not resuming: tallyboot.conf does not say hibernation = yes.");
         return EXIT_FAILED;
 }

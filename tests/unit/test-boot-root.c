@@ -197,6 +197,33 @@ static void a_loop_ends(void **state _unused_) {
         assert_int_equal(check("layers"), -EPERM);
 }
 
+/* What a hibernation image lies on. */
+static int check_image(enum root_accepts accepts, unsigned minor, const char *words) {
+        static const struct opened opened[] = { { .name = "swap", .uuid = UUID } };
+        const struct root_check what = { .sys = sys, .opened = opened, .n_opened = 1, .accepts = accepts };
+        char error[512] = "";
+        int r = root_check_device(&what, 253, minor, error, sizeof error);
+
+        if (words && !strstr(error, words))
+                fail_msg("\"%s\" is not in \"%s\"", words, error);
+        return r;
+}
+
+static void an_image_is_ours_on_what_the_halves_opened(void **state _unused_) {
+        device("sda2", "253:9", NULL, NULL);
+        device("dm-8", "253:8", "swap", "CRYPT-LUKS2-7a11b007000040008000000000000002-swap");
+        rests_on("dm-8", "sda2");
+        assert_int_equal(check_image(ACCEPTS_OPENED, 8, NULL), 0);
+        assert_int_equal(check_image(ACCEPTS_OPENED, 1, "data: is not a volume that both halves opened"), -EPERM);
+        assert_int_equal(check_image(ACCEPTS_OPENED, 9, "sda2: is not a volume that both halves opened"), -EPERM);
+        assert_int_equal(check_image(ACCEPTS_ROOT, 8, "swap: is not a root volume"), -EPERM);
+        assert_int_equal(check_image(ACCEPTS_ENCRYPTED, 1, NULL), 0);
+        assert_int_equal(check_image(ACCEPTS_ENCRYPTED, 9, "sda2: is not encrypted"), -EPERM);
+        device("dm-9", "253:10", "vg-swap", "LVM-x");
+        rests_on("dm-9", "sda2");
+        assert_int_equal(check_image(ACCEPTS_ENCRYPTED, 10, "sda2: is not encrypted"), -EPERM);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -213,6 +240,7 @@ int main(void) {
                 test(what_is_no_volume_is_not),
                 test(without_a_root_there_is_nothing_to_switch_to),
                 test(a_loop_ends),
+                test(an_image_is_ours_on_what_the_halves_opened),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
