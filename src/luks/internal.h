@@ -46,6 +46,10 @@ int luks_view(const struct luks_header *header, int keyslot, struct luks_view *r
 /* -EUCLEAN where the header asks for anything (re-encryption above all). */
 int luks_check_requirements(const struct luks_header *header, char *error, size_t error_size);
 
+/* The JSON of the header that a volume is opened from: what was held against the manifest, and nothing else that is on the disk but flags
+ * that weaken nothing. A new string. */
+int luks_compose_json(const struct luks_header *header, const struct luks_expected *expected, char **ret);
+
 /* The same reader over bytes instead of a device, for the fuzzer. */
 int luks_header_parse(const void *data, size_t size, struct luks_header **ret);
 

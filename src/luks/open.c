@@ -18,10 +18,25 @@
  * once, against the digest that the manifest pins (its parameters and value), as it pins the keyslot, its area and thereby the key. Where
  * nothing is mapped (enrollment's last test, unlock --test), crypt_volume_key_get costs the same as the test and gives the key as well. */
 
-static int compose_json(const struct luks_header *header, const struct luks_expected *expected, char **ret) {
+/* Nothing vouches for the flags that the disk asks for. Those that only say which CPU does the work are taken; what weakens a volume
+ * (discard, a journal left out) is the operator's to say, in crypttab or on the command line. */
+static json_t *harmless_flags(const struct luks_header *header) {
+        static const char *const harmless[] = { "same-cpu-crypt", "submit-from-crypt-cpus", "no-read-workqueue",
+                                                "no-write-workqueue" };
+        const json_t *flags = json_object_get(json_object_get(header->json, "config"), "flags");
+        json_t *taken = json_array();
+
+        for (size_t i = 0; taken && i < ELEMENTSOF(harmless); i++)
+                if (luks_json_array_has(flags, harmless[i]) && json_array_append_new(taken, json_string(harmless[i])) < 0) {
+                        json_decref(taken);
+                        return NULL;
+                }
+        return taken;
+}
+
+int luks_compose_json(const struct luks_header *header, const struct luks_expected *expected, char **ret) {
         json_auto_t *json = NULL, *digest = NULL;
         struct luks_view view;
-        const json_t *flags;
         char slot[12], json_size[24], keyslots_size[24];
         int r;
 
@@ -35,13 +50,10 @@ static int compose_json(const struct luks_header *header, const struct luks_expe
         digest = json_copy((json_t *) view.digest);
         if (!digest || json_object_set_new(digest, "keyslots", json_pack("[s]", slot)) < 0)
                 return -ENOMEM;
-        json = json_pack("{s:{s:O}, s:{}, s:O, s:{s:O}, s:{s:s, s:s}}", "keyslots", slot, view.keyslot, "tokens", "segments",
-                         view.segments, "digests", "0", digest, "config", "json_size", json_size, "keyslots_size", keyslots_size);
+        json = json_pack("{s:{s:O}, s:{}, s:O, s:{s:O}, s:{s:s, s:s, s:o}}", "keyslots", slot, view.keyslot, "tokens", "segments",
+                         view.segments, "digests", "0", digest, "config", "json_size", json_size, "keyslots_size", keyslots_size,
+                         "flags", harmless_flags(header));
         if (!json)
-                return -ENOMEM;
-        /* allow-discards and the like, which an owner set with cryptsetup --persistent */
-        flags = json_object_get(json_object_get(header->json, "config"), "flags");
-        if (flags && json_object_set(json_object_get(json, "config"), "flags", (json_t *) flags) < 0)
                 return -ENOMEM;
         *ret = luks_json_canonical(json);
         return *ret ? 0 : -ENOMEM;
@@ -82,7 +94,7 @@ static int write_headers(int fd, const struct luks_header *header, const struct 
         _cleanup_(freep) char *json = NULL;
         int r;
 
-        r = compose_json(header, expected, &json);
+        r = luks_compose_json(header, expected, &json);
         if (r < 0)
                 return r;
         if (strlen(json) >= area_size)

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "luks-image.h"
+#include "luks/internal.h"
 
 static json_t *at(json_t *json, const char *a, const char *b) {
         json_t *found = json_object_get(json_object_get(json, a), b);
@@ -288,10 +289,24 @@ static void token_of_garbage_decides_nothing(void **state) {
 }
 
 static void edit_flags(json_t *json) {
-        set(json_object_get(json, "config"), "flags", json_pack("[s]", "allow-discards"));
+        set(json_object_get(json, "config"), "flags",
+            json_pack("[s, s, s, s, i]", "allow-discards", "no-read-workqueue", "no-journal", "same-cpu-crypt", 7));
 }
-static void persistent_discard_flag_is_accepted(void **state) {
+static void persistent_flags_are_accepted(void **state) {
         accepted(state, edit_flags);
+}
+
+/* ... and decide nothing but who does the work: discards and the journal are crypttab's. */
+static void invariant_6_flags_of_the_disk_weaken_nothing(void **state) {
+        struct luks_image *image = *state;
+        _cleanup_(freep) char *text = NULL;
+
+        luks_image_edit_json(image->path, edit_flags);
+        luks_image_read(image);
+        assert_int_equal(luks_compose_json(image->header, &image->expected, &text), 0);
+        assert_non_null(strstr(text, "\"flags\":[\"same-cpu-crypt\",\"no-read-workqueue\"]"));
+        assert_null(strstr(text, "discards"));
+        assert_null(strstr(text, "journal"));
 }
 
 /* The whole header is gone between read and open: the copy is what opens. */
@@ -389,7 +404,8 @@ int main(void) {
                 TEST(passphrase_added_by_a_person_is_accepted),
                 TEST(header_without_token_is_accepted),
                 TEST(token_of_garbage_decides_nothing),
-                TEST(persistent_discard_flag_is_accepted),
+                TEST(persistent_flags_are_accepted),
+                TEST(invariant_6_flags_of_the_disk_weaken_nothing),
                 TEST(header_zeroed_between_read_and_open_opens_from_the_copy),
                 TEST(header_changed_between_read_and_open_opens_from_the_copy),
                 TEST(wrong_key_is_enokey),
