@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "http/connection.h"
-
-#define URI_PREFIX "urn:tallyboot:"
 
 static void ctx_freep(SSL_CTX **ctx) {
         SSL_CTX_free(*ctx);
@@ -75,28 +72,8 @@ int server_tls_load(const struct http_server_options *options, SSL_CTX **ret, ch
         return 0;
 }
 
-/* An URI of ours is printable ASCII; one with a NUL inside or too long is none. */
-static bool copy_uri(const GENERAL_NAME *name, char *ret, size_t size) {
-        const unsigned char *text;
-        int length;
-
-        if (name->type != GEN_URI)
-                return false;
-        text = ASN1_STRING_get0_data(name->d.uniformResourceIdentifier);
-        length = ASN1_STRING_length(name->d.uniformResourceIdentifier);
-        if (length < (int) strlen(URI_PREFIX) || (size_t) length >= size || memcmp(text, URI_PREFIX, strlen(URI_PREFIX)) != 0)
-                return false;
-        for (int i = 0; i < length; i++)
-                if (text[i] <= 0x20 || text[i] > 0x7e)
-                        return false;
-        memcpy(ret, text, (size_t) length);
-        ret[length] = 0;
-        return true;
-}
-
 void server_tls_peer(SSL *ssl, struct http_peer *peer) {
         X509 *certificate = SSL_get0_peer_certificate(ssl);
-        GENERAL_NAMES *names;
 
         peer->present = false;
         peer->uri[0] = 0;
@@ -104,9 +81,6 @@ void server_tls_peer(SSL *ssl, struct http_peer *peer) {
                 return;
 
         peer->present = true;
-        names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
-        for (int i = 0; i < sk_GENERAL_NAME_num(names); i++)
-                if (copy_uri(sk_GENERAL_NAME_value(names, i), peer->uri, sizeof peer->uri))
-                        break;
-        GENERAL_NAMES_free(names);
+        if (tls_certificate_uri(certificate, peer->uri, sizeof peer->uri) < 0)
+                peer->uri[0] = 0;
 }

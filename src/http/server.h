@@ -10,7 +10,7 @@
 
 struct http_peer { /* from the client certificate; the server verified it against client_ca */
         bool present;
-        char uri[256]; /* first subjectAltName URI that starts with "urn:tallyboot:", or "" */
+        char uri[256]; /* the subjectAltName URI that starts with "urn:tallyboot:"; "" where there is none, or several */
         char address[64];
         char network[64]; /* what limits go by: the address, of IPv6 its /64 */
 };

@@ -6,6 +6,7 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -158,20 +159,50 @@ int tls_store_load(const char *ca_file, X509_STORE **ret_store, STACK_OF(X509_NA
         return 0;
 }
 
-bool tls_certificate_has_role(X509 *certificate, const char *role) {
+/* One of ours, however it is written, so that nobody takes it for nothing. */
+static bool is_uri_of_ours(const GENERAL_NAME *name) {
+        const ASN1_STRING *uri = name->type == GEN_URI ? name->d.uniformResourceIdentifier : NULL;
+
+        return uri && ASN1_STRING_length(uri) >= (int) strlen(TLS_URI_PREFIX) &&
+               strncasecmp((const char *) ASN1_STRING_get0_data(uri), TLS_URI_PREFIX, strlen(TLS_URI_PREFIX)) == 0;
+}
+
+/* Printable ASCII; one with a NUL inside or too long is none. */
+static int copy_uri(const ASN1_STRING *uri, char *ret, size_t size) {
+        const unsigned char *text = ASN1_STRING_get0_data(uri);
+        size_t length = (size_t) ASN1_STRING_length(uri);
+
+        if (length >= size || memcmp(text, TLS_URI_PREFIX, strlen(TLS_URI_PREFIX)) != 0)
+                return -EBADMSG;
+        for (size_t i = 0; i < length; i++)
+                if (text[i] <= 0x20 || text[i] > 0x7e)
+                        return -EBADMSG;
+        memcpy(ret, text, length);
+        ret[length] = 0;
+        return 0;
+}
+
+int tls_certificate_uri(X509 *certificate, char *ret, size_t size) {
         GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
-        bool found = false;
-        char uri[64];
-        int length = snprintf(uri, sizeof uri, "urn:tallyboot:%s", role);
+        const GENERAL_NAME *found = NULL;
+        int r = -ENOENT;
 
-        for (int i = 0; !found && i < sk_GENERAL_NAME_num(names); i++) {
-                const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-
-                found = name->type == GEN_URI && ASN1_STRING_length(name->d.uniformResourceIdentifier) == length &&
-                        memcmp(ASN1_STRING_get0_data(name->d.uniformResourceIdentifier), uri, (size_t) length) == 0;
-        }
+        for (int i = 0; i < sk_GENERAL_NAME_num(names) && r != -ENOTUNIQ; i++)
+                if (is_uri_of_ours(sk_GENERAL_NAME_value(names, i))) {
+                        r = found ? -ENOTUNIQ : 0;
+                        found = sk_GENERAL_NAME_value(names, i);
+                }
+        if (r >= 0)
+                r = copy_uri(found->d.uniformResourceIdentifier, ret, size);
         GENERAL_NAMES_free(names);
-        return found;
+        return r;
+}
+
+bool tls_certificate_has_role(X509 *certificate, const char *role) {
+        char uri[256], wanted[64];
+
+        (void) snprintf(wanted, sizeof wanted, TLS_URI_PREFIX "%s", role);
+        return tls_certificate_uri(certificate, uri, sizeof uri) >= 0 && strcmp(uri, wanted) == 0;
 }
 
 int tls_ctx_harden(SSL_CTX *ctx) {

@@ -25,7 +25,11 @@ int tls_identity_use(const struct tls_identity *identity, SSL_CTX *ctx);
 int tls_store_load(const char *ca_file, X509_STORE **ret_store, STACK_OF(X509_NAME) * *ret_names);
 
 /* Versions, options, no tickets, no session cache: the same on both sides. */
-/* Whether it has the subjectAltName URI urn:tallyboot:ROLE. */
+#define TLS_URI_PREFIX "urn:tallyboot:"
+/* The one subjectAltName URI that begins with urn:tallyboot:. -ENOENT: there is none; -ENOTUNIQ: there are several, and no telling who
+ * this is; -EBADMSG: not of printable ASCII characters, or too long. */
+int tls_certificate_uri(X509 *certificate, char *ret, size_t size);
+/* Whether that is urn:tallyboot:ROLE. */
 bool tls_certificate_has_role(X509 *certificate, const char *role);
 int tls_ctx_harden(SSL_CTX *ctx);
 

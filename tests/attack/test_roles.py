@@ -49,6 +49,7 @@ def wrong_certificates(fleet):
         "other case": pki.issue("case", ["URN:TALLYBOOT:OPERATOR:alice"]),
         "longer word": pki.issue("longer", ["urn:tallyboot:operators:alice"]),
         "prefix": pki.issue("prefix", ["x-urn:tallyboot:operator:alice"]),
+        "several names": pki.issue("several", [*operator, "urn:tallyboot:tenant"]),
         "a node": pki.issue("node", ["urn:tallyboot:node:x"]),
         "tenant": pki.issue("tenant-client", ["urn:tallyboot:tenant"]),
         "verifier": pki.issue("verifier-client", ["urn:tallyboot:verifier"]),

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <openssl/pem.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -11,6 +12,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "http-fixture.h"
+#include "http/tls-files.h"
 
 /* Server and client against each other. */
 
@@ -78,6 +80,51 @@ static void client_certificates(void **state) {
         expect_answer("ca", "operator", "/v1/peer", 200, "\"uri\":\"urn:tallyboot:operator:anna\",\"present\":1");
         for (size_t i = 0; i < ELEMENTSOF(specs); i++)
                 expect_failure("ca", specs[i].name, fixture.url, -EKEYREJECTED, "refused our certificate");
+}
+
+/* Whose the peer is must be said once: not by the first of several names, nor by the one that suits. */
+static void invariant_14_several_names_are_none(void **state) {
+        static const struct pki_spec specs[] = {
+                { .name = "two", .issuer = "ca", .san = "URI:urn:tallyboot:operator:anna,URI:urn:tallyboot:tenant" },
+                { .name = "twice", .issuer = "ca", .san = "URI:urn:tallyboot:tenant,URI:urn:tallyboot:tenant" },
+                { .name = "cases", .issuer = "ca", .san = "URI:urn:tallyboot:tenant,URI:URN:Tallyboot:operator:anna" },
+                { .name = "upper", .issuer = "ca", .san = "URI:URN:TALLYBOOT:tenant" },
+                { .name = "control", .issuer = "ca", .san = "URI:urn:tallyboot:operator:a b" },
+        };
+        static const struct pki_spec other = { .name = "others",
+                                               .issuer = "ca",
+                                               .san = "URI:https://x,DNS:y,URI:urn:tallyboot:tenant" };
+
+        for (size_t i = 0; i < ELEMENTSOF(specs); i++) {
+                assert_int_equal(pki_make(fixture.dir, specs + i), 0);
+                expect_answer("ca", specs[i].name, "/v1/peer", 200, "\"uri\":\"\",\"present\":1");
+        }
+        assert_int_equal(pki_make(fixture.dir, &other), 0);
+        expect_answer("ca", "others", "/v1/peer", 200, "\"uri\":\"urn:tallyboot:tenant\",\"present\":1");
+}
+
+static void invariant_14_server_of_several_names(void **state) {
+        static const struct {
+                const char *name;
+                bool tenant;
+        } cases[] = { { "two", false }, { "twice", false }, { "cases", false }, { "upper", false }, { "others", true } };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(freep) char *file = NULL;
+                _cleanup_(blob_done) struct blob pem = {};
+                X509 *certificate;
+                BIO *bio;
+
+                assert_true(asprintf(&file, "%s/%s.pem", fixture.dir, cases[i].name) > 0);
+                assert_int_equal(file_read(file, 65536, &pem), 0);
+                bio = BIO_new_mem_buf(pem.data, (int) pem.size);
+                certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+                BIO_free(bio);
+                assert_non_null(certificate);
+                assert_true(tls_certificate_has_role(certificate, "tenant") == cases[i].tenant);
+                assert_false(tls_certificate_has_role(certificate, "verifier"));
+                X509_free(certificate);
+        }
 }
 
 static void wide_key_is_refused(void **state) {
@@ -524,6 +571,8 @@ int main(void) {
                 cmocka_unit_test(lists),
                 cmocka_unit_test(answers),
                 cmocka_unit_test(client_certificates),
+                cmocka_unit_test(invariant_14_several_names_are_none),
+                cmocka_unit_test(invariant_14_server_of_several_names),
                 cmocka_unit_test(wide_key_is_refused),
                 cmocka_unit_test(wrong_files),
                 cmocka_unit_test(headers_arrive),
