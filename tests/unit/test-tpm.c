@@ -108,11 +108,13 @@ static void test_ak_name_by_tools(_unused_ void **state) {
                 node_id_of(tpm, id);
         }
 
-        name = swtpm_shell(swtpm, "printf 'tallyboot ak v1' | openssl dgst -sha256 -binary > x && "
-                                  "{ printf '\\040\\000'; cat x; printf '\\000\\000'; } > unique && "
-                                  "tpm2_createprimary -Q -C e -g sha256 -G ecc256:ecdsa-sha256:null -u unique -c p.ctx "
-                                  "-a 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|sign' && "
-                                  "tpm2_readpublic -Q -c p.ctx -n name >&2 && tpm2_flushcontext -t >&2 && xxd -p -c 99 name");
+        name = swtpm_shell(
+                swtpm,
+                "printf 'tallyboot ak v1' | openssl dgst -sha256 -binary > x && "
+                "{ printf '\\040\\000'; cat x; printf '\\000\\000'; } > unique && "
+                "tpm2_createprimary -Q -C e -g sha256 -G ecc256:ecdsa-sha256:null -u unique -c p.ctx "
+                "-a 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|sign' && "
+                "tpm2_readpublic -Q -c p.ctx -n name >&2 && tpm2_flushcontext -t >&2 && od -An -v -tx1 name | tr -d ' \\n'");
         assert_non_null(name);
         for (size_t i = 0; i < sizeof(bytes); i++) {
                 assert_int_equal(sscanf(name + 2 * i, "%2x", &byte), 1);
