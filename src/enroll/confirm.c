@@ -96,27 +96,65 @@ static int confirm_body(struct enroll *e, const struct wire_confirm_body *body, 
         return r;
 }
 
+static char *manifest_text(const struct enroll *e, struct luks_expected *volumes, size_t n) {
+        struct manifest manifest = { .generation = 1, .volumes = volumes, .n = n };
+
+        memcpy(manifest.node_id, e->node->id, sizeof(manifest.node_id));
+        memcpy(manifest.key_id, e->volumes_key, sizeof(manifest.key_id));
+        return manifest_format(&manifest);
+}
+
 static int fill_manifest(const struct enroll *e, const struct secret *k_b, struct wire_confirm_body *body) {
         _cleanup_(secret_freep) struct secret *manifest_key = NULL;
         _cleanup_(freep) struct luks_expected *volumes = calloc(e->n_volumes, sizeof(*volumes));
-        struct manifest manifest = { .generation = 1, .volumes = volumes };
         _cleanup_(freep) char *text = NULL;
+        size_t n = 0;
         int r;
 
         if (!volumes)
                 return -ENOMEM;
         for (size_t i = 0; i < e->n_volumes; i++)
                 if (!e->volumes[i].skip)
-                        volumes[manifest.n++] = e->volumes[i].expected; /* borrowed */
-        memcpy(manifest.node_id, e->node->id, sizeof(manifest.node_id));
-        memcpy(manifest.key_id, e->volumes_key, sizeof(manifest.key_id));
-        text = manifest_format(&manifest);
+                        volumes[n++] = e->volumes[i].expected; /* borrowed */
+        text = manifest_text(e, volumes, n);
         if (!text)
                 return -ENOMEM;
         r = derive_manifest_key(k_b, e->node->id, 1, &manifest_key);
         if (r >= 0)
                 r = manifest_mac(manifest_key, text, strlen(text), body->mac);
         return r < 0 ? r : blob_copy(text, strlen(text), &body->manifest);
+}
+
+/* The bytes of manifest that go into a request: it stands in the body and the body in the request, in base64 each time, beside a quote
+ * and the values of all PCRs that may be asked for (docs/protocol.md, 5 and 8). */
+enum {
+        REST_OF_REQUEST = 2800,
+        REST_OF_BODY = 200,
+        MANIFEST_FITS = ((WIRE_REQUEST_MAX - REST_OF_REQUEST) / 4 * 3 - REST_OF_BODY) / 4 * 3
+};
+
+int confirm_fits(const struct enroll *e) {
+        size_t n = 0, used = 0;
+
+        for (size_t i = 0; i < e->n_volumes; i++) {
+                struct luks_expected volume = {};
+                _cleanup_(freep) char *text = NULL;
+
+                if (e->volumes[i].skip || volume_foresee(e->volumes + i, &volume) < 0)
+                        continue; /* what is wrong with it is said when it is looked at in full */
+                text = manifest_text(e, &volume, 1);
+                luks_expected_done(&volume);
+                used += text ? strlen(text) : 0;
+                if (used > MANIFEST_FITS) {
+                        log_error(
+                                "These are too many volumes for one key: %zu go into one enrollment. Nothing was changed; enroll them in "
+                                "several runs, each makes a key of its own.",
+                                n);
+                        return EXIT_USAGE;
+                }
+                n++;
+        }
+        return EXIT_OK;
 }
 
 int confirm_volumes(struct enroll *e, bool *ret_undo) {

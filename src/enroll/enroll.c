@@ -287,7 +287,8 @@ static int run(struct enroll *e) {
                 return code;
         if (!has_work(e) && !e->options.payload)
                 return EXIT_OK;
-        if ((code = prepare_keys(e)) != EXIT_OK || (code = approval_fetch(e)) != EXIT_OK || (code = change(e)) != EXIT_OK)
+        if ((code = confirm_fits(e)) != EXIT_OK || (code = prepare_keys(e)) != EXIT_OK || (code = approval_fetch(e)) != EXIT_OK ||
+            (code = change(e)) != EXIT_OK)
                 return code;
         say("Enrolled.");
         return say_what_is_next(e);

@@ -79,6 +79,8 @@ void known_keys_done(struct known_keys *known);
 int volume_unlock(struct volume_work *work, const struct enroll_options *options, struct known_keys *known, int cancel_fd);
 int volume_stage(struct volume_work *work, const char *node_id, const char *key_id);
 int volume_describe(struct volume_work *work); /* reads the header again, and opens our slot the way that a boot does */
+/* What it will look like in the manifest, but for the slot: of the one that a person has. */
+int volume_foresee(const struct volume_work *work, struct luks_expected *ret);
 int volume_undo(struct volume_work *work);
 int volume_finish(struct volume_work *work, const char *node_id); /* live; slots of earlier enrollments go */
 int volume_recovery(struct volume_work *work, enum recovery_choice choice, int cancel_fd);
@@ -110,4 +112,6 @@ int approval_fetch(struct enroll *e);
 int halves_volume_key(const struct enroll *e, const char *uuid, struct secret **ret);
 /* ret_undo: the tenant has refused, nothing became live: the slots can go. */
 int confirm_volumes(struct enroll *e, bool *ret_undo); /* exit code */
+/* Whether so many volumes fit into one confirmation. Before anything is written; exit code, said. */
+int confirm_fits(const struct enroll *e);
 int confirm_payload(struct enroll *e);
