@@ -81,6 +81,7 @@ static void check_gate(struct doctor *doctor) {
 
 static void check_tpm(struct doctor *doctor) {
         char description[128] = "";
+        struct tpm_state state;
         int r = node_attach_tpm(doctor->node);
 
         if (r < 0) {
@@ -89,6 +90,10 @@ static void check_tpm(struct doctor *doctor) {
         }
         (void) tpm_describe(doctor->node->tpm, description, sizeof description);
         found(doctor, FOUND_OK, "tpm", "%s, node id %s", description, doctor->node->id);
+        if (tpm_state(doctor->node->tpm, &state) >= 0 && state.in_lockout)
+                found(doctor, FOUND_WARNING, "tpm",
+                      "in dictionary-attack lockout: tallyboot needs nothing that this locks, others may; it ends by itself, or with "
+                      "tpm2_dictionarylockout --clear-lockout");
         check_banks(doctor);
         check_gate(doctor);
 }
@@ -107,12 +112,29 @@ static void check_slots(struct doctor *doctor, const struct crypttab_entry *entr
                 found(doctor, FOUND_OK, entry->name, "another keyslot is there for a person");
 }
 
+static void check_token(struct doctor *doctor, const struct crypttab_entry *entry, const char *path) {
+        _cleanup_(luks_device_freep) struct luks_device *device = NULL;
+        char error[256] = "";
+        int number;
+
+        if (luks_device_open(path, &device, error, sizeof error) < 0)
+                return;
+        number = luks_token_malformed(device, error, sizeof error);
+        if (number >= 0)
+                found(doctor, FOUND_PROBLEM, entry->name,
+                      "token %d says that it is tallyboot's, but %s: cryptsetup token remove --token-id %d %s, and tallyboot enroll %s",
+                      number, error, number, path, path);
+}
+
 static bool check_volume(struct doctor *doctor, const struct crypttab_entry *entry) {
         const char *path = entry->header ? entry->header : entry->device;
         char uuid[LUKS_UUID_LENGTH + 1];
         struct luks_token token;
 
-        if (entry->not_luks || luks_probe_token(path, uuid, &token) < 0)
+        if (entry->not_luks)
+                return false;
+        check_token(doctor, entry, path);
+        if (luks_probe_token(path, uuid, &token) < 0)
                 return false;
         if (doctor->node && doctor->node->has_id && strcmp(token.node_id, doctor->node->id) != 0)
                 found(doctor, FOUND_PROBLEM, entry->name, "its token is of node %s, another TPM's: tallyboot enroll %s",

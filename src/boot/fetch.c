@@ -44,7 +44,7 @@ int64_t fetch_delay_ms(const struct outcome *outcome, unsigned failures, uint32_
                         return with_jitter((uint64_t) retry * 1000, random);
         } else if (outcome->result == -EKEYREJECTED)
                 return with_jitter(CERTIFICATE_RETRY * 1000, random);
-        else if (outcome->result == -EBADMSG)
+        else if (outcome->result == -EBADMSG || outcome->result == -EFBIG)
                 return with_jitter(MALFORMED_RETRY * 1000, random);
         for (unsigned i = 0; i < failures && backoff < BACKOFF_MAX_MS; i++)
                 backoff *= 2;
@@ -91,7 +91,8 @@ static void say_outcomes(struct unlocker *unlocker) {
 }
 
 static int worst(const struct conversation *conversation) {
-        static const int order[] = { -EACCES, -EPERM, -EEXIST, -EBADMSG, -EKEYREJECTED, -EIO, -EAGAIN, -ETIMEDOUT, -ENOLINK };
+        static const int order[] = { -EACCES,       -EPERM, -EEXIST, -EBADMSG,   -EFBIG,
+                                     -EKEYREJECTED, -EIO,   -EAGAIN, -ETIMEDOUT, -ENOLINK };
 
         for (size_t i = 0; i < ELEMENTSOF(order); i++)
                 for (size_t j = 0; j < 2; j++)

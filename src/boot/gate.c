@@ -128,6 +128,15 @@ static int gate_open_tpm(const struct config *config, const char *run_dir, struc
         return r;
 }
 
+/* Whoever insists on a closed gate looks for this note. */
+static int note_closed(const char *run_dir, const char *why, char *error, size_t error_size) {
+        int r = note_mark(run_dir, "gate-closed", why);
+
+        if (r < 0)
+                snprintf(error, error_size, "%s/gate-closed cannot be written: %s; make room there", run_dir, strerror(-r));
+        return r < 0 ? -ENOSPC : 0;
+}
+
 int gate_close(const struct config *config, const char *run_dir, char *error, size_t error_size) {
         _cleanup_(tpm_closep) struct tpm *tpm = NULL;
         bool ignored = gate_is_ignored_here();
@@ -136,24 +145,25 @@ int gate_close(const struct config *config, const char *run_dir, char *error, si
 
         r = control_stop(run_dir);
         if (r < 0) {
-                snprintf(error, error_size, "the unlocker does not end: %s", strerror(-r));
+                snprintf(error, error_size, "the gate is open: the unlocker does not end: %s", strerror(-r));
                 return r;
         }
         wait_for_tpm(config, run_dir);
         r = gate_open_tpm(config, run_dir, &tpm);
         if (r == -ENODEV && !gate_was_seen(run_dir))
-                return note_write(run_dir, "gate-closed", "no TPM answered in this boot\n");
+                return note_closed(run_dir, "no TPM answered in this boot\n", error, error_size);
         if (r >= 0)
                 r = gate_close_tpm(tpm, config);
         if (r >= 0) {
                 snprintf(note, sizeof note, "PCR %u extended in every bank\n", config->gate_pcr);
-                return note_write(run_dir, "gate-closed", note);
+                return note_closed(run_dir, note, error, error_size);
         }
         if (ignored)
-                return note_write(run_dir, "gate-closed", "ignored: tallyboot.gate=ignore on the kernel command line\n");
-        snprintf(error, error_size,
-                 "the TPM answered before and PCR %u cannot be extended now (%s); switch the machine off and on, "
-                 "or add tallyboot.gate=ignore to the kernel command line",
-                 config->gate_pcr, tpm ? tpm_last_error(tpm) : strerror(-r));
+                return note_closed(run_dir, "ignored: tallyboot.gate=ignore on the kernel command line\n", error, error_size);
+        snprintf(
+                error, error_size,
+                "the gate is open: the TPM answered before and PCR %u cannot be extended now (%s); switch the machine off and on, "
+                "or add tallyboot.gate=ignore to the kernel command line",
+                config->gate_pcr, tpm ? tpm_last_error(tpm) : strerror(-r));
         return r;
 }

@@ -43,6 +43,12 @@ int note_write(const char *run_dir, const char *name, const char *text) {
         return r < 0 ? r : write_and_rename(path, text);
 }
 
+int note_mark(const char *run_dir, const char *name, const char *why) {
+        int r = note_write(run_dir, name, why);
+
+        return r == -ENOSPC ? note_write(run_dir, name, "") : r;
+}
+
 bool note_exists(const char *run_dir, const char *name) {
         _cleanup_(freep) char *path = path_join(run_dir, name);
 

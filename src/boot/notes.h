@@ -12,6 +12,8 @@
  *   opened/NAME    a volume that the halves opened: "UUID root" or "UUID other"
  */
 int note_write(const char *run_dir, const char *name, const char *text);
+/* For a note that means what it means by being there, with words for people: where there is no room for these it is left empty. */
+int note_mark(const char *run_dir, const char *name, const char *why);
 bool note_exists(const char *run_dir, const char *name);
 char *note_read(const char *run_dir, const char *name); /* the first line; NULL: there is none */
 void note_remove(const char *run_dir, const char *name);

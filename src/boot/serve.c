@@ -156,39 +156,51 @@ int serve_volumes(struct unlocker *unlocker) {
         }
 }
 
+static int test_volume(struct unlocker *unlocker, struct volume *volume) {
+        _cleanup_(found_done) struct found found = {};
+        int r = discover_volume(unlocker, volume, &found);
+
+        if (r < 0) {
+                log_warning("%s (LUKS UUID %s): its device is not among those given.", volume->name, volume->uuid);
+                return unlocker->n_devices == 0 ? r : 0;
+        }
+        r = volume_open(volume, found.device, NULL, found.entry ? &found.entry->options : NULL, unlocker->run_dir);
+        if (r < 0)
+                log_error("%s: %s would not open, a passphrase is needed: %s.", found.device, volume->name, volume->error);
+        else
+                log_info("%s: %s would open with generation %u, keyslot %d.", found.device, volume->name,
+                         volume->opened_by->generation, volume->opened_by->expected.keyslot);
+        return r;
+}
+
+/* Every device given is a volume of this node. */
+static int test_given(struct unlocker *unlocker, const char *device) {
+        _cleanup_(luks_header_freep) struct luks_header *header = NULL;
+        int r = luks_header_read(device, &header);
+
+        if (r == -EMEDIUMTYPE || r == -EUCLEAN)
+                log_error("%s: no LUKS2 header that can be used is there.", device);
+        else if (r < 0)
+                log_error_errno(r, "%s: %m.", device);
+        else if (!volumes_find(&unlocker->volumes, luks_header_uuid(header))) {
+                log_error("%s: not in any manifest of this node; is it enrolled? (tallyboot enroll %s)", device, device);
+                r = -ENOKEY;
+        }
+        return r < 0 ? -ENOKEY : 0;
+}
+
 int serve_test(struct unlocker *unlocker) {
         int worst = 0;
 
         for (size_t i = 0; i < unlocker->volumes.n; i++) {
-                struct volume *volume = unlocker->volumes.items + i;
-                _cleanup_(found_done) struct found found = {};
-                int r = discover_volume(unlocker, volume, &found);
+                int r = test_volume(unlocker, unlocker->volumes.items + i);
 
-                if (r < 0) {
-                        log_warning("%s (LUKS UUID %s): its device is not among those given.", volume->name, volume->uuid);
-                        if (unlocker->n_devices == 0)
-                                worst = r;
-                        continue;
-                }
-                r = volume_open(volume, found.device, NULL, found.entry ? &found.entry->options : NULL, unlocker->run_dir);
-                if (r < 0) {
-                        log_error("%s", volume->error);
-                        worst = r;
-                        continue;
-                }
-                log_info("%s: %s would open with generation %u, keyslot %d.", found.device, volume->name,
-                         volume->opened_by->generation, volume->opened_by->expected.keyslot);
+                worst = r < 0 ? r : worst;
         }
-        if (worst == 0 && unlocker->n_devices > 0) {
-                size_t n = 0;
+        for (size_t i = 0; i < unlocker->n_devices; i++) {
+                int r = test_given(unlocker, unlocker->devices[i]);
 
-                for (size_t i = 0; i < unlocker->volumes.n; i++)
-                        n += unlocker->volumes.items[i].state == VOLUME_OPEN;
-                if (n < unlocker->n_devices) {
-                        log_error("%zu of %zu devices are not in any manifest of this node.", unlocker->n_devices - n,
-                                  unlocker->n_devices);
-                        return -ENOKEY;
-                }
+                worst = worst == 0 ? r : worst;
         }
         return worst;
 }

@@ -24,6 +24,29 @@ static bool is_inert(void) {
         return access(verb_config_path(), F_OK) < 0 && errno == ENOENT;
 }
 
+/* How a verb of at most max words begins. -1: go on, with a configuration; else the exit code. */
+static int begin(int argc, int max, struct config **ret) {
+        int r;
+
+        if (argc > max)
+                return EXIT_USAGE;
+        if (is_inert())
+                return EXIT_OK;
+        r = verb_load_config(ret);
+        return r == 0 ? -1 : r;
+}
+
+/* Closes the gate; on failure says so, and what there will not be for it. */
+static int gate_close_or_say(const struct config *config, const char *consequence) {
+        char error[512] = "";
+        int r = gate_close(config, verb_run_dir(), error, sizeof error);
+
+        if (r >= 0)
+                return EXIT_OK;
+        log_error("%s: %s.", consequence, error[0] ? error : strerror(-r));
+        return r == -ENOSPC ? EXIT_FAILED : EXIT_TPM;
+}
+
 /* Always succeeds: what the unlocker did not open, systemd-cryptsetup asks a passphrase for. */
 static int wait_volume(const struct config *config, const char *name) {
         _cleanup_(crypttab_done) struct crypttab crypttab = {};
@@ -127,7 +150,6 @@ static int gate_status(const struct config *config) {
 
 int gate_run(int argc, char *argv[]) {
         _cleanup_(config_freep) struct config *config = NULL;
-        char error[512] = "";
         int r;
 
         if (argc != 2 || (strcmp(argv[1], "status") != 0 && strcmp(argv[1], "close") != 0)) {
@@ -139,12 +161,7 @@ int gate_run(int argc, char *argv[]) {
                 return r;
         if (strcmp(argv[1], "status") == 0)
                 return gate_status(config);
-        r = gate_close(config, verb_run_dir(), error, sizeof error);
-        if (r < 0) {
-                log_error("The gate is open, the boot must not go on: %s.", error[0] ? error : strerror(-r));
-                return EXIT_TPM;
-        }
-        return EXIT_OK;
+        return gate_close_or_say(config, "Stop, the boot must not go on");
 }
 
 /* Mounts at and below root, deepest first, as far as they let themselves be taken away. */
@@ -187,21 +204,13 @@ static int close_everything(void) {
 /* Before any shell. */
 int lock_up_run(int argc, char *argv[] _unused_) {
         _cleanup_(config_freep) struct config *config = NULL;
-        char error[512] = "";
-        int r;
+        int r = begin(argc, 1, &config);
 
-        if (argc != 1)
-                return EXIT_USAGE;
-        if (is_inert())
-                return EXIT_OK;
-        r = verb_load_config(&config);
-        if (r != 0)
+        if (r >= 0)
                 return r;
-        r = gate_close(config, verb_run_dir(), error, sizeof error);
-        if (r < 0) {
-                log_error("The gate is open, there will be no shell: %s.", error[0] ? error : strerror(-r));
-                return EXIT_TPM;
-        }
+        r = gate_close_or_say(config, "There will be no shell");
+        if (r != EXIT_OK)
+                return r;
         r = close_everything();
         if (r < 0) {
                 log_error_errno(r, "Not everything that the halves opened could be closed, there will be no shell: %m");
@@ -248,14 +257,9 @@ static bool image_is_ours(const char *named) {
 /* ExecCondition= of resuming from hibernation: 1 skips it. */
 int may_resume_run(int argc, char *argv[]) {
         _cleanup_(config_freep) struct config *config = NULL;
-        int r;
+        int r = begin(argc, 2, &config);
 
-        if (argc > 2)
-                return EXIT_USAGE;
-        if (is_inert())
-                return EXIT_OK;
-        r = verb_load_config(&config);
-        if (r != 0)
+        if (r >= 0)
                 return r;
         if (config->hibernation)
                 return image_is_ours(argv[1]) ? EXIT_OK : EXIT_FAILED;
@@ -269,14 +273,9 @@ int check_root_run(int argc, char *argv[] _unused_) {
         _cleanup_(freep) struct opened *list = NULL;
         struct root_check check = { .mountinfo = "/proc/self/mountinfo", .sys = "/sys", .root = "/sysroot" };
         char error[512] = "";
-        int r;
+        int r = begin(argc, 1, &config);
 
-        if (argc != 1)
-                return EXIT_USAGE;
-        if (is_inert())
-                return EXIT_OK;
-        r = verb_load_config(&config);
-        if (r != 0)
+        if (r >= 0)
                 return r;
         if (!config->root || !note_exists(verb_run_dir(), "halves") || note_exists(verb_run_dir(), "passphrase"))
                 return EXIT_OK;

@@ -258,8 +258,12 @@ static int serve(struct unlocker *unlocker) {
         int r, k;
 
         r = note_write(unlocker->run_dir, "halves", "");
-        if (r >= 0)
-                r = serve_prepare(unlocker);
+        if (r < 0) { /* without it nobody would check the root */
+                unlocker_say(unlocker, "%s/halves cannot be written: %s; nothing is opened, this boot needs a passphrase",
+                             unlocker->run_dir, strerror(-r));
+                return r;
+        }
+        r = serve_prepare(unlocker);
         if (r < 0 && r != -ENOKEY)
                 return r;
         serve_pass(unlocker);
@@ -325,7 +329,11 @@ static int open_control(struct unlocker *unlocker) {
                 return log_error_errno(r, "%s/control cannot be made: %m", unlocker->run_dir);
         unlocker->node->cancel_fd = control_cancel_fd(unlocker->control);
         (void) sd_notify(0, "READY=1");
-        return note_write(unlocker->run_dir, "incident", unlocker->node->incident);
+        r = note_write(unlocker->run_dir, "incident", unlocker->node->incident);
+        if (r < 0) /* for people only: tallyboot status shows it */
+                log_warning_errno(r, "%s/incident cannot be written (incident %s): %m", unlocker->run_dir,
+                                  unlocker->node->incident);
+        return 0;
 }
 
 static int open_test(struct unlocker *unlocker) {

@@ -86,12 +86,16 @@ int volumes_add(struct volumes *volumes, struct manifest *manifest, const char *
 
 /* The note is there before the mapping is, so that a mapping whose maker was killed is closed like any other; a root it is only when
  * we know that we have opened it. */
-static int note_open(const struct volume *volume, const char *name, bool is_open, const char *run_dir) {
+static int note_open(struct volume *volume, const char *name, bool is_open, const char *run_dir) {
         struct opened opened = { .root = is_open && volume->root };
+        int r;
 
         snprintf(opened.name, sizeof opened.name, "%s", name);
         memcpy(opened.uuid, volume->uuid, sizeof opened.uuid);
-        return opened_note(run_dir, &opened);
+        r = opened_note(run_dir, &opened);
+        if (r < 0)
+                snprintf(volume->error, sizeof volume->error, "%s/opened/%s cannot be written: %s", run_dir, name, strerror(-r));
+        return r;
 }
 
 int volume_open(struct volume *volume, const char *device, const char *name, const struct luks_options *options,

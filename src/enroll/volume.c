@@ -42,6 +42,18 @@ static int find_target(struct volume_work *work, const char *argument, const str
         return target_find(argument, options, header ? luks_header_uuid(header) : "", &work->target);
 }
 
+/* Not ours to remove: nobody knows which slot it meant. */
+static void warn_of_malformed_token(const struct volume_work *work) {
+        char error[256] = "";
+        int number = luks_token_malformed(work->luks, error, sizeof(error));
+
+        if (number >= 0)
+                log_warning(
+                        "%s: token %d says that it is tallyboot's, but %s. It is left as it is; to remove it: cryptsetup token remove "
+                        "--token-id %d %s",
+                        volume_metadata(work), number, error, number, volume_metadata(work));
+}
+
 int volume_begin(struct volume_work *work, const char *argument, const struct enroll_options *options) {
         char error[256] = "";
         int r;
@@ -56,6 +68,7 @@ int volume_begin(struct volume_work *work, const char *argument, const struct en
                 return log_error_errno(r, "%s: %s.", volume_metadata(work), error);
         if (work->target.name[0] == '\0' || strcmp(work->target.name, "luks-") == 0)
                 snprintf(work->target.name, sizeof(work->target.name), "luks-%s", luks_device_uuid(work->luks));
+        warn_of_malformed_token(work);
         return 0;
 }
 
@@ -257,6 +270,13 @@ int volume_describe(struct volume_work *work) {
                 return log_error_errno(r, "%s: the new keyslot does not open as it will at boot: %s.", work->target.device,
                                        error);
         return 0;
+}
+
+int volume_foresee(const struct volume_work *work, struct luks_expected *ret) {
+        _cleanup_(luks_header_freep) struct luks_header *header = NULL;
+        int r = luks_header_read(volume_metadata(work), &header);
+
+        return r < 0 ? r : luks_describe(header, work->other_slot, work->volume_key, work->target.name, work->target.root, ret);
 }
 
 int volume_undo(struct volume_work *work) {

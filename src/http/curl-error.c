@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "http/transfer.h"
 
 /* With TLS 1.3 a server's "no" to our certificate comes as an alert at the first read. */
@@ -44,10 +45,7 @@ int curl_to_errno(CURLcode code) {
         }
 }
 
-static const char *describe_certificate(const struct transfer *transfer) {
-        long result = X509_V_OK;
-
-        (void) curl_easy_getinfo(transfer->easy, CURLINFO_SSL_VERIFYRESULT, &result);
+static const char *certificate_fault(long result) {
         switch (result) {
         case X509_V_OK:
         case X509_V_ERR_UNSPECIFIED: /* curl compares the name first and leaves its own mark */
@@ -70,6 +68,16 @@ static const char *describe_certificate(const struct transfer *transfer) {
         }
 }
 
+static void describe_certificate(const struct transfer *transfer, char *ret, size_t size) {
+        long result = X509_V_OK;
+        char now[21] = "";
+
+        (void) curl_easy_getinfo(transfer->easy, CURLINFO_SSL_VERIFYRESULT, &result);
+        if (result == X509_V_ERR_CERT_HAS_EXPIRED || result == X509_V_ERR_CERT_NOT_YET_VALID)
+                clock_format(clock_realtime_ms(), now);
+        snprintf(ret, size, "%s%s%s", certificate_fault(result), now[0] ? ", which says " : "", now);
+}
+
 static void describe_connection(const struct transfer *transfer, char *ret, size_t size) {
         long error = 0;
 
@@ -80,9 +88,11 @@ static void describe_connection(const struct transfer *transfer, char *ret, size
 
 static void describe_timeout(const struct transfer *transfer, char *ret, size_t size) {
         curl_off_t connected = 0;
+        long made = 0;
 
         (void) curl_easy_getinfo(transfer->easy, CURLINFO_APPCONNECT_TIME_T, &connected);
-        if (connected > 0)
+        (void) curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &made); /* none: a kept one was used */
+        if (connected > 0 || made == 0)
                 snprintf(ret, size, "connected, but no whole answer in time (%u ms)", transfer->client->timeout_ms);
         else
                 snprintf(ret, size, "no connection in time (%u ms): network, firewall or server down",
@@ -97,7 +107,7 @@ void curl_describe(const struct transfer *transfer, CURLcode code, char *ret, si
         }
         switch (code) {
         case CURLE_PEER_FAILED_VERIFICATION:
-                snprintf(ret, size, "%s", describe_certificate(transfer));
+                describe_certificate(transfer, ret, size);
                 break;
         case CURLE_COULDNT_RESOLVE_HOST:
                 snprintf(ret, size, "the name is not known: check the address and the DNS server");

@@ -103,6 +103,8 @@ int luks_token_write(struct luks_device *device, struct luks_token *token,
                      bool assign); /* sets number; assign: "keyslots" names slot */
 int luks_token_list(struct luks_device *device, struct luks_token ret[static LUKS_KEYSLOTS], size_t *ret_n);
 int luks_token_remove(struct luks_device *device, int number);
+/* The number of the first token that says it is ours and is not as it has to be, with why; -ENOENT: none. */
+int luks_token_malformed(struct luks_device *device, char *error, size_t error_size);
 /* Whether the token's slot is there and is one that we made: assigned to this token and to no other, or (a run that was cut between slot and
  * token) assigned to nobody, and made with our parameters. Only such a slot is ever wiped. */
 bool luks_token_owns_slot(struct luks_device *device, const struct luks_token *token);

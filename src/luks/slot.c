@@ -215,6 +215,27 @@ int luks_token_list(struct luks_device *device, struct luks_token ret[static LUK
         return 0;
 }
 
+static bool is_called_ours(const char *text) {
+        json_auto_t *json = luks_json_parse(text, strlen(text));
+        char type[16];
+
+        return json && luks_json_text(json, "type", type, sizeof type) >= 0 && strcmp(type, "tallyboot") == 0;
+}
+
+int luks_token_malformed(struct luks_device *device, char *error, size_t error_size) {
+        int max = crypt_token_max(CRYPT_LUKS2);
+
+        for (int i = 0; i < max; i++) {
+                const char *json = NULL;
+                struct luks_token token;
+
+                if (crypt_token_json_get(device->cd, i, &json) >= 0 && json && is_called_ours(json) &&
+                    luks_token_parse(json, &token, error, error_size) < 0)
+                        return i;
+        }
+        return -ENOENT;
+}
+
 int luks_token_remove(struct luks_device *device, int number) {
         int r;
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """register, enroll and unenroll: the real program, TPM and services, LUKS2 files; then the unlock that a boot does."""
 
+import json
 import os
 import re
 import select
@@ -164,6 +165,24 @@ def test_several_volumes_are_one_key_and_one_manifest(fleet):
         assert done.code == 0, done
 
 
+def test_eight_volumes(fleet):
+    """More than a confirmation has room for: said before anything is written, with how many go at once; and then they do."""
+    with EnrolledNode(fleet) as node:
+        images = [node.image(f"volume-{i}") for i in range(8)]
+        before = [header(image) for image in images]
+        done = node.enroll("--join-token-file", node.join_token_file(), *images)
+        found = re.search(r"too many volumes for one key: (\d+) go into one enrollment", done.errors)
+        assert done.code == 2 and found, done
+        for image, one in zip(images, before):
+            unchanged(image, one)
+        n = int(found.group(1))
+        assert 5 <= n < 8, n
+        enrolled(node, *images[:n])
+        enrolled(node, *images[n:])
+        done = node.unlock_test(*images)
+        assert done.code == 0 and done.errors.count("would open with generation 1") == 8, done
+
+
 def test_payload_key(fleet):
     with EnrolledNode(fleet) as node:
         done = node.run("enroll", "--join-token-file", node.join_token_file())
@@ -187,6 +206,50 @@ def test_second_run_says_that_it_is_enrolled(fleet):
         assert node.enroll("--again", image).code == 0
         assert slots(image) == [0, 2] and len(tokens(image)) == 1 and opens(image)
         assert node.unlock_test(image).code == 0
+
+
+def put_token(image, token, number):
+    subprocess.run(["cryptsetup", "--disable-external-tokens", "token", "import", "--token-replace", "--token-id", str(number), "--json-file", "-",
+                    image], input=json.dumps(token).encode(), check=True)
+
+
+def test_a_malformed_token_is_named_and_left_alone(fleet):
+    """The boot asks the manifest and not the token. What a person runs says which one it is and how to be rid of it."""
+    with EnrolledNode(fleet) as node:
+        image = node.image()
+        enrolled(node, image)
+        good, = tokens(image)
+        changes = [("node", None), ("version", 2), ("key", "zz"), ("generation", "x"), ("state", 5), ("slot", 99)]
+        for name, value in changes:
+            bad = {key: one for key, one in {**good, name: value}.items() if one is not None}
+            put_token(image, bad, 0)
+            before = header(image)
+            done = node.run("unenroll", "--key-file", node.key_file, image)
+            assert done.code == 0 and "nothing to do" in done.output, done
+            assert f'token 0 says that it is tallyboot\'s, but "{name}" is' in done.errors, done
+            assert f"cryptsetup token remove --token-id 0 {image}" in done.errors, done
+            unchanged(image, before)
+            done = node.unlock_test(image)
+            assert done.code == 0, done
+        done = node.enroll(image)
+        assert done.code == 0 and "token remove --token-id 0" in done.errors and bad in tokens(image), done
+        assert node.unlock_test(image).code == 0
+
+
+def test_two_tokens(fleet):
+    """Both are ours and mean the same slot: one enrollment, and both go with it."""
+    with EnrolledNode(fleet) as node:
+        image = node.image()
+        enrolled(node, image)
+        good, = tokens(image)
+        put_token(image, good, 5)
+        before = header(image)
+        done = node.enroll(image)
+        assert done.code == 0 and "is enrolled already" in done.output, done
+        unchanged(image, before)
+        assert node.unlock_test(image).code == 0
+        done = node.run("unenroll", "--key-file", node.key_file, image)
+        assert done.code == 0 and not tokens(image) and slots(image) == [0] and opens(image), done
 
 
 def cut(node, image, number):

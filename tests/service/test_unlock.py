@@ -12,9 +12,8 @@ import subprocess
 import tempfile
 import time
 
-from cases import main, skip
+from cases import main
 from node import PARTIES
-from pki import Pki
 from swtpm import Swtpm
 from unlocking import EXIT, PASSPHRASE, Done, Unlocking, make_volume
 
@@ -96,25 +95,9 @@ def test_the_second_address_counts(lab):
     check(lab.unlock(tenant=f"https://127.0.0.1:1 {lab.fleet.tenant.url}"), "ok")
 
 
-def test_the_wrong_ca(lab):
-    lab.power_on()
-    with tempfile.TemporaryDirectory(prefix="tb-") as directory:
-        check(lab.unlock(ca=str(Pki(directory).ca)), "unreachable", "tenant: ", "ertificate")
-    works_again(lab)
-
-
 def test_a_ca_file_that_is_missing(lab):
     lab.power_on()
     check(lab.unlock(ca="/nowhere/ca.pem"), "config", "/nowhere/ca.pem")
-
-
-def test_the_wrong_host_name(lab):
-    lab.power_on()
-    other = lab.fleet.tenant.url.replace("127.0.0.1", "127.0.0.2")
-    done = lab.unlock(tenant=other)
-    if "refused" in done.text or "not reached" in done.text:
-        skip("the services listen at 127.0.0.1 only")
-    check(done, "unreachable", "ertificate")
 
 
 def test_mixed_up_addresses(lab):
@@ -193,9 +176,10 @@ def test_what_is_no_luks2_volume(lab):
     plain = lab.directory / "plain.img"
     plain.write_bytes(os.urandom(1 << 20))
     luks1 = make_volume(lab.directory / "luks1.img", "--type", "luks1", "--pbkdf-force-iterations", "1000")
-    for path in (str(plain), luks1, "/nowhere/disk", "/etc", "/dev/null"):
+    for path, words in ((str(plain), "no LUKS2 header"), (luks1, "no LUKS2 header"), ("/nowhere/disk", "No such file"),
+                        ("/etc", "irectory|no LUKS2 header"), ("/dev/null", "no LUKS2 header")):
         lab.power_on()
-        check(lab.unlock(path), "volume")
+        check(lab.unlock(path), "volume", f"{re.escape(path)}: .*({words})")
     works_again(lab)
 
 
@@ -212,7 +196,7 @@ def test_a_damaged_header(lab):
     def damage(data):
         data[0:6] = data[0x4000:0x4006] = b"\0" * 6
     lab.power_on()
-    check(lab.unlock(changed_copy(lab, damage)), "volume")
+    check(lab.unlock(changed_copy(lab, damage)), "volume", "LUKS")
 
 
 def test_a_damaged_keyslot_area_is_not_what_the_manifest_says(lab):
@@ -230,7 +214,7 @@ def test_an_attackers_volume_with_our_uuid(lab):
     uuid = subprocess.run(["cryptsetup", "luksUUID", lab.node.volumes[0][0]], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     fake = make_volume(lab.directory / "fake.img", "--uuid", uuid)
     lab.power_on()
-    check(lab.unlock(fake), "volume")
+    check(lab.unlock(fake), "volume", "would not open, a passphrase is needed: ")
 
 
 def test_a_passphrase_added_later_changes_nothing(lab):

@@ -126,6 +126,7 @@ static void a_volume_that_cannot_be_put_on_record_is_not_opened(void **state) {
         struct volume volume = a_root();
 
         assert_true(volume_open(&volume, image->path, "root", NULL, "/proc/none") < 0);
+        assert_non_null(strstr(volume.error, "/proc/none/opened/root cannot be written: No such file"));
         assert_int_equal(calls, 0);
 }
 
