@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/ini.h"
 #include "ctl/ctl.h"
 #include "ctl/node.h"
 
@@ -142,13 +143,14 @@ static void show_keys(const json_t *node) {
 
 static void show_held(const json_t *held) {
         char at[21], state[STATE_LENGTH + 1];
-        size_t i;
-        json_t *difference;
+        const json_t *boot = json_object_get(held, "boot");
+        json_t *difference, *rule, *value;
         const char *pcr;
-        json_t *value;
+        size_t i;
 
         time_text(ctl_integer(held, "time"), at);
-        ctl_print_line("    held: %s, incident %s, %s", ctl_string(held, "reason"), ctl_string(held, "incident"), at);
+        ctl_print_line("    held: %s, incident %s, %s, boot %lld.%lld", ctl_string(held, "reason"), ctl_string(held, "incident"),
+                       at, (long long) ctl_integer(boot, "reset"), (long long) ctl_integer(boot, "restart"));
         if (held_state(held, state) >= 0)
                 ctl_print_line("      state %s", state);
         json_object_foreach (json_object_get(held, "pcrs"), pcr, value)
@@ -157,6 +159,9 @@ static void show_held(const json_t *held) {
                 ctl_print_line("      set %s: PCR %lld is %s, not %s", ctl_string(difference, "set"),
                                (long long) ctl_integer(difference, "pcr"), ctl_string(difference, "got"),
                                ctl_string(difference, "expected"));
+        json_array_foreach (json_object_get(held, "rules"), i, rule)
+                ctl_print_line("      %s (line %lld): %s", ctl_string(rule, "rule"), (long long) ctl_integer(rule, "line"),
+                               ctl_string(rule, "why"));
 }
 
 static void show_tpm(const json_t *tpm) {
@@ -176,7 +181,7 @@ static void show_tpm(const json_t *tpm) {
 static void show_party(const struct ctl_call *call) {
         const json_t *node = call->answer, *boot = json_object_get(node, "boot"), *payload = json_object_get(node, "payload");
         const json_t *held = json_object_get(node, "held");
-        char seen[21];
+        char seen[21], until[21];
 
         printf("  %s:\n", server_names[call->server]);
         if (call->result < 0) {
@@ -188,6 +193,12 @@ static void show_party(const struct ctl_call *call) {
         if (json_is_object(boot))
                 ctl_print_line("    highest boot: reset %lld, restart %lld", (long long) ctl_integer(boot, "reset"),
                                (long long) ctl_integer(boot, "restart"));
+        if (json_is_string(json_object_get(node, "set")))
+                ctl_print_line("    last matched set %s", ctl_string(node, "set"));
+        if (json_is_integer(json_object_get(node, "next_boot"))) {
+                time_text(ctl_integer(node, "next_boot"), until);
+                ctl_print_line("    its NEXT BOOT passes whatever its PCR values, until %s", until);
+        }
         show_tpm(json_object_get(node, "tpm"));
         show_keys(node);
         if (json_is_object(payload))
@@ -259,9 +270,22 @@ int node_action(struct ctl *ctl, const struct node_action *action, const char *n
         return r;
 }
 
+/* "RESET.RESTART", as node show prints it. */
+static int set_boot(json_t *body, const char *text) {
+        const char *dot = strchr(text, '.');
+        _cleanup_(freep) char *first = dot ? strndup(text, (size_t) (dot - text)) : NULL;
+        uint64_t reset, restart;
+
+        if (!first || parse_u64(first, 0, UINT32_MAX, &reset) < 0 || parse_u64(dot + 1, 0, UINT32_MAX, &restart) < 0)
+                return -EINVAL;
+        return json_object_set_new(body, "boot",
+                                   json_pack("{s:I, s:I}", "reset", (json_int_t) reset, "restart", (json_int_t) restart));
+}
+
 static int simple_action(struct ctl *ctl, const struct node_action *action, int argc, char *argv[]) {
         static const struct option options[] = { { "reason", required_argument, NULL, 'r' },
                                                  { "key", required_argument, NULL, 'k' },
+                                                 { "boot", required_argument, NULL, 'b' },
                                                  {} };
         json_t *body = json_object();
         int c, r = CTL_OK;
@@ -271,12 +295,15 @@ static int simple_action(struct ctl *ctl, const struct node_action *action, int 
                         json_object_set_new(body, "reason", json_string(optarg));
                 else if (c == 'k' && action->path && strcmp(action->path, "rotate") == 0)
                         json_object_set_new(body, "key", json_string(optarg));
+                else if (c == 'b' && action->path && strcmp(action->path, "accept-reset") == 0 && set_boot(body, optarg) >= 0)
+                        continue;
                 else
                         r = CTL_USAGE;
         if (r == CTL_OK && optind + 1 != argc)
                 r = CTL_USAGE;
         if (r == CTL_USAGE)
-                log_error("Usage: tallyctl node %s NODE [--reason TEXT]", argv[0]);
+                log_error("Usage: tallyctl node %s NODE [--reason TEXT]%s", argv[0],
+                          action->path && strcmp(action->path, "accept-reset") == 0 ? " [--boot RESET.RESTART]" : "");
         else
                 r = node_action(ctl, action, argv[optind], strcmp(action->method, "DELETE") == 0 ? NULL : body);
         json_decref(body);
@@ -304,7 +331,8 @@ static const struct ctl_verb verbs[] = {
         { "suspend", "NODE [--reason TEXT]", "no release until resumed", node_suspend },
         { "resume", "NODE", "end a suspension", node_resume },
         { "revoke", "NODE [--reason TEXT]", "for ever: no release under this EK, whatever the node id", node_revoke },
-        { "accept-reset", "NODE", "accept boot counters that went down (TPM cleared, board restored)", node_accept_reset },
+        { "accept-reset", "NODE [--boot RESET.RESTART]", "accept boot counters that went down (TPM cleared, board restored)",
+          node_accept_reset },
         { "rotate", "NODE [--key ID]", "new halves at the next boot", node_rotate },
         { "delete", "NODE", "forget a node; its volumes then open by passphrase only", node_delete },
 };

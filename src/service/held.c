@@ -114,7 +114,7 @@ json_t *held_object(const struct held *held) {
                            "time", (json_int_t) held->time, "bank", pcr_alg_to_string(held->bank), "pcrs", values, "differences",
                            held->differences, "boot", "reset", (json_int_t) held->boot.reset, "restart",
                            (json_int_t) held->boot.restart);
-        if (object && json_object_set_new(object, "findings", held->findings ? json_incref(held->findings) : json_array()) < 0) {
+        if (object && json_object_set_new(object, "rules", held->findings ? json_incref(held->findings) : json_array()) < 0) {
                 json_decref(object);
                 return NULL;
         }

@@ -184,7 +184,7 @@ def test_log_changed(fleet):
             answer, _ = fleet.soft.release_with_logs(party, message, bad)
             assert answer.problem == "policy-refused", (name, answer)
         held = fleet.soft.shown(party)["held"]
-        assert held["reason"] == "policy-refused" and held["findings"], held
+        assert held["reason"] == "policy-refused" and held["rules"], held
         booted(fleet.soft)
         released(fleet.soft, party, log)
         assert fleet.soft.shown(party)["held"] is None

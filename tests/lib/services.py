@@ -205,6 +205,11 @@ class Service:
         with sqlite3.connect(self.database, timeout=20) as connection:
             return connection.execute(text, arguments).fetchall()
 
+    def change(self, text, *arguments):
+        """What a test cannot wait for. The number of rows."""
+        with sqlite3.connect(self.database, timeout=20) as connection:
+            return connection.execute(text, arguments).rowcount
+
     def audit(self, **query):
         """The records, as the operator gets them, but for the counts that a service writes by itself."""
         path = "/v1/log?" + "&".join(f"{key}={value}" for key, value in {"limit": 1000, **query}.items())

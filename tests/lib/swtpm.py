@@ -113,14 +113,14 @@ class Swtpm:
     def running(self):
         return self.process is not None and self.process.poll() is None
 
-    def start(self):
-        """Power on: TPM2_Startup(CLEAR)."""
+    def start(self, startup="clear"):
+        """Power on: TPM2_Startup(CLEAR), or TPM2_Startup(STATE) after suspend()."""
         assert not self.running
         for path in (self.socket, self.control):
             if os.path.exists(path):
                 os.unlink(path)
         self.process = subprocess.Popen(
-            ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.state}", "--flags", "startup-clear",
+            ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.state}", "--flags", f"startup-{startup}",
              "--server", f"type=unixio,path={self.socket}", "--ctrl", f"type=unixio,path={self.control}",
              "--log", f"file={self.run}/log"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -130,7 +130,7 @@ class Swtpm:
                 self.stop()
                 raise RuntimeError(f"swtpm does not start, see {self.run}/log")
             time.sleep(0.005)
-        if self.firmware:
+        if self.firmware and startup == "clear":
             for pcr in range(8):
                 self.event(pcr, b"firmware")
 
@@ -177,6 +177,11 @@ class Swtpm:
                     self.process.kill()
             self.process.wait()
             self.process = None
+
+    def suspend(self):
+        """TPM2_Shutdown(STATE) and power off, as for S3 or hibernation."""
+        self.command(0x8001, 0x145, struct.pack(">H", 1))
+        self.stop()
 
     def reset(self):
         """Power cycle: PCRs zero again, resetCount one higher."""
