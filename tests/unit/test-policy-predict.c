@@ -378,6 +378,7 @@ static void apply_and_retire(void **state) {
         /* a list that the new one does not have: its lines would ask for more */
         applies("[firmware]\nuki = " A32 "\ncommand-line = a\n", "[firmware]\nsecure-boot = on\n",
                 "[firmware]\nsecure-boot = on\n", NULL);
+        applies("[firmware]\nauthority = " A32 "\n", "[firmware]\nsecure-boot = on\n", "[firmware]\nsecure-boot = on\n", NULL);
         applies("[firmware]\nuki = " A32 "\n", "[firmware]\nboot-loader = " B32 "\n", NULL, "side by side");
         applies("[firmware]\ndb only-these = " A32 "\ndb must-contain = " A32 "\n", "[firmware]\ndb only-these = " B32 "\n",
                 "[firmware]\ndb only-these = " B32 "\n\n[firmware replaced]\ndb only-these = " A32 "\n", NULL);

@@ -337,11 +337,12 @@ static void capture_keeps_the_text(void **state) {
 /* What is captured can be read again: also beside a text that is as long as a text can be. */
 static void capture_ends_at_the_limit(void **state) {
         struct pcr_values pcrs = some(0x0b, 1, (const uint8_t[WIRE_PCRS]){ 0xbb });
-        char *text = malloc(POLICY_TEXT_MAX);
+        char *text = malloc(POLICY_TEXT_MAX + 1);
         struct policy policy = {};
         char error[256];
 
-        memset(text, '\n', POLICY_TEXT_MAX);
+        memset(text, '\n', POLICY_TEXT_MAX + 1);
+        assert_int_equal(policy_parse(text, POLICY_TEXT_MAX + 1, &policy, error, sizeof(error)), -EBADMSG);
         assert_int_equal(policy_parse(text, POLICY_TEXT_MAX, &policy, error, sizeof(error)), 0);
         assert_int_equal(policy_capture(&policy, "b", &pcrs, 0x0b, 15), -E2BIG);
         assert_int_equal(policy.n, 0);
