@@ -43,8 +43,9 @@ static int row_to_json(const struct store_value *columns, size_t n, void *userda
 
 #define COLUMNS "seq, time, event, node, incident, who, detail"
 #define NO_HEADS " AND event <> 'audit-head'" /* of other services: for audit_export() alone */
-#define NEXT(node, incident) "SELECT " COLUMNS " FROM audit WHERE seq > $1 AND " node " AND " incident NO_HEADS " ORDER BY seq LIMIT $4"
-#define NEWEST(node, incident)                                                                             \
+#define NEXT(node, incident) \
+        "SELECT " COLUMNS " FROM audit WHERE seq > $1 AND " node " AND " incident NO_HEADS " ORDER BY seq LIMIT $4"
+#define NEWEST(node, incident)                                                                                      \
         "SELECT " COLUMNS " FROM (SELECT " COLUMNS " FROM audit WHERE seq > $1 AND " node " AND " incident NO_HEADS \
         " ORDER BY seq DESC LIMIT $4) AS newest ORDER BY seq"
 #define QUERIES(query)                                                                             \

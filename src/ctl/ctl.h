@@ -86,6 +86,7 @@ int ctl_group(struct ctl *ctl, int argc, char *argv[]);
 int ctl_join_token(struct ctl *ctl, int argc, char *argv[]);
 int ctl_policy(struct ctl *ctl, int argc, char *argv[]);
 int ctl_payload(struct ctl *ctl, int argc, char *argv[]);
+int ctl_audit(struct ctl *ctl, int argc, char *argv[]);
 int ctl_log(struct ctl *ctl, int argc, char *argv[]);
 int ctl_cert(struct ctl *ctl, int argc, char *argv[]);
 int ctl_health(struct ctl *ctl, int argc, char *argv[]);

@@ -19,6 +19,7 @@ static const struct ctl_verb verbs[] = {
         { "policy", "VERB GROUP", "set, show and capture what a group's nodes may boot", ctl_policy },
         { "payload", "set NODE PATH", "give a node its files", ctl_payload },
         { "log", "[--node NODE] [--incident ID]", "read the audit logs of all three services", ctl_log },
+        { "audit", "VERB", "export and verify the audit logs", ctl_audit },
         { "cert", "VERB --dir DIR", "show and renew certificates", ctl_cert },
 };
 
@@ -26,6 +27,8 @@ static const struct ctl_verb verbs[] = {
 static bool needs_config(int argc, char *argv[]) {
         if (strcmp(argv[0], "init") == 0 || strcmp(argv[0], "cert") == 0)
                 return false;
+        if (strcmp(argv[0], "audit") == 0)
+                return argc < 2 || strcmp(argv[1], "verify") != 0;
         if (strcmp(argv[0], "policy") != 0 || argc < 2 || (strcmp(argv[1], "check") != 0 && strcmp(argv[1], "predict") != 0))
                 return true;
         for (int i = 2; i < argc; i++)

@@ -59,8 +59,12 @@ static int read_due(struct store_txn *txn, void *userdata) {
         if (passed < MIN((int64_t) config->heads_every * 1000, INT64_C(1000)))
                 return 0;
         r = audit_news(txn, exchange->from, config->heads_records * INT64_C(2), &exchange->news);
+        if (r >= 0)
+                r = audit_head_read(txn, exchange->service->definition->role, exchange->from, &exchange->ours);
         if (r < 0)
                 return r;
+        /* what it has is not in our log: that is news, too */
+        exchange->news += exchange->ours.from_seq != exchange->from;
         exchange->due = passed >= HOUR_MS || exchange->news >= config->heads_records ||
                         (exchange->news > 0 && passed >= (int64_t) config->heads_every * 1000);
         return 0;
