@@ -53,21 +53,25 @@ static int copy_file(const char *from, const char *to) {
 
 static int copy_roots(const char *from, const char *to) {
         struct dirent **names = NULL;
-        int n = scandir(from, &names, NULL, alphasort), r = 0;
+        int n = scandir(from, &names, NULL, alphasort), r = 0, copied = 0;
 
         if (n < 0)
-                return log_error_errno(errno, "%s: %m", from);
+                return log_error_errno(errno, "--ek-roots %s: %m", from);
         for (int i = 0; i < n; i++) {
                 _cleanup_(freep) char *a = path_join(from, names[i]->d_name), *b = path_join(to, names[i]->d_name);
                 struct stat st;
 
                 if (r == 0 && (!a || !b))
                         r = log_oom();
-                if (r == 0 && stat(a, &st) == 0 && S_ISREG(st.st_mode))
+                if (r == 0 && stat(a, &st) == 0 && S_ISREG(st.st_mode)) {
                         r = copy_file(a, b);
+                        copied++;
+                }
                 free(names[i]);
         }
         free(names);
+        if (r == 0 && copied == 0)
+                return log_error_errno(-ENOENT, "--ek-roots %s: no certificates are in it, so no TPM would be accepted.", from);
         return r;
 }
 

@@ -6,7 +6,9 @@ import os
 import re
 import secrets
 import stat
+import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -15,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cases import expect, main, refused
 from lab import Lab
 from node import PARTIES, Node, enrolled
+from services import BUILD
 from softtpm import SoftTpm
 from test_payload import receive
 
@@ -61,6 +64,17 @@ def test_init(lab):
     assert not (lab.home / "x").exists()
     failed = lab.ctl("init", "--dir", lab.home / "no" / "such" / "x", "--lab")
     assert failed.code == FAILED and not (lab.home / "no").exists(), failed
+
+
+def test_init_without_a_certificate_to_trust(lab):
+    """A fleet that would accept no TPM is not made, and nothing is left of it."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.mkdir(f"{directory}/empty")
+        for roots, words in (("empty", "no certificates are in it"), ("nowhere", "No such file")):
+            done = subprocess.run([BUILD / "tallyctl", "init", "--lab", "--dir", f"{directory}/fleet", "--ek-roots", f"{directory}/{roots}"],
+                                  capture_output=True, text=True, check=False)
+            assert done.returncode == 1 and f"--ek-roots {directory}/{roots}: " in done.stderr and words in done.stderr, done
+            assert os.listdir(directory) == ["empty"], os.listdir(directory)
 
 
 def test_usage(lab):
