@@ -128,10 +128,14 @@ static int gate_open_tpm(const struct config *config, const char *run_dir, struc
         return r;
 }
 
-/* Whoever insists on a closed gate looks for this note. */
+/* Whoever insists on a closed gate looks for this note. One that says the same stays as it is: udev looks at the TPM more than once. */
 static int note_closed(const char *run_dir, const char *why, char *error, size_t error_size) {
-        int r = note_mark(run_dir, "gate-closed", why);
+        _cleanup_(freep) char *there = note_read(run_dir, "gate-closed");
+        int r;
 
+        if (there && there[0] && strncmp(there, why, strlen(there)) == 0)
+                return 0;
+        r = note_mark(run_dir, "gate-closed", why);
         if (r < 0)
                 snprintf(error, error_size, "%s/gate-closed cannot be written: %s; make room there", run_dir, strerror(-r));
         return r < 0 ? -ENOSPC : 0;

@@ -53,7 +53,9 @@ def test_invariant_7_the_gate_is_closed_once_and_for_all(lab):
     check(lab.run("gate", "close"), "ok")
     check(lab.run("gate", "status"), "ok", "^closed$")
     before = lab.node.swtpm.tool("pcrread", "sha256:15")
+    note = (lab.run_dir / "gate-closed").stat()
     check(lab.run("gate", "close"), "ok")
+    assert (lab.run_dir / "gate-closed").stat().st_ino == note.st_ino  # not written again
     assert lab.node.swtpm.tool("pcrread", "sha256:15") == before
     for bank in ("sha1", "sha256", "sha384"):
         assert not re.search(r"0x0+$", lab.node.swtpm.tool("pcrread", f"{bank}:15").strip()), bank
