@@ -25,7 +25,7 @@ cp "$here/../guest/etc/systemd/network/20-dhcp.network" tree/
 "$here/in-tree" tree dracut --force --quiet \
     --no-hostonly --no-hostonly-cmdline --no-early-microcode --nostrip --tmpdir /tmp \
     --kver "$version" --modules "$modules" --add-drivers "$drivers" \
-    --install "bash cat cmp dd dmsetup head ls mkdir od rm sleep sync touch" \
+    --install "bash cat cmp dd dmsetup head ls mkdir od rm sleep swapon sync touch" \
     --include /20-dhcp.network /etc/systemd/network/20-dhcp.network \
     --compress "zstd -3 -T0" \
     /initramfs.img 2>&1 | tee dracut.log

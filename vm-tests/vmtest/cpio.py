@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A test's own files for an initramfs: the kernel unpacks archives one after the other, the last file wins."""
+import os
 from pathlib import Path
 
 # In a merged /usr these are links: a directory of that name in an archive would replace the link.
@@ -34,6 +35,12 @@ def archive(files):
         records.append((name, kind | (0o777 if kind == 0o120000 else mode), content))
     records.append(("TRAILER!!!", 0, b""))
     return b"".join(_record(i + 1, *record) for i, record in enumerate(records))
+
+
+def overlay():
+    """The files below $VM_TESTS_OVERLAY, which go on top of every initramfs: what vm-tests/mutate puts in a defence's place."""
+    top = Path(os.environ.get("VM_TESTS_OVERLAY", "/nonexistent"))
+    return {str(file.relative_to(top)): (file, file.stat().st_mode & 0o777) for file in top.rglob("*") if file.is_file()}
 
 
 def initramfs(base, files, out):

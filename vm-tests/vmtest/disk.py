@@ -48,6 +48,21 @@ def uki(name, initramfs, cmdline):
     return name
 
 
+def sign(name):
+    """Sign an EFI program with the test key that the variables of firmware "secureboot" trust (password: snakeoil)."""
+    key = f"{name}.key"
+    command("openssl", "rsa", "-in", "/usr/share/ovmf/PkKek-1-snakeoil.key", "-passin", "pass:snakeoil", "-out", key)
+    command("sbsign", "--key", key, "--cert", "/usr/share/ovmf/PkKek-1-snakeoil.pem", "--output", name, name)
+    return name
+
+
+def esp_put(name, path, file):
+    """Put a file on an EFI system partition, as whoever has the disk can: path as EFI/BOOT/BOOTX64.EFI."""
+    for parent in list(reversed(Path(path).parents))[1:]:
+        command("mmd", "-D", "s", "-i", name, f"::{parent}", check=False)    # may be there
+    command("mcopy", "-o", "-i", name, file, f"::{path}")
+
+
 def esp(name, efi, megabytes=160):
     """An EFI system partition (the whole disk) that boots this EFI program; room for a second one of its size."""
     Path(name).unlink(missing_ok=True)

@@ -34,6 +34,7 @@ CATALOG = {
     "tiny-root": Image("tiny-root.sh", files=[SCRIPTS / "tiny-init.c", *LUKS]),
     "initramfs": Image("initramfs.sh", needs=["debian", "kernel"], files=[GUEST, IN_TREE], product=True),
     "initramfs-lvm": Image("initramfs.sh", ["lvm"], needs=["debian", "kernel"], files=[GUEST, IN_TREE], product=True),
+    "initramfs-resume": Image("initramfs.sh", ["resume"], needs=["debian", "kernel"], files=[GUEST, IN_TREE], product=True),
     "lvm-volume": Image("lvm-volume.py", needs=["kernel", "initramfs-lvm", "tpm-ca"], files=LUKS),
 }
 # What the images' scripts gave their volumes and file systems.
@@ -59,6 +60,12 @@ def root_command_line(device="/dev/mapper/root", *more):
     In it is more patience than systemd's 90 s, as in CRYPTTAB above."""
     words = (GUEST / "etc/kernel/cmdline").read_text().split()
     return " ".join([f"root={device}" if word.startswith("root=") else word for word in words] + list(more))
+
+
+def shell_command_line(*more):
+    """The same, of a machine that gives a shell where something fails."""
+    words = root_command_line("/dev/mapper/root", *more).split()
+    return " ".join(word for word in words if word not in ("rd.shell=0", "rd.emergency=poweroff"))
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def service_arguments(name, directory):
 
 
 def control_arguments(directory, words):
-    return [program("tallyctl"), "--config", directory / "operator" / "tallyctl.conf", "--json", *words]
+    return [program("tallyctl"), "--config", directory / "operator" / "tallyctl.conf", *words]
 
 
 def node_directory(directory):
@@ -104,6 +104,11 @@ class Lab:
 
     def ctl(self, *words, status=0):
         """Run tallyctl; returns its JSON (None if it prints nothing). `status` is the exit status it has to have."""
+        said = self.text("--json", *words, status=status)
+        return json.loads(said) if said.strip() else None
+
+    def text(self, *words, status=0):
+        """The same, as a person reads it."""
         command = [str(word) for word in control_arguments(self.directory, words)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                               timeout=60 * process.PATIENCE, check=False)
@@ -113,7 +118,7 @@ class Lab:
         if done.returncode != status:
             why = (done.stderr.strip().split("\n") or [""])[-1]
             raise Failure(f"tallyctl {' '.join(map(str, words))}: status {done.returncode}: {why}", log)
-        return json.loads(done.stdout) if done.stdout.strip() else None
+        return done.stdout
 
     def call(self, server, method, path, body=None):
         """One request to one server, with the operator's certificate: what tallyctl would do at all of them. Returns its JSON."""

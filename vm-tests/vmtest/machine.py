@@ -13,14 +13,17 @@ from .agent import Agent
 from .console import Console
 from .tpm import Tpm
 
-# Firmware: code and variables. Without a row: SeaBIOS, the quickest, which boots -kernel only.
-OVMF = {"ovmf": ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd")}
+# Firmware: code and variables. Without a row: SeaBIOS, the quickest, which boots -kernel only. secureboot: what runs has to be signed
+# with the test key of Debian's ovmf; secureboot-off: the same code, and nobody's keys in its variables.
+OVMF = {"ovmf": ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+        "secureboot": ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd"),
+        "secureboot-off": ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd")}
 # About four times what two machines side by side take on two cores that nobody else uses.
 BOOT = 150
 COMMAND = 120
 
 # A KVM device may be there and not work: never used. -no-reboot: a reboot ends QEMU, and start() begins the next boot.
-BASE = """qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -nodefaults -display none -no-reboot
+BASE = """qemu-system-x86_64 -machine q35{machine} -accel tcg,thread=multi -cpu max -nodefaults -display none -no-reboot
     -serial stdio -device virtio-rng-pci"""
 
 
@@ -39,7 +42,7 @@ class Machine:
         self.boots, self.console, self._qemu, self._agent = 0, None, None, None
         self.tpm = Tpm(self.directory)
         if firmware in OVMF:
-            shutil.copy(OVMF[firmware][1], self.directory / "vars.img")
+            self.new_variables()
 
     # What it is made of
 
@@ -47,11 +50,25 @@ class Machine:
         """The name of a file in the machine's own directory."""
         return str(self.directory / name)
 
+    def new_variables(self, firmware=None):
+        """The firmware's variables as they left the factory, of this firmware from now on: what a person at its menu can do."""
+        self.firmware = firmware or self.firmware
+        shutil.copy(OVMF[self.firmware][1], self.directory / "vars.img")
+
     def boot_kernel(self, files, append=None, base="initramfs"):
-        """Boot the cached kernel and the initramfs `base` with the test's files on top (see cpio.archive)."""
+        """Boot the cached kernel and the initramfs `base` with the test's files on top (see cpio.archive), and vm-tests/mutate's."""
         self.kernel = images.path("kernel", "vmlinuz")
-        self.initrd = cpio.initramfs(images.path(base, "initramfs.img"), files, self.file("initramfs.img"))
+        self.initrd = cpio.initramfs(images.path(base, "initramfs.img"), files | cpio.overlay(), self.file("initramfs.img"))
         self.append = images.root_command_line() if append is None else append
+
+    def boot_uki(self, signed=False):
+        """Boot what boot_kernel() made as a unified kernel image, from an ESP as first disk. Returns the image's name."""
+        efi = disk.uki(self.file("boot.efi"), self.initrd, self.append)
+        if signed:
+            disk.sign(efi)
+        self.kernel = None
+        self.disks.insert(0, disk.esp(self.file("esp.img"), efi))
+        return efi
 
     def add_root(self, image, name="root.img"):
         """A copy of a cached image's root.img as the next disk."""
@@ -64,14 +81,17 @@ class Machine:
     # Power
 
     def _arguments(self):
-        command = shlex.split(BASE) + ["-m", str(self.memory), "-smp", os.environ.get("VM_TESTS_CPUS", "1")]
+        secure = self.firmware.startswith("secureboot")
+        command = shlex.split(BASE.format(machine=",smm=on" if secure else "")) + ["-m", str(self.memory), "-smp", os.environ.get("VM_TESTS_CPUS", "1")]
+        if secure:
+            command += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
         if self.firmware in OVMF:
             command += shlex.split(f"-drive if=pflash,format=raw,readonly=on,file={OVMF[self.firmware][0]}"
                                    f" -drive if=pflash,format=raw,file={self.directory}/vars.img")
         if self.kernel:
             command += ["-kernel", self.kernel, "-initrd", self.initrd, "-append", self.append]
         for i, image in enumerate(self.disks):
-            # Unsafe: the host's page cache outlives a power cut of the guest.
+            # Unsafe: the host's page cache outlives a power cut of the guest. nbd:...: a disk that is served by a program (nbd.py).
             command += ["-drive", f"if=none,id=disk{i},file={image},format=raw,cache=unsafe",
                         "-device", f"virtio-blk-pci,drive=disk{i},bootindex={i + 1}"]
         if self.network:

@@ -32,6 +32,12 @@ def look_before(*units):
     return files | {"test/look": (LOOK, 0o755)}
 
 
+def look_when_mounted():
+    """Look as soon as the root is mounted: LOOK mounted."""
+    return service("look-mounted", "bash /test/look mounted\n", "initrd-root-fs.target",
+                   "Requires=sysroot.mount\nAfter=sysroot.mount\nBefore=initrd-root-fs.target") | {"test/look": (LOOK, 0o755)}
+
+
 def check_look(t, node, where, volumes=()):
     """What the next look there has to find: the gate closed in every bank, no mapping but these, no payload."""
     text = node.expect(rf"^LOOK {where} (?:.*\n)*?LOOK {where} DONE").group()

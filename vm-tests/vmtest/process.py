@@ -38,12 +38,12 @@ def wait_until(condition, what, seconds=30, process=None, log=None):
         time.sleep(0.02)
 
 
-def command(*words, log="commands.log", **options):
-    """Run a host's command to its end and return what it printed; its words and errors are in the log."""
+def command(*words, log="commands.log", check=True, **options):
+    """Run a host's command to its end and return what it printed; its words and errors are in the log. check: it has to succeed."""
     words = [str(word) for word in words]
     with open(log, "a") as file:
         print("+", *words, file=file, flush=True)
         done = subprocess.run(words, stdout=subprocess.PIPE, stderr=file, check=False, **options)
-    if done.returncode:
+    if check and done.returncode:
         raise Failure(f"{Path(words[0]).name} ended with status {done.returncode}: {' '.join(words)}", log)
     return done.stdout

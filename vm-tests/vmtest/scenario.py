@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a scenario is given: its directory, its machines and services, a voice, and the end of all that it started."""
+import os
+import re
 import time
 from pathlib import Path
 
@@ -17,7 +19,7 @@ class Scenario:
 
     def machine(self, name="node", **settings):
         """A machine that is stopped at the end; settings are those of Machine."""
-        return self._remember(Machine(name, **settings))
+        return self.remember(Machine(name, **settings))
 
     def tiny(self, name="node", files=None, append=None, base="initramfs", **settings):
         """A machine with the tiny root on LUKS, booted from -kernel; /etc/crypttab asks for a passphrase unless `files` has one."""
@@ -35,7 +37,7 @@ class Scenario:
 
     def lab(self, **settings):
         """Registrar, tenant and verifier, running, that are stopped at the end; settings are those of Lab."""
-        lab = self._remember(Lab(**settings))
+        lab = self.remember(Lab(**settings))
         lab.start()
         return lab
 
@@ -47,7 +49,8 @@ class Scenario:
         node.id = lab.enroll(node, (node.disks[0], "root", "root"))
         return lab, node
 
-    def _remember(self, part):
+    def remember(self, part):
+        """Something to stop() at the end."""
         self._parts.append(part)
         return part
 
@@ -65,6 +68,11 @@ class Scenario:
             print(line, file=file)
         if self._narrate:
             print(line, flush=True)
+
+    @staticmethod
+    def part(name):
+        """Whether a part of a scenario that can be left out is to run: $VM_TESTS_PARTS, a regular expression, finds its name."""
+        return re.search(os.environ.get("VM_TESTS_PARTS", ""), name) is not None
 
     @staticmethod
     def check(condition, what, log=None):
