@@ -288,6 +288,8 @@ int check_root_run(int argc, char *argv[] _unused_) {
                 return EXIT_OK;
         log_error("The root is not ours, the boot stops: %s. Everything that the halves opened is closed.",
                   error[0] ? error : strerror(-r));
+        /* An unlocker that was killed could not be told that a person took over. */
+        log_error("If you typed a passphrase in this boot: reboot, and type it again.");
         r = close_everything();
         if (r < 0)
                 log_error_errno(r, "Not everything could be closed: %m");
