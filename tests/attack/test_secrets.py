@@ -216,6 +216,7 @@ def test_invariant_8_not_dumpable(fleet):
         os.chmod(copy, 0o600)
         os.chown(copy, 65534, 65534)
         text = re.sub(rf"^{name} = .*", f"{name} = {copy}", text, flags=re.M)
+    text = re.sub("ek-roots = .*", f"ek-roots = {shutil.copytree(fleet.test_ca.roots, config / 'roots')}", text)
     conf.write_text(text)
     os.chown(config, 65534, 65534)
     os.chmod(fleet.directory, 0o755)
