@@ -117,7 +117,7 @@ static int policy_says(struct admission *a, struct policy_decision *ret) {
 
 /* What another node's log says of these values is no reason to refuse: this node's own is asked for. */
 static bool known_log_refuses(const struct admission *a, const struct policy_decision *decision) {
-        return a->logs.is_known && !a->logs.given && rule_failed(decision, "[firmware]");
+        return a->logs.is_known && rule_failed(decision, "[firmware]");
 }
 
 /* Before a list is asked for: whether to ask for the other log in the same breath. */
@@ -152,7 +152,7 @@ static int judge(struct admission *a, struct http_response *response) {
                 r = words(&decision, &a->decision);
         } else if (!decision.allowed && known_log_refuses(a, &decision)) {
                 a->logs.want_firmware = true;
-                r = logs_ask(a, response);
+                r = a->logs.given ? admit_refuse(a, "stale-nonce", "What is asked for has changed.") : logs_ask(a, response);
         } else if (!decision.allowed)
                 r = refuse(a, &decision);
         policy_decision_done(&decision);

@@ -6,7 +6,11 @@
 #include "base/log.h"
 #include "service/admit.h"
 
-enum { STALE_KEY_SECONDS = 24 * 3600 };
+enum {
+        STALE_KEY_SECONDS = 24 * 3600,
+        UNPROVEN_PENDING_MAX = 256, /* without a certificate anybody makes as many as he likes */
+        FULL_RETRY_SECONDS = 60,
+};
 
 struct token_row {
         char *group;
@@ -190,11 +194,30 @@ static int enroll_keys(struct admission *a, struct store_txn *txn, const struct 
         return 0;
 }
 
+/* -EUSERS: one more that waits for approval, and shows no certificate. The transaction is rolled back then. */
+static int check_room(struct store_txn *txn, const struct node *node) {
+        int64_t waiting;
+        int r;
+
+        if (node->state != NODE_PENDING || node->tpm.proof != EK_UNPROVEN)
+                return 0;
+        r = query_int(
+                txn,
+                "SELECT COUNT(*) FROM nodes, node_tpms WHERE node_tpms.node = nodes.id AND nodes.state = $1 AND node_tpms.proof = "
+                "$2",
+                STORE_ARGS(store_text(node_state_to_string(NODE_PENDING)), store_text(ek_proof_to_string(EK_UNPROVEN))),
+                &waiting);
+        if (r < 0)
+                return r;
+        return waiting > UNPROVEN_PENDING_MAX ? -EUSERS : 0;
+}
+
 static int admit_node(struct admission *a, struct store_txn *txn) {
         struct node *node = &a->node;
+        bool is_new = !a->known;
         int r = 0;
 
-        if (!a->known)
+        if (is_new)
                 r = store_new(a, txn, node);
         if (r < 0 || a->refusal.problem)
                 return r;
@@ -202,6 +225,8 @@ static int admit_node(struct admission *a, struct store_txn *txn) {
                 r = approve_ahead(a, txn, node);
                 if (r >= 0)
                         r = node_save(txn, node, true);
+                if (r >= 0 && is_new)
+                        r = check_room(txn, node);
                 if (r < 0)
                         return r;
         }
@@ -251,6 +276,14 @@ int release_enroll(struct admission *a, struct http_response *response) {
         r = store_write(a->party->service->store, enroll_txn, a);
         if (r == -EDOM) /* one of several keys was refused: none was made, the refusal is written by itself */
                 return admit_answer_refusal(a, response);
+        if (r == -EUSERS) {
+                if (service_may_log(a->call, "full"))
+                        log_notice("%d nodes without an EK certificate wait for approval: approve or delete some of them.",
+                                   UNPROVEN_PENDING_MAX);
+                response->retry_after = FULL_RETRY_SECONDS;
+                service_problem(a->call, response, "unavailable", "Too many nodes wait for approval.");
+                return -ECANCELED;
+        }
         r = admit_written(a, r, response);
         if (r < 0)
                 return r;
