@@ -10,6 +10,7 @@ enum known_text {
         KNOWN_SEPARATOR,
         KNOWN_DEBUG,  /* of PCR 7: debug mode, DMA protection off */
         KNOWN_ACTION, /* of PCR 2 and 4 */
+        KNOWN_RETURN, /* of PCR 4: what was started came back */
         KNOWN_NONE,
 };
 enum { KNOWN_TEXTS = 11 };

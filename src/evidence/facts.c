@@ -51,7 +51,7 @@ static const struct {
         TEXT(KNOWN_DEBUG, "UEFI Debug Mode"),
         TEXT(KNOWN_DEBUG, "DMA Protection Disabled"),
         TEXT(KNOWN_ACTION, "Calling EFI Application from Boot Option"),
-        TEXT(KNOWN_ACTION, "Returning from EFI Application from Boot Option"),
+        TEXT(KNOWN_RETURN, "Returning from EFI Application from Boot Option"),
         TEXT(KNOWN_ACTION, "Calling INT 19h"),
         TEXT(KNOWN_ACTION, "Returned INT 19h"),
         TEXT(KNOWN_ACTION, "Return via INT 18h"),
@@ -81,7 +81,9 @@ enum known_text facts_known_text(const struct facts_reading *reading) {
 static int read_code(struct facts_reading *reading, struct fact_digests *digests) {
         enum known_text known = facts_known_text(reading);
 
-        if (known == KNOWN_SEPARATOR || known == KNOWN_ACTION)
+        if (known == KNOWN_RETURN && digests == &reading->facts->applications)
+                reading->facts->returned = digests->n;
+        if (known == KNOWN_SEPARATOR || known == KNOWN_ACTION || known == KNOWN_RETURN)
                 return 0;
         return fact_digests_add(digests, "", reading->digest, reading->digester.size);
 }

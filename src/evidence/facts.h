@@ -50,6 +50,7 @@ struct boot_facts {
         struct fact_digests variables;   /* shim's SbatLevel, MokSBState, MokDBState, MokListTrusted: SHA-256 of the content */
 
         struct fact_digests applications; /* PCR 4, all but the firmware's own texts: authenticode digests, in order */
+        size_t returned;                  /* of these, so many were measured when one last came back to the firmware; 0: never */
         struct fact_digests drivers;      /* PCR 2, the same */
         struct fact_digests sections;     /* PCR 11, systemd-stub: name, digest of the content, in order */
         unsigned phases;                  /* PCR 11: so many of enter-initrd, leave-initrd, sysinit, ready were measured */

@@ -189,9 +189,10 @@ static enum image image_of(const struct policy_rules *rules, const struct fact_d
         return IMAGE_UNKNOWN;
 }
 
-/* Boot loaders, then, where UKIs are listed, one of them, then at most the kernel in it. A kernel without its UKI has whatever command
- * line and initramfs somebody gave it. */
-static const char *check_images(const struct policy_rules *rules, const struct fact_digests *applications, size_t *ret_at) {
+/* Boot loaders, then, where UKIs are listed, one of them, then at most the kernel in it. A kernel without its UKI, or started by the
+ * firmware after the UKI gave up, has whatever command line and initramfs somebody gave it. */
+static const char *check_images(const struct policy_rules *rules, const struct boot_facts *facts, size_t *ret_at) {
+        const struct fact_digests *applications = &facts->applications;
         bool wants_uki = rules->digests[LIST_UKI].n > 0;
         enum image last = IMAGE_UNKNOWN;
 
@@ -205,6 +206,8 @@ static const char *check_images(const struct policy_rules *rules, const struct f
                         return "is the kernel of a UKI and was not started by one that is on the list";
                 if (last == IMAGE_KERNEL || (last == IMAGE_UKI && image != IMAGE_KERNEL))
                         return "was started after the UKI: only its kernel can be";
+                if (image == IMAGE_UKI && facts->returned > i)
+                        return "came back to the firmware: what was started then need not be from it";
                 last = image;
         }
         *ret_at = SIZE_MAX;
@@ -233,7 +236,7 @@ static void judge_images(struct judgement *judgement) {
                 judge_finding(judgement, rule, line, "%s", why);
                 return;
         }
-        wrong = check_images(rules, &facts->applications, &at);
+        wrong = check_images(rules, facts, &at);
         if (!wrong)
                 judge_finding(judgement, rule, line, NULL);
         else if (at == SIZE_MAX)

@@ -198,6 +198,20 @@ static void an_application_under_another_type(void **state _unused_) {
         has_hash(&facts.drivers, 0, "", evil, sizeof evil);
 }
 
+/* By the digest of the firmware's text, under whatever type. */
+static void an_application_that_came_back(void **state _unused_) {
+        soft_log_text(&made, 4, ACTION, "Calling EFI Application from Boot Option");
+        soft_log_separators(&made);
+        soft_log_text(&made, 4, BSA, "ours");
+        soft_log_hashed(&made, 4, BSA, "Returning from EFI Application from Boot Option", 47, "\0\0\0", 4);
+        soft_log_text(&made, 4, BSA, "another");
+        read_made();
+        assert_int_equal(facts.applications.n, 2);
+        assert_int_equal(facts.returned, 1);
+        read_vector("ovmf4m-uki");
+        assert_int_equal(facts.returned, 0);
+}
+
 static void secure_boot(const void *value, size_t size) {
         soft_log_variable(&made, CONFIG, 'g', "SecureBoot", value, size);
 }
@@ -528,6 +542,7 @@ int main(void) {
                 TEST(an_event_that_never_was_contradicts),
                 TEST(banks),
                 TEST(an_application_under_another_type),
+                TEST(an_application_that_came_back),
                 TEST(secure_boot_off_with_other_data),
                 TEST(secure_boot_measured_later),
                 TEST(secure_boot_measured_only_later),

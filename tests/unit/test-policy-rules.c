@@ -218,6 +218,14 @@ static void images(void **state) {
         decides(FIRMWARE "boot-loader = " A32 "\n", &boot, "is not on the list");
         decides(FIRMWARE "boot-loader = " B32 "\nboot-loader = " A32 "\n", &boot, NULL);
 
+        /* the UKI gave up, and the firmware started the kernel; it may try something else before */
+        boot.facts.returned = 1;
+        decides(uki, &boot, "image 1 of PCR 4, " A32 ", came back to the firmware");
+        decides(FIRMWARE "boot-loader = " B32 "\nboot-loader = " A32 "\n", &boot, NULL);
+        boot.facts.returned = 2;
+        decides(uki, &boot, "came back to the firmware");
+        boot.facts.returned = 0;
+
         /* the kernel alone, with whatever command line and initramfs somebody gave it */
         boot.facts.applications.items = boot.applications + 1;
         boot.facts.applications.n = 1;
@@ -237,6 +245,7 @@ static void images(void **state) {
         /* a boot loader in front */
         boot.applications[0] = of_byte("", 0xcc);
         boot.applications[2] = of_byte("", 0xbb);
+        boot.facts.returned = 1; /* a boot loader that came back is one that was tried first */
         decides(uki, &boot, "is not on the list");
         decides(FIRMWARE "uki = " A32 "\nkernel = " B32 "\nboot-loader = " C32 "\n", &boot, NULL);
         boot.facts.applications.n = 1;
