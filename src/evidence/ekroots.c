@@ -212,7 +212,7 @@ static int parse_listed(const char *line, size_t length, uint8_t ret[static 32])
 }
 
 int ek_trust_add_listed(struct ek_trust *trust, const struct blob *file, char *error, size_t size) {
-        const char *at = (const char *) file->data, *end = at + file->size;
+        const char *at = file->size > 0 ? (const char *) file->data : "", *end = at + file->size;
         unsigned number = 0;
         int n = 0;
 

@@ -48,13 +48,42 @@ static int parse_credential(struct tpm *tpm, const struct wire_credential *crede
         return 0;
 }
 
-int tpm_activate(struct tpm *tpm, const struct wire_credential *credential, struct secret **ret) {
+static int load_keys(struct tpm *tpm) {
         _cleanup_(blob_done) struct blob certificate = {};
+        int r;
+
+        r = ak_load(tpm);
+        if (r < 0 || tpm->ek != ESYS_TR_NONE)
+                return r;
+        return ek_load(tpm, &certificate);
+}
+
+static int activate_once(struct tpm *tpm, const TPM2B_ID_OBJECT *id_object, const TPM2B_ENCRYPTED_SECRET *encrypted,
+                         TPM2B_DIGEST **ret) {
+        ESYS_TR session = ESYS_TR_NONE;
+        TSS2_RC rc;
+        int r;
+
+        r = load_keys(tpm);
+        if (r < 0)
+                return r;
+        r = start_session(tpm, &session);
+        if (r < 0)
+                return r;
+
+        rc = TPM_CALL(Esys_ActivateCredential(tpm->esys, tpm->ak, tpm->ek, ESYS_TR_PASSWORD, session, ESYS_TR_NONE, id_object,
+                                              encrypted, ret));
+        if (rc == TSS2_RC_SUCCESS)
+                return 0;
+
+        (void) TPM_CALL(Esys_FlushContext(tpm->esys, session));
+        return tpm_fail(tpm, rc, "opening the credential");
+}
+
+int tpm_activate(struct tpm *tpm, const struct wire_credential *credential, struct secret **ret) {
         TPM2B_ID_OBJECT id_object = {};
         TPM2B_ENCRYPTED_SECRET encrypted = {};
-        ESYS_TR session = ESYS_TR_NONE;
         TPM2B_DIGEST *opened = NULL;
-        TSS2_RC rc;
         int r;
 
         if (tpm->ak == ESYS_TR_NONE)
@@ -64,22 +93,15 @@ int tpm_activate(struct tpm *tpm, const struct wire_credential *credential, stru
         if (r < 0)
                 return r;
 
-        if (tpm->ek == ESYS_TR_NONE) {
-                r = ek_load(tpm, &certificate);
-                if (r < 0)
-                        return r;
+        tpm->rc = TSS2_RC_SUCCESS;
+        r = activate_once(tpm, &id_object, &encrypted, &opened);
+        if (r < 0 && tpm_is_gone(tpm->rc)) {
+                ak_forget(tpm);
+                ek_forget(tpm);
+                r = activate_once(tpm, &id_object, &encrypted, &opened);
         }
-
-        r = start_session(tpm, &session);
         if (r < 0)
                 return r;
-
-        rc = TPM_CALL(Esys_ActivateCredential(tpm->esys, tpm->ak, tpm->ek, ESYS_TR_PASSWORD, session, ESYS_TR_NONE, &id_object,
-                                              &encrypted, &opened));
-        if (rc != TSS2_RC_SUCCESS) {
-                (void) TPM_CALL(Esys_FlushContext(tpm->esys, session));
-                return tpm_fail(tpm, rc, "opening the credential");
-        }
 
         r = opened->size > 0 ? secret_copy(opened->buffer, opened->size, ret) : -EBADMSG;
         memory_wipe(opened, sizeof(*opened));

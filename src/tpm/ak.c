@@ -33,7 +33,13 @@ static int ak_template(TPM2B_PUBLIC *ret) {
         return 0;
 }
 
-static int ak_load(struct tpm *tpm) {
+void ak_forget(struct tpm *tpm) {
+        tpm_drop(tpm, &tpm->ak, false);
+        Esys_Free(tpm->ak_public);
+        tpm->ak_public = NULL;
+}
+
+int ak_load(struct tpm *tpm) {
         TPM2B_PUBLIC template;
         TSS2_RC rc;
         int r;

@@ -169,6 +169,12 @@ static const struct ek_kind *choose_kind(const uint32_t *indices, size_t n) {
         return NULL;
 }
 
+void ek_forget(struct tpm *tpm) {
+        tpm_drop(tpm, &tpm->ek, tpm->ek_persistent);
+        Esys_Free(tpm->ek_public);
+        tpm->ek_public = NULL;
+}
+
 int ek_load(struct tpm *tpm, struct blob *ret_certificate) {
         _cleanup_(blob_done) struct blob certificate = {};
         const struct ek_kind *kind;

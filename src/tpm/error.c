@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
+#include <string.h>
 
 #include <tss2/tss2_rc.h>
 
 #include "base/log.h"
 #include "tpm/tpm-internal.h"
+
+#define GONE                                                                                                                      \
+        "the TPM was reset or cleared, or another program emptied it, while we used it: try again; after TPM2_Clear an operator " \
+        "has to say \"tallyctl node accept-reset\""
 
 /* Response codes of the TPM itself (TPM 2.0 Library, Part 2, 6.6.3), without handle, session or parameter number. */
 static const struct {
@@ -50,6 +55,13 @@ static const struct {
         { TPM2_RC_COMMAND_CODE, EOPNOTSUPP, "the TPM does not know this command" },
         { TPM2_RC_INTEGRITY, EKEYREJECTED, "the credential was made for another TPM, or was changed" },
         { TPM2_RC_HANDLE, ENOENT, "there is no such thing in the TPM" },
+        { TPM2_RC_DISABLED, EACCES, "the TPM has this command switched off: look at the firmware's setup" },
+        { TPM2_RC_REFERENCE_H0, EIO, GONE },
+        { TPM2_RC_REFERENCE_H1, EIO, GONE },
+        { TPM2_RC_REFERENCE_H2, EIO, GONE },
+        { TPM2_RC_REFERENCE_S0, EIO, GONE },
+        { TPM2_RC_REFERENCE_S1, EIO, GONE },
+        { TPM2_RC_REFERENCE_S2, EIO, GONE },
 };
 
 /* Part 2, 6.6.2, figure 4: format 1 has six bits of error, the rest says where. */
@@ -85,10 +97,18 @@ int tpm_rc_to_errno(TSS2_RC rc, const char **ret) {
         return -error;
 }
 
+bool tpm_is_gone(TSS2_RC rc) {
+        const char *words;
+
+        (void) tpm_rc_to_errno(rc, &words);
+        return strcmp(words, GONE) == 0;
+}
+
 int tpm_fail(struct tpm *tpm, TSS2_RC rc, const char *what) {
         const char *words;
         int r = tpm_rc_to_errno(rc, &words);
 
+        tpm->rc = rc;
         if (r == -EIO)
                 (void) snprintf(tpm->error, sizeof(tpm->error), "%s: %s (0x%x, %s)", what, words, rc, Tss2_RC_Decode(rc));
         else

@@ -79,6 +79,7 @@ int tpm_quote(struct tpm *tpm, uint16_t bank, uint32_t mask, const uint8_t quali
                         .pcrSelect = { (uint8_t) mask, (uint8_t) (mask >> 8), (uint8_t) (mask >> 16) },
                 },
         };
+        int gone = 0;
 
         if (mask == 0 || mask >> WIRE_PCRS != 0 || pcr_alg_size(bank) == 0 || tpm->ak == ESYS_TR_NONE)
                 return tpm_fail_words(tpm, EINVAL, "a quote needs the attestation key, a known bank and at least one PCR");
@@ -93,6 +94,14 @@ int tpm_quote(struct tpm *tpm, uint16_t bank, uint32_t mask, const uint8_t quali
 
                 rc = TPM_CALL(Esys_Quote(tpm->esys, tpm->ak, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &qualifying, &scheme,
                                          &selection, &quoted, &signature));
+                if (tpm_is_gone(rc)) {
+                        gone = tpm_fail(tpm, rc, "quoting");
+                        ak_forget(tpm);
+                        r = ak_load(tpm);
+                        if (r < 0)
+                                return r;
+                        continue;
+                }
                 if (rc != TSS2_RC_SUCCESS)
                         return tpm_fail(tpm, rc, "quoting");
 
@@ -115,5 +124,5 @@ int tpm_quote(struct tpm *tpm, uint16_t bank, uint32_t mask, const uint8_t quali
                 return 0;
         }
 
-        return tpm_fail_words(tpm, EBUSY, "quoting: PCRs keep changing");
+        return gone < 0 ? gone : tpm_fail_words(tpm, EBUSY, "quoting: PCRs keep changing");
 }

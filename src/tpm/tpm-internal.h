@@ -32,6 +32,7 @@ struct tpm {
         uint16_t banks[WIRE_BANKS_MAX];
         size_t n_banks; /* 0: not asked yet */
 
+        TSS2_RC rc; /* of what failed last */
         char error[512];
 };
 
@@ -59,6 +60,9 @@ bool tpm_again(TSS2_RC rc, struct tpm_wait *wait);
                 _rc;                            \
         })
 
+/* An object or session that the command names is in the TPM no more: it was reset or cleared (Part 3, 24.6 flushes both hierarchies). */
+bool tpm_is_gone(TSS2_RC rc);
+
 static inline void esys_freep(void *p) {
         Esys_Free(*(void **) p);
 }
@@ -66,6 +70,14 @@ static inline void esys_freep(void *p) {
 /* CreatePrimary in the endorsement hierarchy, empty authorization. */
 TSS2_RC tpm_create_primary(struct tpm *tpm, const TPM2B_PUBLIC *template, ESYS_TR *ret_handle, TPM2B_PUBLIC **ret_public);
 int tpm_public_to_blob(struct tpm *tpm, const TPM2B_PUBLIC *public, struct blob *ret);
+
+/* Loads the AK, once. */
+int ak_load(struct tpm *tpm);
+/* Flushes a key, or forgets it where it is not there to be flushed; ESYS_TR_NONE: nothing. */
+void tpm_drop(struct tpm *tpm, ESYS_TR *handle, bool persistent);
+/* Forgets a key that may be gone, so that it is made again: the same one, from the same seed. */
+void ak_forget(struct tpm *tpm);
+void ek_forget(struct tpm *tpm);
 
 void ek_template(const struct ek_kind *kind, TPM2B_PUBLIC *ret);
 /* The branches of policy B: policy A and policy C, for TPM2_PolicyOR. */

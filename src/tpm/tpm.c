@@ -60,12 +60,12 @@ int tpm_open(const char *tcti, struct tpm **ret) {
         return 0;
 }
 
-static void ek_unload(struct tpm *tpm) {
-        if (tpm->ek != ESYS_TR_NONE && tpm->ek_persistent)
-                (void) Esys_TR_Close(tpm->esys, &tpm->ek);
-        else if (tpm->ek != ESYS_TR_NONE)
-                (void) Esys_FlushContext(tpm->esys, tpm->ek);
-        tpm->ek = ESYS_TR_NONE;
+void tpm_drop(struct tpm *tpm, ESYS_TR *handle, bool persistent) {
+        if (*handle == ESYS_TR_NONE)
+                return;
+        if (persistent || Esys_FlushContext(tpm->esys, *handle) != TSS2_RC_SUCCESS)
+                (void) Esys_TR_Close(tpm->esys, handle);
+        *handle = ESYS_TR_NONE;
 }
 
 /* Nothing is tried again here: a busy TPM shall not hold up a boot for what a resource manager does anyway. */
@@ -74,9 +74,8 @@ struct tpm *tpm_close(struct tpm *tpm) {
                 return NULL;
 
         if (tpm->esys) {
-                ek_unload(tpm);
-                if (tpm->ak != ESYS_TR_NONE)
-                        (void) Esys_FlushContext(tpm->esys, tpm->ak);
+                tpm_drop(tpm, &tpm->ek, tpm->ek_persistent);
+                tpm_drop(tpm, &tpm->ak, false);
                 Esys_Finalize(&tpm->esys);
         }
         if (tpm->tcti)
