@@ -31,6 +31,7 @@ static const struct problem {
         { "revoked", -EACCES, 300, "an operator revoked this node" },
         { "bad-evidence", -EACCES, 300, "the evidence was refused; tallyctl log says why" },
         { "stale-nonce", -ESTALE, RETRY_NOW, "" },
+        { "logs-wanted", -EAGAIN, 60, "it was sent the logs and goes on asking: compare the versions of node and server" },
         { "conflict", -EEXIST, RETRY_NEVER, "tallyctl log says with what" },
         { "rate-limited", -EAGAIN, RETRY_BACKOFF, "" },
         { "unavailable", -EAGAIN, RETRY_BACKOFF, "" },

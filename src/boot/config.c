@@ -102,6 +102,7 @@ static const struct setting settings[] = {
         { "verifier", set_servers, MEMBER(parties[PARTY_VERIFIER]), SERVERS },
         { "ca", set_path, MEMBER(ca), "an absolute path" },
         { "tpm", set_tcti, MEMBER(tpm), "a TCTI such as device:/dev/tpmrm0" },
+        { "securityfs", set_path, MEMBER(securityfs), "an absolute path" },
         { "gate-pcr", set_gate_pcr, MEMBER(gate_pcr), "a PCR from 8 to 15" },
         { "prompt-after", set_seconds, MEMBER(prompt_after), SECONDS },
         { "tpm-timeout", set_seconds, MEMBER(tpm_timeout), SECONDS },
@@ -164,7 +165,8 @@ static struct config *config_new(void) {
         config->root = true;
         config->ca = strdup("/etc/tallyboot/ca.pem");
         config->tpm = strdup("device:/dev/tpmrm0");
-        if (!config->ca || !config->tpm)
+        config->securityfs = strdup("/sys/kernel/security");
+        if (!config->ca || !config->tpm || !config->securityfs)
                 return NULL;
         return TAKE_PTR(config);
 }
@@ -271,6 +273,7 @@ struct config *config_free(struct config *config) {
         http_server_list_done(&config->parties[PARTY_VERIFIER]);
         free(config->ca);
         free(config->tpm);
+        free(config->securityfs);
         free(config->path);
         free(config);
         return NULL;

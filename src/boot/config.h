@@ -18,6 +18,7 @@ struct config {
         struct http_server_list parties[2]; /* by enum party; both are required */
         char *ca;                           /* file with the fleet's CA, PEM */
         char *tpm;                          /* TCTI string */
+        char *securityfs;                   /* directory with the kernel's logs of measurements */
         unsigned gate_pcr;                  /* 8 to 15 */
         uint64_t prompt_after;              /* s */
         uint64_t tpm_timeout;               /* s to wait for the TPM to appear */

@@ -6,10 +6,12 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/encode.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "boot/logs.h"
 
-enum { ANSWER_MAX = 512 * 1024, STALE_MAX = 3 };
+enum { ANSWER_MAX = 512 * 1024, STALE_MAX = 3, LOGS_MAX = 2 };
 
 /* What one quote is, sent to both parties. */
 struct evidence {
@@ -77,6 +79,7 @@ static void exchange_outcome(struct node *node, enum party party, const struct h
 
 static void outcome_malformed(enum party party, int r, const char *what, struct outcome *outcome) {
         outcome->result = r;
+        outcome->problem[0] = '\0';
         snprintf(outcome->error, sizeof outcome->error, "%s: %s: %s", party_to_string(party), what,
                  r == -EBADMSG ? "not as the protocol says; compare the versions of node and server" : strerror(-r));
 }
@@ -294,6 +297,10 @@ static int release_body(struct node *node, const struct conversation *conversati
         return *ret ? 0 : -ENOMEM;
 }
 
+static bool wants_logs(const struct outcome *outcome) {
+        return strcmp(outcome->problem, "logs-wanted") == 0;
+}
+
 static void take_release(struct node *node, struct conversation *conversation, enum party party, const struct evidence *evidence,
                          const struct http_exchange *exchange) {
         struct outcome *outcome = conversation->outcomes + party;
@@ -303,6 +310,11 @@ static void take_release(struct node *node, struct conversation *conversation, e
         conversation->nonces[party].fresh = false;
         if (exchange->result < 0 || exchange->status != 200) {
                 exchange_outcome(node, party, exchange, outcome);
+                r = wants_logs(outcome)
+                            ? wire_logs_wanted_parse((char *) exchange->answer.data, exchange->answer.size, &outcome->logs)
+                            : 0;
+                if (r < 0)
+                        outcome_malformed(party, r, "its wish for logs", outcome);
                 return;
         }
         if (conversation->purpose == PURPOSE_CONFIRM)
@@ -356,16 +368,74 @@ static int ask_releases(struct node *node, struct conversation *conversation, co
         return r;
 }
 
+/* The same evidence once more, with the logs that this party asked for. */
+static int logs_exchange(struct node *node, const struct conversation *conversation, enum party party,
+                         const struct evidence *evidence, const char *path, struct http_exchange *ret) {
+        const struct wire_logs_wanted *wanted = &conversation->outcomes[party].logs;
+        _cleanup_(freep) char *body = NULL, *ticket = base64url_encode(wanted->ticket, sizeof wanted->ticket), *header = NULL;
+        int r = release_body(node, conversation, party, evidence, &body);
+
+        header = ticket ? format("Tallyboot %s", ticket) : NULL;
+        if (r < 0 || !header)
+                return r < 0 ? r : -ENOMEM;
+        *ret = (struct http_exchange){ .servers = node->config->parties + party,
+                                       .method = "POST",
+                                       .path = path,
+                                       .content_type = "application/octet-stream",
+                                       .body_fd = -1,
+                                       .max_answer = ANSWER_MAX };
+        r = logs_body(node->config, wanted, body, &ret->body_fd, &ret->body_size);
+        ret->authorization = r < 0 ? NULL : TAKE_PTR(header);
+        return r;
+}
+
+static void logs_exchange_done(struct http_exchange *exchange) {
+        free((char *) exchange->authorization);
+        closep(&exchange->body_fd);
+        http_exchange_done(exchange);
+}
+
+/* In the same boot, with the same quote: nothing was used up. All parties that asked, at once. */
+static int send_logs(struct node *node, struct conversation *conversation, const struct evidence *evidence) {
+        _cleanup_(freep) char *path = format("/v1/nodes/%s/release/logs", node->id);
+        struct http_exchange exchanges[2] = { { .body_fd = -1 }, { .body_fd = -1 } };
+        enum party parties[2];
+        size_t n = 0;
+        int r = path ? 0 : -ENOMEM;
+
+        for (enum party party = PARTY_TENANT; r >= 0 && party <= PARTY_VERIFIER; party++)
+                if (wants_logs(conversation->outcomes + party)) {
+                        r = logs_exchange(node, conversation, party, evidence, path, exchanges + n);
+                        parties[n++] = party;
+                }
+        if (r >= 0)
+                r = http_client_perform(node->http, exchanges, n, node->cancel_fd);
+        for (size_t i = 0; i < n; i++) {
+                if (r >= 0)
+                        take_release(node, conversation, parties[i], evidence, exchanges + i);
+                logs_exchange_done(exchanges + i);
+        }
+        return r;
+}
+
 static bool conversation_is_done(const struct conversation *conversation) {
         return conversation->outcomes[0].result == 0 && conversation->outcomes[1].result == 0;
+}
+
+static bool some_want_logs(const struct conversation *conversation) {
+        return wants_logs(conversation->outcomes) || wants_logs(conversation->outcomes + 1);
 }
 
 /* The tenant's answer comes before the verifier's request where the purpose is confirm. */
 static int ask_all_releases(struct node *node, struct conversation *conversation, const struct evidence *evidence) {
         int r;
 
-        if (conversation->purpose != PURPOSE_CONFIRM)
-                return ask_releases(node, conversation, evidence, 1U << PARTY_TENANT | 1U << PARTY_VERIFIER);
+        if (conversation->purpose != PURPOSE_CONFIRM) {
+                r = ask_releases(node, conversation, evidence, 1U << PARTY_TENANT | 1U << PARTY_VERIFIER);
+                for (unsigned i = 0; r >= 0 && i < LOGS_MAX && some_want_logs(conversation); i++)
+                        r = send_logs(node, conversation, evidence);
+                return r;
+        }
         if (conversation->outcomes[PARTY_TENANT].result != 0) {
                 r = ask_releases(node, conversation, evidence, 1U << PARTY_TENANT);
                 if (r < 0 || conversation->outcomes[PARTY_TENANT].result != 0)

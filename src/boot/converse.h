@@ -33,10 +33,11 @@ DEFINE_CLEANUP(struct node *, node_free)
 struct outcome {
         int result; /* 0; -ENOLINK not reached, -EKEYREJECTED its certificate, -EACCES refused (see problem), -EBADMSG its answer
                                 * is not as the protocol says, -ESTALE nonce, -EAGAIN busy; -EINPROGRESS: not asked yet */
-        char problem[32];      /* NAME of urn:tallyboot:problem:NAME, "" where it was not a problem document */
-        unsigned retry_after;  /* s, 0: not said */
-        char error[320];       /* in words: which party, what, what to do */
-        struct halves *halves; /* result 0 */
+        char problem[32];             /* NAME of urn:tallyboot:problem:NAME, "" where it was not a problem document */
+        unsigned retry_after;         /* s, 0: not said */
+        struct wire_logs_wanted logs; /* problem logs-wanted */
+        char error[320];              /* in words: which party, what, what to do */
+        struct halves *halves;        /* result 0 */
         struct wire_details details;
         struct wire_confirmed confirmed; /* purpose confirm */
 };

@@ -5,11 +5,16 @@
 
 #include "base/log.h"
 #include "boot/converse.h"
+#include "boot/logs.h"
 #include "boot/verbs.h"
 
 /* What a party would be sent: the PCRs that it asks for, quoted. Where no party answers, those that every group starts with. */
 
-enum { DEFAULT_BANK = 0xb, DEFAULT_MASK = 0x7bff /* 0 to 9, 11 to 14 */ };
+enum {
+        DEFAULT_BANK = 0xb,
+        DEFAULT_MASK = 0x7bff, /* 0 to 9, 11 to 14 */
+        LOGS_MASK = 0x7fff,    /* what logs are about: 0 to 14 */
+};
 
 struct shown {
         uint16_t bank;
@@ -18,11 +23,15 @@ struct shown {
         struct blob attest, signature;
         struct pcr_values pcrs;
         uint32_t reset, restart;
+        bool with_logs;
+        struct blob firmware, ima;
 };
 
 static void shown_done(struct shown *shown) {
         blob_done(&shown->attest);
         blob_done(&shown->signature);
+        blob_done(&shown->firmware);
+        blob_done(&shown->ima);
 }
 
 /* TPM 2.0 Library, Part 2, 10.12.8: what comes before the counters has lengths of its own. */
@@ -82,7 +91,7 @@ static int collect(struct node *node, struct shown *shown) {
         if (r < 0)
                 return r;
         ask_parties(node, shown);
-        shown->mask |= 1U << node->config->gate_pcr;
+        shown->mask |= 1U << node->config->gate_pcr | (shown->with_logs ? LOGS_MASK : 0);
         r = random_bytes(nonce, sizeof nonce);
         if (r < 0)
                 return r;
@@ -91,7 +100,21 @@ static int collect(struct node *node, struct shown *shown) {
                 snprintf(node->error, sizeof node->error, "TPM: the quote failed: %s", tpm_last_error(node->tpm));
                 return r;
         }
-        return read_counters(&shown->attest, &shown->reset, &shown->restart);
+        r = read_counters(&shown->attest, &shown->reset, &shown->restart);
+        if (r >= 0 && shown->with_logs)
+                r = logs_read_firmware(node->config, &shown->firmware);
+        return r >= 0 && shown->with_logs ? logs_read_ima(node->config, 0, &shown->ima) : r;
+}
+
+/* A log that the kernel has not is left out. */
+static int add_logs(json_t *object, const struct shown *shown) {
+        int r = 0;
+
+        if (shown->firmware.size > 0)
+                r = wire_set_bin(object, "firmware_log", shown->firmware.data, shown->firmware.size);
+        if (r >= 0 && shown->ima.size > 0)
+                r = wire_set_bin(object, "ima", shown->ima.data, shown->ima.size);
+        return r;
 }
 
 static int print_json(const struct node *node, const struct shown *shown) {
@@ -104,7 +127,7 @@ static int print_json(const struct node *node, const struct shown *shown) {
         if (object && wire_set_bin(object, "attest", shown->attest.data, shown->attest.size) >= 0 &&
             wire_set_bin(object, "signature", shown->signature.data, shown->signature.size) >= 0 &&
             wire_set_bin(object, "ak_public", node->ak_public.data, node->ak_public.size) >= 0 &&
-            json_dumpf(object, stdout, JSON_INDENT(2)) >= 0) {
+            (!shown->with_logs || add_logs(object, shown) >= 0) && json_dumpf(object, stdout, JSON_INDENT(2)) >= 0) {
                 putchar('\n');
                 r = 0;
         }
@@ -129,14 +152,15 @@ static void print_text(const struct node *node, const struct shown *shown) {
 }
 
 int evidence_run(int argc, char *argv[]) {
-        bool as_json = argc == 2 && strcmp(argv[1], "--json") == 0;
-        _cleanup_(shown_done) struct shown shown = { .bank = DEFAULT_BANK, .mask = DEFAULT_MASK };
+        bool with_logs = argc == 2 && strcmp(argv[1], "--logs") == 0;
+        bool as_json = with_logs || (argc == 2 && strcmp(argv[1], "--json") == 0);
+        _cleanup_(shown_done) struct shown shown = { .bank = DEFAULT_BANK, .mask = DEFAULT_MASK, .with_logs = with_logs };
         _cleanup_(config_freep) struct config *config = NULL;
         _cleanup_(node_freep) struct node *node = NULL;
         int r;
 
         if (argc > 2 || (argc == 2 && !as_json)) {
-                log_error("evidence [--json]");
+                log_error("evidence [--json|--logs]");
                 return EXIT_USAGE;
         }
         r = verb_load_config(&config);

@@ -41,7 +41,7 @@ static const struct verb verbs[] = {
         { "gate", gate_run, "gate status|close", "Whether halves can still be had in this boot; that they cannot.",
           "  status   \"open\" (exit code 1) or \"closed\" (0)\n"
           "  close    extend the gate PCR; no half is released to this boot any more. Cannot be undone without a reboot.\n" },
-        { "evidence", evidence_run, "evidence [--json]", "What a party would be sent, to look into a refusal.",
+        { "evidence", evidence_run, "evidence [--json|--logs]", "What a party would be sent, to look into a refusal.",
           "  --json    the same for programs\n"
           "Reads the PCRs that the parties ask for and makes a quote with a nonce of its own; nothing is sent.\n" },
         { "unlock", unlock_run, "unlock [--test [--device FILE]...]",

@@ -17,9 +17,9 @@ static void a_problem_has_its_own_delay_and_a_fifth_of_jitter(void **state _unus
                 const char *name;
                 int64_t seconds;
         } table[] = {
-                { "unknown-node", 60 },    { "pending-approval", 60 }, { "pending-policy", 60 },
-                { "policy-refused", 300 }, { "another-nk", 300 },      { "rolled-back", 300 },
-                { "suspended", 300 },      { "revoked", 300 },         { "bad-evidence", 300 },
+                { "unknown-node", 60 },  { "pending-approval", 60 }, { "pending-policy", 60 }, { "policy-refused", 300 },
+                { "another-nk", 300 },   { "rolled-back", 300 },     { "suspended", 300 },     { "revoked", 300 },
+                { "bad-evidence", 300 }, { "logs-wanted", 60 },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(table); i++) {
