@@ -108,6 +108,8 @@ static void a_cut_list(void **state _unused_) {
                 assert_int_equal(logs_skip_ima(made.bytes.data, size, 1, &skipped), -EBADMSG);
         assert_int_equal(logs_skip_ima(made.bytes.data, made.bytes.size - 1, 0, &skipped), 0);
         assert_int_equal(skipped, 0);
+        put("ima", "binary_runtime_measurements", made.bytes.data, made.bytes.size - 1);
+        ima_from(1, made.bytes.size);
 }
 
 static void a_body_of_three_fields(void **state _unused_) {
