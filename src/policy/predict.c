@@ -29,8 +29,9 @@ struct image {
 /* What the boot that is known shows about the machine. */
 struct base {
         uint8_t loader[WIRE_DIGEST_MAX]; /* PCR 4 with the new images in place of the old */
+        bool without_loaded;             /* nothing is known of PCR 9 */
         bool kernel_measured, command_line_measured, initrd_measured, initrd_alone;
-        unsigned phases;
+        bool enters; /* the initramfs measures enter-initrd */
 };
 
 struct predicting {
@@ -180,7 +181,7 @@ static int usual_base(struct predicting *p) {
             (r = pcr_bank_extend(p->input->bank, value, p->image.uki)) < 0)
                 return r;
         p->base.kernel_measured = p->base.command_line_measured = p->base.initrd_measured = p->base.initrd_alone = true;
-        p->base.phases = 1;
+        p->base.enters = true;
         return pcr_bank_extend(p->input->bank, value, p->image.kernel);
 }
 
@@ -282,20 +283,73 @@ static void look_at_loaded(struct predicting *p, const struct boot_facts *facts)
         p->base.command_line_measured = facts->loaded.n == 2;
 }
 
+/* systemd measures a word where the boot goes on, each by a unit of its own that an image can lack. Evidence of a running system has them
+ * all, of the initramfs the first. -ENOENT: no such words. */
+static int match_phases(const struct predicting *p, const uint8_t *start, const uint8_t *quoted, bool *ret_enters) {
+        static const char *const words[] = { "enter-initrd", "leave-initrd", "sysinit", "ready" };
+
+        for (unsigned which = 0; which < 1 << ELEMENTSOF(words); which++) {
+                uint8_t value[WIRE_DIGEST_MAX];
+                int r = 0;
+
+                memcpy(value, start, sizeof(value));
+                for (size_t i = 0; r >= 0 && i < ELEMENTSOF(words); i++)
+                        if (which & 1U << i)
+                                r = extend(p, value, words[i], strlen(words[i]));
+                if (r < 0)
+                        return r;
+                if (memcmp(value, quoted, p->size) == 0) {
+                        *ret_enters = which & 1;
+                        return 0;
+                }
+        }
+        return -ENOENT;
+}
+
+/* What the boot's log gives for PCR 11, and what was measured after it. The values are those of the evidence, with PCR 11 as the stub
+ * left it. */
+static int without_phases(struct predicting *p, struct pcr_values *ret) {
+        const struct pcr_bank *known = pcr_values_bank(p->input->pcrs, p->input->bank);
+        struct eventlog_pcrs log;
+        char why[160];
+        int r;
+
+        r = eventlog_replay(p->input->log, p->input->log_size, p->input->bank, &log, why, sizeof(why));
+        if (r < 0)
+                return fail(p, r, "the event log: %s", why);
+
+        p->base.enters = true;
+        *ret = (struct pcr_values){ .n = 1, .banks[0] = *known };
+        if (known->mask & 1U << PCR_STUB) {
+                r = match_phases(p, log.values[PCR_STUB], known->values[PCR_STUB], &p->base.enters);
+                if (r == -ENOENT)
+                        return fail(p, -EKEYREJECTED, "the event log does not give PCR %d as it is in the evidence", PCR_STUB);
+                if (r < 0)
+                        return r;
+        }
+        ret->banks[0].mask |= 1U << PCR_STUB;
+        memcpy(ret->banks[0].values[PCR_STUB], log.values[PCR_STUB], p->size);
+        return 0;
+}
+
 static int known_base(struct predicting *p) {
         _cleanup_(boot_facts_done) struct boot_facts facts = {};
+        struct pcr_values pcrs;
         struct walk walk = {};
         char why[192];
         int r;
 
-        r = boot_facts_read(p->input->log, p->input->log_size, p->input->pcrs, p->input->bank, &facts, why, sizeof(why));
+        r = without_phases(p, &pcrs);
+        if (r < 0)
+                return r;
+        r = boot_facts_read(p->input->log, p->input->log_size, &pcrs, p->input->bank, &facts, why, sizeof(why));
         if (r < 0)
                 return fail(p, r, "the event log: %s", why);
         for (unsigned pcr = 0; pcr < WIRE_PCRS; pcr++)
-                if (PREDICTED & 1U << pcr && !(facts.proven & 1U << pcr))
+                if (PREDICTED & pcrs.banks[0].mask & 1U << pcr && !(facts.proven & 1U << pcr))
                         return fail(p, -EKEYREJECTED, "the event log does not give PCR %u as it is in the evidence", pcr);
 
-        p->base.phases = facts.phases;
+        p->base.without_loaded = !(pcrs.banks[0].mask & 1U << PCR_LOADED);
         look_at_loaded(p, &facts);
         r = find_images(p, &walk);
         return r < 0 ? r : replace_images(p, &walk);
@@ -316,6 +370,8 @@ static int predict_loaded(struct predicting *p) {
         uint8_t value[WIRE_DIGEST_MAX] = {};
         int r = 0;
 
+        if (p->base.without_loaded)
+                return 0;
         if (p->image.has_extra || (p->base.initrd_measured && !p->base.initrd_alone) ||
             p->base.initrd_measured != p->image.has_initrd) {
                 note(p, "PCR 9 is left out: the stub gives the kernel more than the section .initrd (credentials, extensions, a "
@@ -332,7 +388,7 @@ static int predict_loaded(struct predicting *p) {
 }
 
 static int predict_stub(struct predicting *p) {
-        bool enters = p->input->phase == PHASE_ENTER_INITRD || (p->input->phase == PHASE_AS_BEFORE && p->base.phases > 0);
+        bool enters = p->input->phase == PHASE_AS_BEFORE ? p->base.enters : p->input->phase == PHASE_ENTER_INITRD;
         uint8_t value[WIRE_DIGEST_MAX];
         int r = 0;
 

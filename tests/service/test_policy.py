@@ -194,6 +194,22 @@ def test_predict_against_systemd_measure(lab):
             assert predicted(said)[11] == wanted, (sections, phase, said)
 
 
+def test_predict_takes_the_phase_from_before(lab):
+    """Evidence of the initramfs, of a running system, with and without the unit that measures enter-initrd."""
+    folder = make_uki(lab, "phases", b"quiet", b"initrd")
+    before = values("ovmf4m-uki")["11"]
+    wanted = {phase: predicted(lab.ctl("policy", "predict", "--uki", folder / "uki.efi", "--base", evidence(lab, "ovmf4m-uki"),
+                                       "--phase", phase))[11] for phase in ("enter-initrd", "none")}
+    for words in (("enter-initrd",), ("enter-initrd", "leave-initrd", "sysinit", "ready"), (), ("sysinit", "ready")):
+        value = before
+        for word in words:
+            value = sha(bytes.fromhex(value) + hashlib.sha256(word.encode()).digest())
+        said = lab.ctl("policy", "predict", "--uki", folder / "uki.efi", "--base", evidence(lab, "ovmf4m-uki", **{"11": value}))
+        assert predicted(said)[11] == wanted["enter-initrd" if "enter-initrd" in words else "none"], (words, said)
+    said = lab.ctl("policy", "predict", "--uki", folder / "uki.efi", "--base", evidence(lab, "ovmf4m-uki", **{"11": "11" * 32}))
+    assert said.code == FAILED and "does not give PCR 11" in said.err, said
+
+
 def test_predict_against_osslsigncode(lab):
     """The digest that a signature is of is the digest that firmware measures."""
     if not shutil.which("osslsigncode"):
