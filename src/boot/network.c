@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "boot/unlock.h"
 
 int network_host(const char *url, char *ret, size_t size) {
@@ -85,7 +86,15 @@ static bool any_reachable(const struct config *config) {
         return false;
 }
 
-/* Words for why there is no route: no card, no link, no address. */
+/* Whether a cable is in, as far as a card that is up can say. */
+static bool has_link(const char *card) {
+        _cleanup_(freep) char *path = format("/sys/class/net/%s/carrier", card);
+        _cleanup_(blob_done) struct blob text = {};
+
+        return path && file_read(path, 16, &text) >= 0 && text.data[0] == '1';
+}
+
+/* Words for why there is no route: no card, no link, no address. A slow machine is on its way to all of them. */
 static void explain(char *error, size_t size) {
         DIR *dir = opendir("/sys/class/net");
         struct dirent *entry;
@@ -102,9 +111,11 @@ static void explain(char *error, size_t size) {
                 closedir(dir);
         if (!card)
                 snprintf(error, size, "no network card was found; is its driver in the initramfs?");
+        else if (!has_link(card))
+                snprintf(error, size, "%s has no link yet; is the cable in, and the other end on?", card);
         else
                 snprintf(error, size,
-                         "%s has no address, or no route leads to tenant and verifier; cable? DHCP? ip= on the command line?",
+                         "%s has a link, and no address yet or no route to tenant and verifier; DHCP? ip= on the command line?",
                          card);
 }
 
