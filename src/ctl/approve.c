@@ -44,6 +44,19 @@ static bool is_seen(const json_t *held, const char *seen) {
         return false;
 }
 
+/* A set says which values are allowed; it lets nothing through that a rule refuses, and would shut out the others of the group. */
+static bool rules_allow(const json_t *held) {
+        const json_t *rule = json_array_get(json_object_get(held, "rules"), 0);
+
+        if (!rule)
+                return true;
+        log_error(
+                "What is held of this node was refused by a rule that no set of values changes: %s (line %lld): %s. Change the policy and "
+                "wait for the node's next try, or let one boot through with \"tallyctl node approve --next-boot\".",
+                ctl_string(rule, "rule"), (long long) ctl_integer(rule, "line"), ctl_string(rule, "why"));
+        return false;
+}
+
 /* Both parties hold what they saw by themselves. Where they saw different boots, capturing would make two policies of two states. What is
  * captured is what is read here: its values go with the request. */
 static int check_held(struct ctl *ctl, const char *id, const char *seen, json_t *body) {
@@ -68,7 +81,9 @@ static int check_held(struct ctl *ctl, const char *id, const char *seen, json_t 
                                 "Neither party holds a boot of this node: it must have booted, and been refused for its state, before "
                                 "that state can be captured.");
                         r = CTL_REFUSED;
-                } else if (!is_seen(json_object_get(calls[t ? 0 : 1].answer, "held"), seen))
+                } else if (!rules_allow(json_object_get(calls[0].answer, "held")) ||
+                           !rules_allow(json_object_get(calls[1].answer, "held")) ||
+                           !is_seen(json_object_get(calls[t ? 0 : 1].answer, "held"), seen))
                         r = CTL_REFUSED;
                 else
                         json_object_set(body, "pcrs", (json_t *) (t ? t : v));

@@ -354,6 +354,21 @@ def test_next_boot(lab):
     assert lab.ctl("node", "approve", node.id, "--next-boot", "--capture").code == USAGE
 
 
+def test_capture_does_not_change_rules(lab):
+    """A set would let nothing through that a rule refuses, and would shut out every other machine of the group."""
+    group = new_group(lab)
+    node = node_in(lab, group)
+    ok(lab.ctl("policy", "set", group, policy(lab, "[firmware]\nadd-ons = refuse\n")))
+    hold(node, [(12, b"a credential from the ESP")])
+    shown = ok(lab.ctl("node", "show", node.id))
+    assert "[firmware] add-ons (line 2): PCR 12 is not zero" in shown.out, shown
+    said = lab.ctl("node", "approve", "--capture", node.id)
+    assert said.code == REFUSED and "[firmware] add-ons (line 2)" in said.err, said
+    assert "[set" not in ok(lab.ctl("policy", "show", group)).out
+    node.reboot()
+    node.unlock()
+
+
 def test_uncovered_is_said(lab):
     """At set, in show, in the group, in the audit record at both parties."""
     group = new_group(lab)
