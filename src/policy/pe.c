@@ -143,7 +143,7 @@ static int compare_offsets(const void *a, const void *b) {
 /* "Calculating the PE Image Hash": the headers without checksum and certificate entry, the sections in the file's order, then what
  * is left in the file before the certificates. "Left" is counted, as in the text and in the firmware: gaps between sections shift it. */
 static int digest_update(const struct pe *pe, EVP_MD_CTX *context) {
-        const struct pe_section *sorted[PE_SECTIONS_MAX];
+        const struct pe_section *sorted[PE_SECTIONS_MAX] = {};
         size_t end = pe->security_offset > 0 ? pe->security_offset : pe->headers_size, after = pe->checksum_offset + 4;
         uint64_t sum = pe->headers_size;
         int ok;
