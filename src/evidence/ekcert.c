@@ -25,6 +25,7 @@ enum {
         OBJECT_RESTRICTED = 1 << 16,
         OBJECT_DECRYPT = 1 << 17,
         OBJECT_SIGN = 1 << 18,
+        CANDIDATES_MAX = 64,
         EK_MUST_HAVE = OBJECT_FIXED_TPM | OBJECT_FIXED_PARENT | OBJECT_SENSITIVE_DATA_ORIGIN | OBJECT_RESTRICTED | OBJECT_DECRYPT,
 };
 
@@ -199,6 +200,99 @@ static int explain_path(X509_STORE_CTX *context, X509 *leaf, char *error, size_t
         }
 }
 
+static int push_new_reference(STACK_OF(X509) * stack, X509 *certificate) {
+        if (X509_up_ref(certificate) != 1)
+                return -ENOMEM;
+        if (sk_X509_push(stack, certificate) <= 0) {
+                X509_free(certificate);
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+/* What a path can be made of. */
+struct candidates {
+        STACK_OF(X509) * all;     /* intermediates: ours, then the TPM's */
+        STACK_OF(X509) * between; /* those of them that may be in the path */
+        STACK_OF(X509) * anchors; /* and of ours where it may end */
+};
+
+static void candidates_done(struct candidates *candidates) {
+        sk_X509_pop_free(candidates->all, X509_free);
+        sk_X509_pop_free(candidates->between, X509_free);
+        sk_X509_pop_free(candidates->anchors, X509_free);
+}
+
+static bool signed_by(X509 *certificate, X509 *issuer) {
+        EVP_PKEY *key = X509_get0_pubkey(issuer);
+
+        return key && X509_verify(certificate, key) == 1;
+}
+
+static bool is_in(STACK_OF(X509) * stack, const X509 *certificate) {
+        for (int i = 0; i < sk_X509_num(stack); i++)
+                if (sk_X509_value(stack, i) == certificate)
+                        return true;
+        return false;
+}
+
+/* Makers renew keys under the same name, and OpenSSL takes the first certificate whose name fits and goes no other way. So of those
+ * that could have issued it by name only the ones that signed it are taken; all of them where none did, for it to say what is wrong. */
+static int take_issuers(STACK_OF(X509) * from, X509 *certificate, STACK_OF(X509) * to) {
+        bool signer = false;
+        int r = 0;
+
+        for (int pass = 0; pass < 2 && !signer; pass++)
+                for (int i = 0; r >= 0 && i < sk_X509_num(from) && sk_X509_num(to) < CANDIDATES_MAX; i++) {
+                        X509 *issuer = sk_X509_value(from, i);
+
+                        if (X509_check_issued(issuer, certificate) != X509_V_OK || (pass == 0 && !signed_by(certificate, issuer)))
+                                continue;
+                        signer |= pass == 0;
+                        if (!is_in(to, issuer))
+                                r = push_new_reference(to, issuer);
+                }
+        return r;
+}
+
+/* A broken certificate of the TPM's is left out: it may not be needed. */
+static int take_all(const struct ek_trust *trust, const struct wire_registration *registration, STACK_OF(X509) * to) {
+        int r = 0;
+
+        for (int i = 0; r >= 0 && i < sk_X509_num(trust->intermediates); i++)
+                r = push_new_reference(to, sk_X509_value(trust->intermediates, i));
+
+        for (size_t i = 0; r >= 0 && i < registration->n_ek_chain; i++) {
+                _cleanup_(X509_freep) X509 *certificate = certificate_from_blob(registration->ek_chain + i);
+
+                if (certificate)
+                        r = push_new_reference(to, certificate);
+        }
+        return r;
+}
+
+/* From the leaf upwards; what was found is looked at in its turn, each once. */
+static int candidates_find(const struct ek_trust *trust, const struct wire_registration *registration, X509 *leaf,
+                           struct candidates *ret) {
+        X509 *at = leaf;
+        int r;
+
+        ret->all = sk_X509_new_null();
+        ret->between = sk_X509_new_null();
+        ret->anchors = sk_X509_new_null();
+        if (!ret->all || !ret->between || !ret->anchors)
+                return -ENOMEM;
+
+        r = take_all(trust, registration, ret->all);
+        for (int i = 0; r >= 0 && at; i++) {
+                r = take_issuers(trust->roots, at, ret->anchors);
+                if (r >= 0)
+                        r = take_issuers(ret->all, at, ret->between);
+                at = i < sk_X509_num(ret->between) ? sk_X509_value(ret->between, i) : NULL;
+        }
+        return r;
+}
+
 struct path {
         const struct ek_trust *trust;
         bool copy; /* the leaf is a readable copy of the certificate: its signature is wrong */
@@ -265,15 +359,16 @@ static void set_parameters(X509_STORE_CTX *context, const struct ek_trust *trust
 }
 
 /* RFC 5280 path building, from the EK certificate over intermediates of ours and of the TPM to an anchor of ours. */
-static int check_path(const struct ek_trust *trust, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now, char *error,
+static int check_path(const struct ek_trust *trust, X509 *leaf, const struct candidates *candidates, int64_t now, char *error,
                       size_t error_size) {
         _cleanup_(X509_STORE_CTX_freep) X509_STORE_CTX *context = X509_STORE_CTX_new();
         _cleanup_(X509_freep) X509 *readable = readable_certificate(leaf);
         struct path path = { .trust = trust, .copy = readable != leaf };
 
-        if (!context || !readable || X509_STORE_CTX_init(context, trust->anchors, readable, untrusted) != 1)
+        if (!context || !readable || X509_STORE_CTX_init(context, trust->anchors, readable, candidates->between) != 1)
                 return -ENOMEM;
 
+        X509_STORE_CTX_set0_trusted_stack(context, candidates->anchors);
         set_parameters(context, trust, now);
         X509_STORE_CTX_set_app_data(context, &path);
         X509_STORE_CTX_set_verify_cb(context, pass_what_may_be);
@@ -283,38 +378,6 @@ static int check_path(const struct ek_trust *trust, X509 *leaf, STACK_OF(X509) *
         if (path.copy && !signed_by_next(context, leaf))
                 return reject(error, error_size, "the EK certificate: certificate signature failure");
         return check_strength(context, error, error_size);
-}
-
-static int push_new_reference(STACK_OF(X509) * stack, X509 *certificate) {
-        if (X509_up_ref(certificate) != 1)
-                return -ENOMEM;
-        if (sk_X509_push(stack, certificate) <= 0) {
-                X509_free(certificate);
-                return -ENOMEM;
-        }
-        return 0;
-}
-
-/* Intermediates: ours, and what the TPM carries. A broken one of the TPM's is left out: it may not be needed. */
-static STACK_OF(X509) * untrusted_new(const struct ek_trust *trust, const struct wire_registration *registration) {
-        STACK_OF(X509) *untrusted = sk_X509_new_null();
-        int r = untrusted ? 0 : -ENOMEM;
-
-        for (int i = 0; r >= 0 && i < sk_X509_num(trust->intermediates); i++)
-                r = push_new_reference(untrusted, sk_X509_value(trust->intermediates, i));
-
-        for (size_t i = 0; r >= 0 && i < registration->n_ek_chain; i++) {
-                _cleanup_(X509_freep) X509 *certificate = certificate_from_blob(registration->ek_chain + i);
-
-                if (certificate)
-                        r = push_new_reference(untrusted, certificate);
-        }
-
-        if (r < 0) {
-                sk_X509_pop_free(untrusted, X509_free);
-                return NULL;
-        }
-        return untrusted;
 }
 
 static int check_same_key(X509 *certificate, EVP_PKEY *ek, char *error, size_t error_size) {
@@ -334,7 +397,7 @@ static int check_certificate(const struct ek_trust *trust, const struct wire_reg
                              int64_t now, struct ek_identity *ret, char *error, size_t error_size) {
         _cleanup_(X509_freep) X509 *certificate = certificate_from_blob(&registration->ek_certificate);
         struct ek_identity tpm = {};
-        STACK_OF(X509) * untrusted;
+        _cleanup_(candidates_done) struct candidates candidates = {};
         char why[224];
         int r;
 
@@ -348,11 +411,10 @@ static int check_certificate(const struct ek_trust *trust, const struct wire_reg
         if (r < 0)
                 return r;
 
-        untrusted = untrusted_new(trust, registration);
-        if (!untrusted)
-                return -ENOMEM;
-        r = check_path(trust, certificate, untrusted, now, error, error_size);
-        sk_X509_pop_free(untrusted, X509_free);
+        r = candidates_find(trust, registration, certificate, &candidates);
+        if (r < 0)
+                return r;
+        r = check_path(trust, certificate, &candidates, now, error, error_size);
         if (r < 0)
                 return r;
 

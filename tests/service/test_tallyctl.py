@@ -110,6 +110,7 @@ def test_first_node(lab):
     node.confirm(key)
     held(node)
     shown = ok(lab.ctl("node", "show", node.id[:10])).out
+    assert "certified by its maker" in shown, shown
     assert node.incident in shown and "pending-policy" in shown, shown
     said = ok(lab.ctl("node", "approve", "--capture", "--name", "first", node.id))
     node.unlock()

@@ -165,6 +165,24 @@ static void invariant_3_ek_issuer_with_unknown_critical(void **state) {
         X509_free(leaf);
 }
 
+/* A maker renewed its keys under the same names, and says nowhere which key it means. */
+static void issuers_of_one_name_and_other_keys(void **state) {
+        const struct certificate_spec root_spec = { .subject = "Maker Root", .ca = true };
+        struct ek_trust *trust = ek_trust_new(&(struct ek_trust_options){ .certificate_required = true });
+        X509 *root = certificate_new(&root_spec, maker.other, NULL, maker.other),
+             *issuer = certificate_new(&maker_issuer_spec, maker.other, root, maker.other);
+
+        add_certificate(trust, root);
+        add_certificate(trust, issuer);
+        expect_ek(trust, &maker.registration, "'CN=Maker Root'");
+        add_certificate(trust, maker.root);
+        add_certificate(trust, maker.issuer);
+        expect_ek(trust, &maker.registration, NULL);
+        ek_trust_free(trust);
+        X509_free(root);
+        X509_free(issuer);
+}
+
 /* Thousands of certificates of one name are searched in bounded time. */
 static void many_issuers_of_one_name(void **state) {
         struct ek_trust *trust = trust_new(true, false);
@@ -271,6 +289,7 @@ int main(void) {
                 cmocka_unit_test(invariant_3_ek_of_another_curve),
                 cmocka_unit_test(invariant_3_ek_weak),
                 cmocka_unit_test(invariant_3_ek_issuer_with_unknown_critical),
+                cmocka_unit_test(issuers_of_one_name_and_other_keys),
                 cmocka_unit_test(many_issuers_of_one_name),
                 cmocka_unit_test(review_says),
                 cmocka_unit_test(makers_certificates_are_reviewed),
