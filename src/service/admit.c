@@ -11,8 +11,9 @@
 
 void admit_again(struct admission *a) {
         node_done(&a->node);
-        policy_done(&a->policy);
-        a->policy = (struct policy){};
+        policy_done(&a->policy_taken);
+        a->policy_taken = a->policy = (struct policy){};
+        a->policy_ref = policy_unref(a->policy_ref);
         json_decref(a->refusal.detail);
         held_done(&a->refusal.held);
         a->refusal = (struct refusal){};
@@ -123,7 +124,10 @@ static int read_state(struct store_txn *txn, void *userdata) {
         r = group_load(txn, a->known ? a->node.group : "default", &a->group);
         if (r < 0)
                 return r;
-        return policy_load(txn, &a->group, &a->policy);
+        r = policy_cache_load(a->party->policies, txn, &a->group, &a->policy_ref);
+        if (r >= 0 && a->policy_ref)
+                a->policy = *policy_ref_get(a->policy_ref);
+        return r;
 }
 
 /* 3: known here, or at the registrar and acceptable. */

@@ -3,6 +3,7 @@
 
 #include "service/logs.h"
 #include "service/nonce.h"
+#include "service/policy_cache.h"
 
 /* One release request on its way through docs/protocol.md, 5. admit.c does 1 to 9 (what evidence is); boot.c, enroll.c, rotate.c and
  * confirm.c do the rest, each for its purpose, and end in one write transaction in which everything that can have changed since is
@@ -52,7 +53,9 @@ struct admission {
         bool known;       /* the node has a row; else node is what the registrar has, checked */
         struct node node; /* as decided on; the transaction compares its revision */
         struct group group;
-        struct policy policy;
+        struct policy_ref *policy_ref;
+        struct policy policy;       /* what policy_ref owns, or policy_taken */
+        struct policy policy_taken; /* with a set that was captured unseen */
         struct evidence_verdict verdict;
         struct boot_logs logs;
         struct decision decision;

@@ -10,13 +10,14 @@ struct challenge {
         const char *id;
         struct node node;
         struct group group;
-        struct policy policy;
+        struct party_service *party;
+        struct policy_ref *policy;
         bool known;
 };
 
 static void challenge_done(struct challenge *challenge) {
         node_done(&challenge->node);
-        policy_done(&challenge->policy);
+        policy_unref(challenge->policy);
 }
 
 static int challenge_read(struct store_txn *txn, void *userdata) {
@@ -31,7 +32,7 @@ static int challenge_read(struct store_txn *txn, void *userdata) {
         r = group_load(txn, challenge->known ? challenge->node.group : "default", &challenge->group);
         if (r < 0)
                 return r;
-        return policy_load(txn, &challenge->group, &challenge->policy);
+        return policy_cache_load(challenge->party->policies, txn, &challenge->group, &challenge->policy);
 }
 
 /* The credential of an enrollment: only the TPM that has this EK and this AK can give its secret back. */
@@ -55,11 +56,12 @@ static int make_credential(struct party_service *party, const struct nonce_scope
 
 static int make_challenge(struct party_service *party, const struct nonce_scope *scope, const struct challenge *challenge,
                           struct wire_challenge *answer) {
+        static const struct policy none = {};
         int r;
 
         answer->ttl = party->service->config.nonce_ttl;
         answer->bank = challenge->known ? challenge->node.bank : challenge->group.bank;
-        answer->pcrs = group_pcrs(&challenge->group, &challenge->policy, answer->bank, scope->purpose);
+        answer->pcrs = group_pcrs(&challenge->group, policy_ref_get(challenge->policy) ?: &none, answer->bank, scope->purpose);
         answer->gate = (uint8_t) challenge->group.gate;
 
         r = nonce_new(party->service->keystore, scope, clock_realtime_ms(), answer->nonce);
@@ -89,7 +91,7 @@ static int find_new(const struct service_call *call, struct challenge *challenge
 
 void challenge_post(const struct service_call *call, struct http_response *response) {
         struct party_service *party = call_party(call);
-        _cleanup_(challenge_done) struct challenge challenge = { .id = service_parameter(call, "id") };
+        _cleanup_(challenge_done) struct challenge challenge = { .id = service_parameter(call, "id"), .party = party };
         _cleanup_(wire_challenge_done) struct wire_challenge answer = {};
         struct nonce_scope scope = { .party = party->definition->party, .node_id = challenge.id };
         int r;

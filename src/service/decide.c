@@ -83,23 +83,40 @@ static int refuse(struct admission *a, const struct policy_decision *decision) {
 
 /* A node's first boot, in a group that accepts it unseen: a set of its values joins the policy. Values that no policy can have, or one
  * set too many, are refused like any boot that does not match. */
-static bool captures_unseen(struct admission *a) {
-        char *name = a->decision.captured;
+static int capture_unseen(struct admission *a) {
+        _cleanup_(policy_done) struct policy policy = {};
+        char *name = a->decision.captured, error[256];
         size_t size = sizeof(a->decision.captured);
         int r;
 
-        if (!a->group.accept_first_boot || a->node.boots > 0 || a->evidence.purpose != PURPOSE_BOOT)
-                return false;
+        if (a->policy.text) {
+                r = policy_parse(a->policy.text, strlen(a->policy.text), &policy, error, sizeof(error));
+                if (r < 0)
+                        return r;
+        }
 
         (void) snprintf(name, size, "first-boot-%.12s", a->id);
-        r = policy_capture(&a->policy, name, &a->evidence.pcrs, a->node.bank, a->group.gate);
+        r = policy_capture(&policy, name, &a->evidence.pcrs, a->node.bank, a->group.gate);
         if (r == -EEXIST) { /* the same machine, enrolled again */
                 (void) snprintf(name, size, "first-boot-%.12s-%llu", a->id, (unsigned long long) a->now);
-                r = policy_capture(&a->policy, name, &a->evidence.pcrs, a->node.bank, a->group.gate);
+                r = policy_capture(&policy, name, &a->evidence.pcrs, a->node.bank, a->group.gate);
         }
         if (r < 0)
-                name[0] = '\0';
-        return r >= 0;
+                return r;
+
+        a->policy = a->policy_taken = policy;
+        policy = (struct policy){};
+        return 0;
+}
+
+static bool captures_unseen(struct admission *a) {
+        if (!a->group.accept_first_boot || a->node.boots > 0 || a->evidence.purpose != PURPOSE_BOOT)
+                return false;
+        if (capture_unseen(a) >= 0)
+                return true;
+
+        a->decision.captured[0] = '\0';
+        return false;
 }
 
 static int policy_says(struct admission *a, struct policy_decision *ret) {

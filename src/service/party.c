@@ -3,6 +3,7 @@
 
 #include "audit/audit.h"
 #include "service/limiter.h"
+#include "service/policy_cache.h"
 
 enum {
         POLICY_MAX = 1024 * 1024,
@@ -19,8 +20,11 @@ int party_setup(struct service *service, const struct party_definition *definiti
         r = limiter_new(service->config.answers_per_minute, &party->limiter);
         if (r >= 0)
                 r = limiter_new(MAX(service->config.answers_per_minute / LOGS_SHARE, 1U), &party->logs_limiter);
+        if (r >= 0)
+                r = policy_cache_new(&party->policies);
         if (r < 0) {
                 limiter_free(party->limiter);
+                limiter_free(party->logs_limiter);
                 free(party);
                 return r;
         }
@@ -36,6 +40,7 @@ void party_teardown(struct service *service) {
 
         limiter_free(party->limiter);
         limiter_free(party->logs_limiter);
+        policy_cache_free(party->policies);
         free(party);
         service->data = NULL;
 }

@@ -36,6 +36,7 @@ struct party_service { /* service->data */
         struct service *service;
         struct limiter *limiter;
         struct limiter *logs_limiter; /* of requests for logs, and of logs that come */
+        struct policy_cache *policies;
         unsigned logs_read;           /* at the moment; __atomic */
 };
 

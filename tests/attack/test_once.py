@@ -352,6 +352,21 @@ def test_invariant_5_across_a_restart_of_either(fleet):
             expect(node.release(fleet.both[party][1 - at], unused), 409, "stale-nonce")
 
 
+def test_policy_changed_at_the_other_process(fleet):
+    """What one process has parsed is not in force any more when the other one has stored a newer policy."""
+    node = fleet.soft
+    for party in PARTIES:
+        one, two = fleet.both[party]
+        node.reboot()
+        expect(node.release(one, fresh(node)), 200)
+        was = one.get("/v1/groups/default/policy").json
+        answer = expect(two.put("/v1/groups/default/policy", {"text": was["text"] + "[release]\nnetworks = 10.0.0.0/8\n",
+                                                              "version": was["version"]}), 200)
+        expect(node.release(one, fresh(node)), 403, "policy-refused")
+        expect(one.put("/v1/groups/default/policy", {"text": was["text"], "version": answer.json["version"]}), 200)
+        expect(node.release(two, fresh(node)), 200)
+
+
 # The next boot by an operator's word
 
 def next_boot(fleet, node, at=0):
