@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import hpke
 from cases import main, skip
 from enrolled import EnrolledNode, header, node_id_of
-from node import PARTIES, Node
+from node import Node
 from services import BUILD, Fleet, encode_fields
 from swtpm import Swtpm
 from tap import Tap
