@@ -45,7 +45,7 @@ static void print_lines(struct line *lines, size_t n) {
                 table_print(table);
 }
 
-static void print_records(const struct ctl_call calls[static SERVERS]) {
+static size_t print_records(const struct ctl_call calls[static SERVERS]) {
         struct line *lines = NULL;
         size_t n = 0;
 
@@ -64,6 +64,7 @@ static void print_records(const struct ctl_call calls[static SERVERS]) {
         }
         print_lines(lines, n);
         free(lines);
+        return n;
 }
 
 static int read_logs(struct ctl *ctl, const char *node, const char *incident, uint64_t limit) {
@@ -77,8 +78,11 @@ static int read_logs(struct ctl *ctl, const char *node, const char *incident, ui
                 return CTL_FAILURE;
         if (ctl->json)
                 ctl_print_answers(calls, SERVERS);
-        else
-                print_records(calls);
+        else if (print_records(calls) == 0 && *incident)
+                log_info(
+                        "No server has a record of this incident. A request that was refused before the node had proven itself is only "
+                        "counted: \"tallyctl log\" has the numbers and some of them as \"unproven\", a minute later; the journal "
+                        "of that server says why.");
         r = ctl_followed(calls, SERVERS);
         for (int s = 0; s < SERVERS; s++)
                 ctl_call_done(calls + s);

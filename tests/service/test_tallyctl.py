@@ -122,6 +122,7 @@ def test_first_node(lab):
     text = ok(lab.ctl("log", "--incident", node.incident)).out
     assert text.count("release") == 2 and text.count("pending-policy") == 2, text
     assert node.id[:10] in ok(lab.ctl("log", "--node", node.id)).out
+    assert "No server has a record of this incident" in ok(lab.ctl("log", "--incident", "0123456789abcdef")).err
 
 
 def test_capture_alone(lab):
