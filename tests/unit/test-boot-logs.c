@@ -84,7 +84,7 @@ static void entries_that_the_party_has_are_left_out(void **state _unused_) {
                                      "01234567890123456789"
                                      "\5\0\0\0/init";
         static const uint8_t digest[32];
-        size_t ends[4] = {};
+        size_t ends[5] = {};
 
         for (size_t i = 1; i < 3; i++) {
                 soft_ima(&made, false, "/usr/bin/something", digest);
@@ -92,11 +92,13 @@ static void entries_that_the_party_has_are_left_out(void **state _unused_) {
         }
         buffer_append(&made.bytes, old, sizeof old - 1);
         ends[3] = made.bytes.size;
+        soft_ima(&made, false, "/last", digest);
+        ends[4] = made.bytes.size;
         put("ima", "binary_runtime_measurements", made.bytes.data, made.bytes.size);
-        for (size_t i = 0; i < 4; i++)
+        for (size_t i = 0; i < ELEMENTSOF(ends); i++)
                 ima_from(i, ends[i]);
-        ima_from(4, ends[3]);
-        ima_from(UINT64_MAX, ends[3]);
+        ima_from(5, ends[4]);
+        ima_from(UINT64_MAX, ends[4]);
 }
 
 static void a_cut_list(void **state _unused_) {
