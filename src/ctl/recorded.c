@@ -68,8 +68,9 @@ int recorded_read(const char *path, struct recorded *ret) {
         r = object ? recorded_parse(object, ret) : -EBADMSG;
         json_decref(object);
         if (r < 0)
-                log_error("%s: no evidence: wanted is what \"tallyboot evidence --json\" prints, an object with bank and pcrs.",
-                          path);
+                log_error(
+                        "%s: no evidence: wanted is what \"tallyboot evidence --json\" or --logs prints, an object with bank and pcrs.",
+                        path);
         return r;
 }
 

@@ -154,6 +154,23 @@ static int measure_loaded(struct predicting *p) {
         return 0;
 }
 
+/* Later stubs measure more sections, and other command lines. */
+static void look_at_stub(struct predicting *p) {
+        static const char magic[] = "#### LoaderInfo: systemd-stub ";
+        _cleanup_(blob_done) struct blob content = {};
+        const char *version = NULL;
+
+        if (content_of(p, ".sdmagic", &content) >= 0)
+                version = memmem(content.data, content.size, magic, strlen(magic));
+        if (!version)
+                note(p,
+                     "The image does not say that it starts with systemd-stub: it is taken to measure as systemd-stub 252 does.\n");
+        else if ((size_t) ((char *) content.data + content.size - version) < sizeof(magic) + 3 ||
+                 memcmp(version + strlen(magic), "252", 3) != 0)
+                note(p,
+                     "The image starts with another systemd-stub than 252, which this prediction is made for: later ones measure more.\n");
+}
+
 static int read_image(struct predicting *p) {
         char why[128];
         int r;
@@ -161,6 +178,7 @@ static int read_image(struct predicting *p) {
         r = pe_parse(p->input->uki, p->input->uki_size, &p->image.pe, why, sizeof(why));
         if (r < 0)
                 return fail(p, r, "%s", why);
+        look_at_stub(p);
         if ((r = pe_authenticode(&p->image.pe, p->input->bank, p->image.uki)) < 0 || (r = measure_kernel(p)) < 0 ||
             (r = measure_sections(p)) < 0)
                 return r;

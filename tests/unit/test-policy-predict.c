@@ -272,6 +272,8 @@ static void predictions(void **state) {
         assert_int_equal(prediction.set.zero, 1 << 8 | 1 << 12 | 1 << 13);
         assert_int_equal(prediction.set.values[7][0], 0x47);
 
+        assert_non_null(strstr(prediction.notes, "does not say that it starts with systemd-stub"));
+
         parses(&uki, &pe);
         for (size_t i = 0; i < ELEMENTSOF(names); i++) {
                 const struct pe_section *section;
@@ -293,6 +295,32 @@ static void predictions(void **state) {
         assert_int_equal(prediction.set.mask, 0x39ff);
         assert_non_null(strstr(prediction.notes, "PCR 9 is left out"));
         assert_memory_equal(prediction.set.values[11], eleven, 32);
+}
+
+static void other_stubs(void **state) {
+        static const struct {
+                const char *magic, *note;
+        } stubs[] = { { "#### LoaderInfo: systemd-stub 252.39-1 ####", NULL },
+                      { "#### LoaderInfo: systemd-stub 254 ####", "another systemd-stub than 252" },
+                      { "#### LoaderInfo: systemd-stub 2", "another systemd-stub than 252" },
+                      { "#### LoaderInfo: other-stub 1 ####", "does not say" } };
+        struct pcr_values pcrs = base_values();
+        struct predict_input input = { .pcrs = &pcrs, .bank = 0x0b };
+        struct prediction prediction;
+        char error[256] = "";
+        struct image uki;
+
+        for (size_t i = 0; i < ELEMENTSOF(stubs); i++) {
+                make_uki(&uki, "quiet");
+                image_text(&uki, ".sdmagic", stubs[i].magic);
+                input.uki = uki.data;
+                input.uki_size = uki.size;
+                assert_int_equal(policy_predict(&input, &prediction, error, sizeof(error)), 0);
+                if (stubs[i].note)
+                        assert_non_null(strstr(prediction.notes, stubs[i].note));
+                else
+                        assert_null(strstr(prediction.notes, "systemd-stub"));
+        }
 }
 
 static void no_prediction(void **state) {
@@ -404,10 +432,15 @@ static void retire_keeps_the_rest(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(authenticode),     cmocka_unit_test(authenticode_sorts_sections),
-                cmocka_unit_test(bad_images),       cmocka_unit_test(sections),
-                cmocka_unit_test(predictions),      cmocka_unit_test(no_prediction),
-                cmocka_unit_test(apply_and_retire), cmocka_unit_test(retire_keeps_the_rest),
+                cmocka_unit_test(authenticode),
+                cmocka_unit_test(authenticode_sorts_sections),
+                cmocka_unit_test(bad_images),
+                cmocka_unit_test(sections),
+                cmocka_unit_test(predictions),
+                cmocka_unit_test(other_stubs),
+                cmocka_unit_test(no_prediction),
+                cmocka_unit_test(apply_and_retire),
+                cmocka_unit_test(retire_keeps_the_rest),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
