@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "audit/head.h"
+
+/* Heads of another service's log: what is taken, and what is refused. The tests of services have the rest. */
+
+static char directory[64];
+static struct store *store;
+static struct keypair *key, *other;
+
+static int setup(void **state) {
+        const struct store_migration migrations[] = { audit_migration, { 2, audit_peers_migration } };
+        char path[96], error[256] = "";
+
+        (void) state;
+        strcpy(directory, "/tmp/test-heads-XXXXXX");
+        if (!mkdtemp(directory) || keypair_generate(&key) < 0 || keypair_generate(&other) < 0)
+                return -1;
+        (void) snprintf(path, sizeof(path), "%s/database", directory);
+        return store_open(path, "verifier", migrations, 2, &store, error, sizeof(error));
+}
+
+static int teardown(void **state) {
+        char command[96];
+
+        (void) state;
+        store = store_close(store);
+        key = keypair_free(key);
+        other = keypair_free(other);
+        (void) snprintf(command, sizeof(command), "rm -rf %s", directory);
+        return system(command);
+}
+
+/* A head of the tenant's at seq, with hashes that are all that number; past: of the branch that it is on. */
+static struct audit_head head_at(int64_t seq, int64_t from, uint8_t past) {
+        struct audit_head head = { .role = "tenant", .seq = seq, .from_seq = from };
+
+        memset(head.hash, (int) seq + past, sizeof(head.hash));
+        if (from > 0)
+                memset(head.from_hash, (int) from + past, sizeof(head.from_hash));
+        assert_int_equal(audit_head_sign(&head, key), 0);
+        return head;
+}
+
+struct taking {
+        const struct audit_head *head;
+        enum audit_taken taken;
+        struct audit_peer peer;
+        int64_t records;
+};
+
+static int row_count(const struct store_value *columns, size_t n, void *userdata) {
+        (void) n;
+        *(int64_t *) userdata = columns[0].number;
+        return 0;
+}
+
+static int take_fn(struct store_txn *txn, void *userdata) {
+        struct taking *taking = userdata;
+        int r;
+
+        r = audit_peer_take(txn, taking->head, &taking->taken, &taking->peer);
+        return r < 0 ? r : store_query(txn, "SELECT COUNT(*) FROM audit", STORE_NO_ARGS, row_count, &taking->records);
+}
+
+static struct taking expect_taken(struct audit_head head, enum audit_taken expected, const char *alarm, int64_t known) {
+        struct taking taking = { .head = &head };
+
+        assert_int_equal(store_write(store, take_fn, &taking), 0);
+        assert_int_equal(taking.taken, expected);
+        assert_string_equal(taking.peer.alarm, alarm);
+        assert_int_equal(taking.peer.seq, known);
+        return taking;
+}
+
+static void test_grows(void **state) {
+        (void) state;
+        assert_int_equal(expect_taken(head_at(5, 0, 0), AUDIT_RECORDED, "", 5).records, 1);
+        assert_int_equal(expect_taken(head_at(5, 0, 0), AUDIT_SAME, "", 5).records, 1);
+        assert_int_equal(expect_taken(head_at(9, 0, 0), AUDIT_NOT_FROM, "", 5).records, 1);
+        assert_int_equal(expect_taken(head_at(9, 3, 0), AUDIT_NOT_FROM, "", 5).records, 1);
+        assert_int_equal(expect_taken(head_at(9, 5, 0), AUDIT_RECORDED, "", 9).records, 2);
+}
+
+static void test_behind(void **state) {
+        (void) state;
+        (void) expect_taken(head_at(5, 0, 0), AUDIT_RECORDED, "", 5);
+        assert_int_equal(expect_taken(head_at(4, 0, 0), AUDIT_ALARM, "behind", 5).records, 2);
+        /* it goes on; nothing is written for each */
+        assert_int_equal(expect_taken(head_at(4, 0, 0), AUDIT_ALARM, "behind", 5).records, 2);
+        assert_int_equal(expect_taken(head_at(5, 0, 9), AUDIT_ALARM, "forked", 5).records, 2);
+}
+
+static void test_forked(void **state) {
+        (void) state;
+        (void) expect_taken(head_at(5, 0, 0), AUDIT_RECORDED, "", 5);
+        (void) expect_taken(head_at(5, 0, 1), AUDIT_ALARM, "forked", 5);
+        (void) expect_taken(head_at(8, 5, 1), AUDIT_ALARM, "forked", 5);
+        (void) expect_taken(head_at(8, 5, 0), AUDIT_RECORDED, "", 8);
+}
+
+static void test_not_signed(void **state) {
+        struct audit_head head = head_at(5, 0, 0);
+
+        (void) state;
+        head.seq = 6;
+        (void) expect_taken(head, AUDIT_ALARM, "not signed", 0);
+        assert_int_equal(expect_taken(head, AUDIT_ALARM, "not signed", 0).records, 1);
+        (void) expect_taken(head_at(5, 0, 0), AUDIT_RECORDED, "", 5);
+        head = head_at(7, 5, 0);
+        head.signature_size = 0;
+        (void) expect_taken(head, AUDIT_ALARM, "not signed", 5);
+}
+
+static void test_another_key(void **state) {
+        struct audit_head head = head_at(9, 5, 0);
+
+        (void) state;
+        (void) expect_taken(head_at(5, 0, 0), AUDIT_RECORDED, "", 5);
+        assert_int_equal(audit_head_sign(&head, other), 0);
+        assert_int_equal(audit_head_verify(&head), 0);
+        (void) expect_taken(head, AUDIT_ALARM, "another key", 5);
+}
+
+static int forget_fn(struct store_txn *txn, void *userdata) {
+        return audit_peer_forget(txn, userdata);
+}
+
+static void test_accepted(void **state) {
+        (void) state;
+        assert_int_equal(store_write(store, forget_fn, "tenant"), -ENOENT);
+        (void) expect_taken(head_at(5, 0, 0), AUDIT_RECORDED, "", 5);
+        (void) expect_taken(head_at(2, 0, 7), AUDIT_ALARM, "behind", 5);
+        assert_int_equal(store_write(store, forget_fn, "tenant"), 0);
+        (void) expect_taken(head_at(2, 0, 7), AUDIT_RECORDED, "", 2);
+}
+
+static void test_json(void **state) {
+        const struct audit_head head = head_at(5, 2, 0);
+        struct audit_head again = {};
+        json_t *json = audit_head_to_json(&head);
+
+        (void) state;
+        assert_int_equal(audit_head_from_json(json, &again), 0);
+        assert_int_equal(audit_head_verify(&again), 0);
+        assert_int_equal(json_object_set_new(json, "role", json_string("operator")), 0);
+        assert_int_equal(audit_head_from_json(json, &again), -EBADMSG);
+        assert_int_equal(audit_head_from_json(NULL, &again), -EBADMSG);
+        json_decref(json);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                TEST(test_grows),       TEST(test_behind),   TEST(test_forked), TEST(test_not_signed),
+                TEST(test_another_key), TEST(test_accepted), TEST(test_json),
+        };
+
+        return cmocka_run_group_tests_name("audit heads", tests, NULL, NULL);
+}
