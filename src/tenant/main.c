@@ -72,11 +72,8 @@ int main(int argc, char *argv[]) {
                 service_common_routes, service_audit_routes, party_routes, node_routes, payload_routes, deal_routes, NULL,
         };
         static const struct store_migration migrations[] = {
-                { 3, party_migration },
-                { 4, tenant_migration },
-                { 5, party_migration_release },
-                { 6, audit_peers_migration },
-                { 7, tpm_migration },
+                { 3, party_migration },       { 4, tenant_migration }, { 5, party_migration_release },
+                { 6, audit_peers_migration }, { 7, tpm_migration },
         };
         static const struct service_definition definition = {
                 .role = "tenant",
