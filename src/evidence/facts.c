@@ -7,8 +7,9 @@
 
 #include "evidence/facts-internal.h"
 
-_Static_assert((int) FIRMWARE_LOG_MAX == (int) EVENTLOG_MAX && (int) FIRMWARE_EVENTS_MAX == (int) EVENTLOG_EVENTS_MAX,
-               "one limit, two names");
+_Static_assert((int) FIRMWARE_LOG_MAX == (int) EVENTLOG_MAX && (int) FIRMWARE_LOG_MAX == (int) WIRE_FIRMWARE_LOG_MAX &&
+                       (int) IMA_LIST_MAX == (int) WIRE_IMA_LIST_MAX && (int) FIRMWARE_EVENTS_MAX == (int) EVENTLOG_EVENTS_MAX,
+               "one limit, several names");
 
 void facts_unread(struct boot_facts *facts, unsigned pcr, const char *format, ...) {
         va_list args;

@@ -4,6 +4,8 @@
 #include <stdio.h>
 
 #include "base/encode.h"
+#include "base/file.h"
+#include "evidence/eventlog.h"
 #include "evidence/facts.h"
 #include "soft-log.h"
 
@@ -123,6 +125,34 @@ static void recorded_others(void **state _unused_) {
         read_vector("ovmf4m-crb");
         read_vector("ovmf4m-tis");
         read_vector("seabios-crb");
+}
+
+/* The log of a real machine, which is not part of this repository: GRUB, shim, no Secure Boot. Quoted as it replays. */
+static void recorded_on_a_real_machine(void **state _unused_) {
+        static const char path[] = "../shared/data/eventlog-hw/bios_measurements.ev";
+        _cleanup_(blob_done) struct blob data = {};
+        struct eventlog_pcrs pcrs;
+
+        if (file_read(path, 1024 * 1024, &data) < 0)
+                skip();
+        assert_int_equal(eventlog_replay(data.data, data.size, 0xb, &pcrs, error, sizeof error), 0);
+        memcpy(made.pcrs.banks[0].values, pcrs.values, sizeof pcrs.values);
+        assert_int_equal(boot_facts_read(data.data, data.size, &made.pcrs, 0xb, &facts, error, sizeof error), 0);
+        assert_int_equal(facts.proven, 0xffffff);
+        assert_int_equal(facts.unread, 0);
+        assert_int_equal(facts.secure_boot, 0);
+        assert_true(facts.deployed_or_user);
+        assert_int_equal(facts.dbx.n, 460);
+        assert_int_equal(facts.applications.n, 3);
+        assert_int_equal(facts.drivers.n, 3);
+        assert_int_equal(facts.loaded.n, 10);
+        assert_int_equal(facts.mok.n, 3);
+        assert_string_equal(facts.mok.items[2].name, "MokListTrusted");
+        assert_string_equal(facts.variables.items[0].name, "SbatLevel");
+        assert_int_equal(facts.authorities.n, 0);
+        assert_int_equal(facts.n_command_lines, 2);
+        assert_string_equal(facts.command_lines[0].text, facts.command_lines[1].text);
+        assert_memory_equal(facts.command_lines[0].text, "(hd3,gpt2)/vmlinuz-", 19);
 }
 
 static void only_quoted_pcrs_are_believed(void **state _unused_) {
@@ -537,6 +567,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, done)
                 TEST(recorded_uki_with_secure_boot),
                 TEST(recorded_others),
+                TEST(recorded_on_a_real_machine),
                 TEST(only_quoted_pcrs_are_believed),
                 TEST(a_pcr_with_another_value_proves_nothing),
                 TEST(an_event_that_never_was_contradicts),
