@@ -136,14 +136,14 @@ class Eventlog(unittest.TestCase):
         both = 0
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "changed.ev"
-            for i in range(120):
+            for i in range(60):
                 log = bytearray(chance.choice(VECTORS).read_bytes())
                 for _ in range(chance.randrange(1, 4)):
                     log[chance.randrange(73, len(log))] = chance.choice([0, 1, 0xff, chance.randrange(256)])
                 path.write_bytes(log)
                 with self.subTest(i):
                     both += self.compare(path, must=False)
-        self.assertGreater(both, 20)
+        self.assertGreater(both, 10)
 
 
 def strip(event):

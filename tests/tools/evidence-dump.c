@@ -47,7 +47,7 @@ static json_t *dump_pcrs(const struct blob *log, uint16_t bank) {
 }
 
 static int dump_log(const struct blob *data) {
-        json_t *events = json_array(), *pcrs = json_object();
+        json_t *events = json_array(), *pcrs = json_object(), *whole;
         struct eventlog_event event;
         struct eventlog log;
         int r = eventlog_open(data->data, data->size, &log);
@@ -56,12 +56,16 @@ static int dump_log(const struct blob *data) {
                 json_array_append_new(events, dump_event(&log, &event));
         if (r < 0) {
                 fprintf(stderr, "%s\n", log.error);
+                json_decref(events);
+                json_decref(pcrs);
                 return 1;
         }
         for (size_t i = 0; i < log.n_banks; i++)
                 if (pcr_alg_to_string(log.banks[i].alg))
                         json_object_set_new(pcrs, pcr_alg_to_string(log.banks[i].alg), dump_pcrs(data, log.banks[i].alg));
-        json_dumpf(json_pack("{s:b, s:o, s:o}", "agile", log.agile, "events", events, "pcrs", pcrs), stdout, JSON_INDENT(1));
+        whole = json_pack("{s:b, s:o, s:o}", "agile", log.agile, "events", events, "pcrs", pcrs);
+        json_dumpf(whole, stdout, JSON_INDENT(1));
+        json_decref(whole);
         return 0;
 }
 
