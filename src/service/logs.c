@@ -246,6 +246,10 @@ int logs_ask(struct admission *a, struct http_response *response) {
         (void) snprintf(problem.title, sizeof(problem.title), "The policy reads logs that are not known here.");
         (void) snprintf(problem.incident, sizeof(problem.incident), "%s", a->call->request->incident);
         service_text(response, problem.status, wire_logs_wanted_encode(&problem, &wanted));
+        /* Proven, and not refused: a number, and no sample of it. */
+        if (a->call->outcome)
+                (void) snprintf(a->call->outcome->problem, sizeof(a->call->outcome->problem), "%s", problem.name);
+        service_recorded(a->call);
         log_info("Node %s, incident %s: asked for its %s.", a->id, a->call->request->incident,
                  !wanted.ima        ? "firmware log"
                  : !wanted.firmware ? "IMA list"
