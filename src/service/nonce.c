@@ -93,8 +93,10 @@ int nonce_check(struct keystore *keystore, const uint8_t data[static WIRE_NONCE_
         return nonce_verify(key, data, scope, now, ttl_ms);
 }
 
-/* A row outlives its nonce by an hour, so that a clock that is set back brings none to life again. */
+/* A row outlives its nonce, and the logs that may come with it later (release_logs.c), by an hour, so that a clock that is set back
+ * brings none to life again. */
 int nonce_use(struct store_txn *txn, const uint8_t data[static WIRE_NONCE_SIZE], uint64_t ttl_ms, uint64_t now) {
+        uint64_t expires;
         struct nonce nonce;
         int64_t changes;
         int r;
@@ -104,9 +106,9 @@ int nonce_use(struct store_txn *txn, const uint8_t data[static WIRE_NONCE_SIZE],
                 return r;
 
         nonce_decode(data, &nonce);
+        expires = nonce.time + 2 * ttl_ms + LOG_UPLOAD_MS + 3600 * 1000;
         r = store_exec(txn, "INSERT INTO nonces (nonce, expires) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-                       STORE_ARGS(store_blob(data, WIRE_NONCE_SIZE), store_int((int64_t) (nonce.time + ttl_ms + 3600 * 1000))),
-                       &changes);
+                       STORE_ARGS(store_blob(data, WIRE_NONCE_SIZE), store_int((int64_t) expires)), &changes);
         if (r < 0)
                 return r;
         return changes == 1 ? 0 : -EEXIST;
