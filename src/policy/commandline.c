@@ -7,6 +7,19 @@
 
 enum { TEXT_MAX = 8192, BUDGET = 16 * 1024 * 1024 };
 
+static size_t count_quotes(const char *text) {
+        size_t n = 0;
+
+        for (; *text; text++)
+                n += *text == '"' || *text == '\'';
+        return n;
+}
+
+/* No quote stands for a star: it would make one word of all that follow it, and they would not be said to the kernel. */
+static bool pattern_is_met(const char *pattern, const char *measured, uint64_t *budget) {
+        return count_quotes(pattern) == count_quotes(measured) && pattern_match(pattern, measured, ' ', budget);
+}
+
 /* Exact lines by what the kernel makes of them, patterns word by word. */
 static bool line_is_listed(const struct policy_rules *rules, const char *text, uint64_t *budget) {
         char measured[TEXT_MAX], wanted[TEXT_MAX];
@@ -18,7 +31,7 @@ static bool line_is_listed(const struct policy_rules *rules, const char *text, u
         for (size_t i = 0; i < rules->command_lines.n; i++) {
                 const struct rule_text *line = rules->command_lines.items + i;
 
-                if (line->pattern && pattern_match(line->text, measured, ' ', budget))
+                if (line->pattern && pattern_is_met(line->text, measured, budget))
                         return true;
                 if (line->pattern)
                         continue;

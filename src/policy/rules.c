@@ -139,13 +139,16 @@ static int add_command_line(struct policy_rules *rules, const char *value, bool 
         return add_text(&rules->command_lines, (struct rule_text){ .text = (char *) value, .line = line }, error, size);
 }
 
+/* As the kernel parts words (its isspace()): byte 0xa0, too, which is also the second half of letters in UTF-8. */
+static bool is_space(char c) {
+        return c == ' ' || (c >= '\t' && c <= '\r') || (uint8_t) c == 0xa0;
+}
+
 void words_normalize(const char *text, size_t size, char *ret, size_t ret_size) {
         size_t n = 0;
 
         for (size_t i = 0; i < size && text[i] && n + 1 < ret_size; i++) {
-                bool space = text[i] == ' ' || text[i] == '\t' || text[i] == '\n';
-
-                if (!space)
+                if (!is_space(text[i]))
                         ret[n++] = text[i];
                 else if (n > 0 && ret[n - 1] != ' ')
                         ret[n++] = ' ';

@@ -318,6 +318,46 @@ static void command_lines(void **state) {
         decides(FIRMWARE "command-line like = **\n", &boot, "no command line was measured");
 }
 
+/* The kernel parts words at every byte that its isspace() takes: 0xa0, the second half of this letter in UTF-8, is one. */
+static void a_letter_that_is_a_space_to_the_kernel(void **state) {
+        static const char like[] = FIRMWARE "command-line like = root=/dev/* ro\n";
+        static const char *const spaces[] = { "\xc3\xa0", "\v", "\f", "\r", "\t", "\n" };
+        struct boot boot;
+
+        boot_set_up(&boot);
+        boot.facts.sections.n = 0;
+        boot.facts.n_command_lines = 1;
+        for (size_t i = 0; i < sizeof(spaces) / sizeof(*spaces); i++) {
+                char text[64];
+
+                (void) snprintf(text, sizeof(text), "/vmlinuz root=/dev/sda%sinit=/bin/sh ro", spaces[i]);
+                boot.lines[0] = (struct fact_text){ 8, text };
+                decides(like, &boot, "PCR 8 has another one");
+        }
+        boot.lines[0] = (struct fact_text){ 8, (char *) "/vmlinuz root=/dev/\xc3\xa9 ro" };
+        decides(like, &boot, NULL);
+        boot.lines[0] = (struct fact_text){ 8, (char *) "/vmlinuz root=/dev/\xc3\xa0 ro" };
+        decides(FIRMWARE "command-line = root=/dev/\xc3\xa0 ro\n", &boot, NULL);
+}
+
+/* One that is opened by what stands for a star takes the words that follow with it, and the kernel never hears of them. */
+static void a_quote_that_swallows_words(void **state) {
+        static const char like[] = FIRMWARE "command-line like = root=* module.sig_enforce=1 quiet\n";
+        struct boot boot;
+
+        boot_set_up(&boot);
+        boot.facts.sections.n = 0;
+        boot.facts.n_command_lines = 1;
+        boot.lines[0] = (struct fact_text){ 8, (char *) "/vmlinuz root=/dev/sda module.sig_enforce=1 quiet" };
+        decides(like, &boot, NULL);
+        boot.lines[0] = (struct fact_text){ 8, (char *) "/vmlinuz root=\"x module.sig_enforce=1 quiet" };
+        decides(like, &boot, "PCR 8 has another one");
+        boot.lines[0] = (struct fact_text){ 8, (char *) "/vmlinuz root='x module.sig_enforce=1 quiet" };
+        decides(like, &boot, "PCR 8 has another one");
+        boot.lines[0] = (struct fact_text){ 8, (char *) "/vmlinuz dyndbg=\"file a +p\" root=/dev/sda" };
+        decides(FIRMWARE "command-line like = dyndbg=\"file a +p\" root=*\n", &boot, NULL);
+}
+
 /* Without UKI and GRUB, in PCR 9. An initramfs alone, made of the text, is none. */
 static void command_line_of_the_kernels_stub(void **state) {
         static const char text[] = FIRMWARE "command-line = root=/dev/sda ro\n";
@@ -502,6 +542,8 @@ int main(void) {
                 cmocka_unit_test(images),
                 cmocka_unit_test(addons),
                 cmocka_unit_test(command_lines),
+                cmocka_unit_test(a_letter_that_is_a_space_to_the_kernel),
+                cmocka_unit_test(a_quote_that_swallows_words),
                 cmocka_unit_test(command_line_of_the_kernels_stub),
                 cmocka_unit_test(ima),
                 cmocka_unit_test(ima_is_bounded),
