@@ -7,9 +7,10 @@
 /* What [firmware] holds for every boot, whatever its set. */
 struct cover {
         bool loader, state, command_line, uki;
-        bool addons;       /* 12 and 13 are zero */
-        bool any_words;    /* a command line's pattern has ** */
-        bool by_authority; /* what runs is whatever these keys signed */
+        bool signed_drivers; /* Secure Boot is on */
+        bool addons;         /* 12 and 13 are zero */
+        bool any_words;      /* a command line's pattern has ** */
+        bool by_authority;   /* what runs is whatever these keys signed */
 };
 
 /* Whether the set holds a PCR to a value that somebody measured. */
@@ -29,6 +30,7 @@ static struct cover rules_cover(const struct policy_rules *rules) {
         cover.uki = rules->digests[LIST_UKI].n > 0;
         cover.loader = cover.uki || rules->digests[LIST_BOOT_LOADER].n > 0;
         cover.state = rules->secure_boot.line > 0;
+        cover.signed_drivers = rules->secure_boot.value;
         cover.addons = rules->addons.line > 0;
         cover.by_authority = rules->digests[LIST_AUTHORITY].n > 0 && rules->secure_boot.value;
         cover.command_line = rules->command_lines.n > 0;
@@ -38,7 +40,9 @@ static struct cover rules_cover(const struct policy_rules *rules) {
         return cover;
 }
 
-/* UEFI (TCG PC Client Platform Firmware Profile, 3.3.4): 4 is the boot loader or UKI. GRUB measures commands into 8, files into
+/* UEFI (TCG PC Client Platform Firmware Profile, 3.3.4): 4 is the boot loader or UKI. 2 are drivers, of cards and, by Driver####
+ * variables that anybody with root or at the console writes, of the ESP: they run before the boot loader, and can measure in its
+ * name. GRUB measures commands into 8, files into
  * 9; Linux the initrd into 9; systemd-stub the sections of a UKI, its command line and initrd among them, into 11, another
  * command line and credentials into 12, system extensions into 13. The digest of a UKI is over all its sections: but what comes beside
  * it, and takes their place, shows in 12 and 13 only. */
@@ -50,6 +54,7 @@ static void append_uncovered(const struct policy_set *set, const char *who, cons
                 const char *text;
         } parts[] = {
                 { measures(set, 0), "firmware (PCR 0)" },
+                { measures(set, 2) || cover->signed_drivers, "UEFI drivers (PCR 2)" },
                 { measures(set, 4) || cover->loader,
                   cover->by_authority ? "boot loader (PCR 4: anything that the listed authorities ever signed)"
                                       : "boot loader (PCR 4)" },

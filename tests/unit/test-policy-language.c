@@ -130,7 +130,7 @@ static void uncovered_is(const char *text, const char *expected) {
 static void uncovered(void **state) {
         uncovered_is(
                 "[set seven]\nbank = sha256\npcr 7 = " A32 "\n",
-                "set seven does not cover: firmware (PCR 0), boot loader (PCR 4), initramfs (PCR 9, or 11 with a UKI), kernel "
+                "set seven does not cover: firmware (PCR 0), UEFI drivers (PCR 2), boot loader (PCR 4), initramfs (PCR 9, or 11 with a UKI), kernel "
                 "command line (PCR 8 with GRUB, 11 and 12 with a UKI), add-ons (PCR 12 and 13)");
         uncovered_is(
                 FIRMWARE "secure-boot = on\n",
@@ -141,21 +141,27 @@ static void uncovered(void **state) {
                      "kernel command line (PCR 8 with GRUB, 11 and 12 with a UKI), add-ons (PCR 12 and 13)");
         uncovered_is(FIRMWARE "uki = " A32 "\nsecure-boot = on\nadd-ons = refuse\n",
                      "the [firmware] rules do not cover: firmware (PCR 0)");
-        uncovered_is("[set x]\nbank = sha256\npcr 0 = " A32 "\npcr 12 = zero\npcr 13 = zero\n" FIRMWARE "uki = " A32
-                     "\nsecure-boot = on\n",
+        uncovered_is("[set x]\nbank = sha256\npcr 0 = " A32 "\npcr 2 = " A32 "\npcr 12 = zero\npcr 13 = zero\n" FIRMWARE
+                     "uki = " A32 "\nsecure-boot = on\n",
                      "");
-        uncovered_is("[set x]\nbank = sha256\npcr 0 = " A32 "\npcr 7 = " A32 "\npcr 11 = " A32 "\n" FIRMWARE "boot-loader = " A32
-                     "\nadd-ons = refuse\n",
+        uncovered_is("[set x]\nbank = sha256\npcr 0 = " A32 "\npcr 2 = " A32 "\npcr 7 = " A32 "\npcr 11 = " A32 "\n" FIRMWARE
+                     "boot-loader = " A32 "\nadd-ons = refuse\n",
                      "");
         uncovered_is(
-                "[set x]\nbank = sha256\npcr 0 = " A32 "\npcr 9 = " A32 "\npcr 12 = zero\npcr 13 = zero\n" FIRMWARE
-                "secure-boot = on\nauthority = " A32 "\ncommand-line like = ** quiet\n",
+                "[set x]\nbank = sha256\npcr 0 = " A32 "\npcr 2 = " A32 "\npcr 9 = " A32
+                "\npcr 12 = zero\npcr 13 = zero\n" FIRMWARE "secure-boot = on\nauthority = " A32
+                "\ncommand-line like = ** quiet\n",
                 "set x does not cover: boot loader (PCR 4: anything that the listed authorities ever signed), kernel command "
                 "line (** lets in any words)");
-        uncovered_is("[set x]\nbank = sha256\npcr 0 = " A32 "\npcr 4 = " A32 "\npcr 7 = " A32 "\npcr 9 = " A32
+        uncovered_is("[set x]\nbank = sha256\npcr 0 = " A32 "\npcr 2 = " A32 "\npcr 4 = " A32 "\npcr 7 = " A32 "\npcr 9 = " A32
                      "\npcr 12 = zero\npcr 13 = zero\n" FIRMWARE "command-line like = root=* ro\n",
                      "");
         uncovered_is("[release]\ntoken-evidence = yes\n", "");
+        /* a driver on the ESP is in none of the lists of images */
+        for (size_t i = 0; i < 2; i++)
+                uncovered_is(i == 0 ? FIRMWARE "uki = " A32 "\nadd-ons = refuse\nsecure-boot = off\n"
+                                    : FIRMWARE "boot-loader = " A32 "\nuki = " A32 "\nadd-ons = refuse\nsecure-boot = off\n",
+                             "the [firmware] rules do not cover: firmware (PCR 0), UEFI drivers (PCR 2)");
 }
 
 static void release_is_read(void **state) {

@@ -361,21 +361,21 @@ static void uncovered_is(const char *text, const char *expected) {
 
 static void uncovered(void **state) {
         uncovered_is("", "");
-        uncovered_is("[set uki]\nbank = sha256\npcr 0 = " A32 "\npcr 4 = " A32 "\npcr 7 = " A32 "\npcr 11 = " A32
+        uncovered_is("[set uki]\nbank = sha256\npcr 0 = " A32 "\npcr 2 = " A32 "\npcr 4 = " A32 "\npcr 7 = " A32 "\npcr 11 = " A32
                      "\npcr 12 = zero\npcr 13 = zero\n",
                      "");
-        uncovered_is("[set grub]\nbank = sha256\npcr 0 = " A32 "\npcr 4 = " A32 "\npcr 7 = " A32 "\npcr 8 = " A32 "\npcr 9 = " A32
-                     "\npcr 12 = zero\npcr 13 = zero\n",
+        uncovered_is("[set grub]\nbank = sha256\npcr 0 = " A32 "\npcr 2 = " A32 "\npcr 4 = " A32 "\npcr 7 = " A32 "\npcr 8 = " A32
+                     "\npcr 9 = " A32 "\npcr 12 = zero\npcr 13 = zero\n",
                      "");
         /* PCRs that stay zero on this machine hold nothing */
         uncovered_is(
-                "[set z]\nbank = sha256\npcr 0 = " A32 "\npcr 4 = " A32 "\npcr 7 = " A32
+                "[set z]\nbank = sha256\npcr 0 = " A32 "\npcr 2 = " A32 "\npcr 4 = " A32 "\npcr 7 = " A32
                 "\npcr 8 = zero\npcr 9 = zero\npcr 11 = zero\npcr 12 = zero\n",
                 "set z does not cover: initramfs (PCR 9, or 11 with a UKI), kernel command line (PCR 8 with GRUB, 11 and 12 with a "
                 "UKI), add-ons (PCR 12 and 13)");
-        uncovered_is("[set a]\nbank = sha256\npcr 0 = " A32 "\npcr 4 = " A32 "\npcr 7 = " A32 "\npcr 11 = " A32
-                     "\npcr 12 = zero\npcr 13 = zero\n[set b]\nbank = sha256\npcr 0 = " A32 "\npcr 7 = " A32 "\npcr 11 = " A32
-                     "\npcr 12 = zero\npcr 13 = zero\n",
+        uncovered_is("[set a]\nbank = sha256\npcr 0 = " A32 "\npcr 2 = " A32 "\npcr 4 = " A32 "\npcr 7 = " A32 "\npcr 11 = " A32
+                     "\npcr 12 = zero\npcr 13 = zero\n[set b]\nbank = sha256\npcr 0 = " A32 "\npcr 2 = " A32 "\npcr 7 = " A32
+                     "\npcr 11 = " A32 "\npcr 12 = zero\npcr 13 = zero\n",
                      "set b does not cover: boot loader (PCR 4)");
 }
 
