@@ -23,9 +23,9 @@ struct refusal {
 /* 10, for purposes boot and rotate. */
 struct decision {
         bool allowed;
-        char set[64];      /* of the policy, that matched; "": none */
-        char captured[64]; /* a new set's name: the first boot is accepted unseen */
-        bool pardoned;     /* not allowed, but an operator said so of the next boot */
+        char set[64];                   /* of the policy, that matched; "": none */
+        char captured[64];              /* a new set's name: the first boot is accepted unseen */
+        bool pardoned;                  /* not allowed, but an operator said so of the next boot */
         json_t *differences, *findings; /* where not allowed */
 };
 void decision_done(struct decision *decision);

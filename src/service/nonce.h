@@ -56,8 +56,8 @@ int log_ticket_encode(const struct secret *mac_key, uint32_t number, const struc
                       const uint8_t attest_digest[static 32], uint64_t expiry, uint8_t ret[static WIRE_LOG_TICKET_SIZE]);
 /* -EKEYREJECTED: not made for this party and node under this key; -ESTALE: expired more than grace_ms ago. The purpose is not bound:
  * the attest structure is. */
-int log_ticket_verify(const struct secret *mac_key, const uint8_t data[static WIRE_LOG_TICKET_SIZE], const struct nonce_scope *scope,
-                      uint64_t now, uint64_t grace_ms, uint8_t ret_attest_digest[static 32]);
+int log_ticket_verify(const struct secret *mac_key, const uint8_t data[static WIRE_LOG_TICKET_SIZE],
+                      const struct nonce_scope *scope, uint64_t now, uint64_t grace_ms, uint8_t ret_attest_digest[static 32]);
 int log_ticket_new(struct keystore *keystore, const struct nonce_scope *scope, const uint8_t attest_digest[static 32],
                    uint64_t expiry, uint8_t ret[static WIRE_LOG_TICKET_SIZE]);
 int log_ticket_check(struct keystore *keystore, const uint8_t data[static WIRE_LOG_TICKET_SIZE], const struct nonce_scope *scope,

@@ -37,7 +37,7 @@ struct party_service { /* service->data */
         struct limiter *limiter;
         struct limiter *logs_limiter; /* of requests for logs, and of logs that come */
         struct policy_cache *policies;
-        unsigned logs_read;           /* at the moment; __atomic */
+        unsigned logs_read; /* at the moment; __atomic */
 };
 
 extern const char party_migration[];         /* the SQL of migration 3: the tables that both parties have */

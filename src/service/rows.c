@@ -75,7 +75,7 @@ const char party_migration[] =
 
 /* 5: what a policy's rules on the release need of a node, and the logs that are known. */
 const char party_migration_release[] =
-        "ALTER TABLE nodes ADD COLUMN boot_time BIGINT;"   /* ms: the first release of the highest boot */
+        "ALTER TABLE nodes ADD COLUMN boot_time BIGINT;"     /* ms: the first release of the highest boot */
         "ALTER TABLE nodes ADD COLUMN boot_pardoned BIGINT;" /* its values were accepted once, for this boot */
         "ALTER TABLE nodes ADD COLUMN next_boot BIGINT;"     /* until when the next one is */
         "ALTER TABLE nodes ADD COLUMN set_name TEXT;"

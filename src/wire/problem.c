@@ -15,8 +15,7 @@ static const struct {
         { "unknown-node", 404 }, { "pending-approval", 403 }, { "pending-policy", 403 }, { "policy-refused", 403 },
         { "gate-closed", 403 },  { "another-nk", 403 },       { "rolled-back", 403 },    { "suspended", 403 },
         { "revoked", 403 },      { "bad-evidence", 403 },     { "stale-nonce", 409 },    { "conflict", 409 },
-        { "rate-limited", 429 }, { "unavailable", 503 },      { "internal", 500 },
-        { "logs-wanted", 409 },
+        { "rate-limited", 429 }, { "unavailable", 503 },      { "internal", 500 },       { "logs-wanted", 409 },
 };
 
 int wire_problem_status(const char *name) {
