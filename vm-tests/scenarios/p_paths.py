@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Other ways to a shell or past the gate: time-outs, rescue, debug shell, late breaks, kexec, what opens volumes killed, a TPM that dies."""
-from vmtest import images, probes
+from vmtest import images, probes, process
 
 NEEDS = ["tiny-root", "initramfs"]
 LIMIT = 1500
@@ -74,7 +74,7 @@ def without_servers(t, lab, node):
         node.expect("KEXEC-ASKED", 200)
         # What closes the gate waits for the volumes, and kexec stops them: systemd refuses such a transaction.
         node.expect("Failed to start kexec.target.*conflicting")
-        node.expect("enter passphrase for disk")
+        process.wait_until(lambda: node.seen("enter passphrase for disk"), "the prompt is up", 100, log=node.log)
         node.power_cut()
         node.never(r"^LOOK systemd-kexec.service|Starting new kernel")
     if t.part("tpm-dies"):
