@@ -245,6 +245,11 @@ static struct http_request request_head(const struct connection *connection) {
         return head;
 }
 
+/* What is under way takes up the disk as well: each piece is looked at, so that no number of uploads takes what releases need. */
+static bool has_room(const struct http_server *server) {
+        return !server->options.has_room || server->options.has_room(server->options.userdata);
+}
+
 /* The parser's events. */
 static int on_header(struct request *parser, void *userdata) {
         struct connection *connection = userdata;
@@ -262,6 +267,8 @@ static int on_header(struct request *parser, void *userdata) {
         if (!limit.to_file && !reserve(connection, parser->content_length))
                 return 503;
         if (limit.to_file && parser->content_length > 0) {
+                if (!has_room(server))
+                        return 503;
                 r = upload_open(connection);
                 if (r < 0) {
                         log_debug_errno(r, "No temporary file for an upload: %m");
@@ -277,7 +284,7 @@ static int on_body(struct request *parser _unused_, const void *data, size_t siz
         struct connection *connection = userdata;
 
         if (connection->upload_fd >= 0) {
-                int r = upload_write(connection, data, size);
+                int r = has_room(connection->server) ? upload_write(connection, data, size) : -ENOSPC;
 
                 return r == -ENOSPC || r == -EDQUOT ? 503 : r < 0 ? 500 : 0;
         }

@@ -44,6 +44,9 @@ struct http_limit {
 };
 typedef int (*http_limit_fn)(const struct http_request *head, struct http_limit *ret, void *userdata);
 
+/* Whether streamed uploads may take more of the disk; asked before each piece. Where not they end with 503. Runs on the loop. */
+typedef bool (*http_has_room)(void *userdata);
+
 /* What ended without a handler: "tls", "timeout", "evicted", "address-full", "memory-full", or "http-" and a status. Runs on the loop. */
 typedef void (*http_counted)(const char *what, const char *address, void *userdata);
 
@@ -66,6 +69,7 @@ struct http_server_options {
         unsigned request_ms;       /* to send a request, or to take its answer; a streamed body: for each 64 KiB; default 20000 */
         unsigned stop_ms;          /* for requests under way, when stopped; default 5000 */
         const char *temporary_dir; /* for streamed uploads: files without a name; NULL: none are possible */
+        http_has_room has_room;    /* or NULL */
         http_handler handler;
         http_limit_fn limit;
         http_reloaded reloaded; /* or NULL */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "service/service.h"
+#include "service/space.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -190,6 +191,10 @@ static void on_counted(const char *what, const char *address, void *userdata) {
         counts_add(service->counts, what, &(struct counts_sample){ .address = address, .node = "", .incident = "" });
 }
 
+static bool on_has_room(void *userdata) {
+        return service_upload_has_room(userdata);
+}
+
 static int new_server(struct service *service, const char *temporary, struct http_server **ret) {
         struct http_server_options options = {
                 .listen = service->config.listen,
@@ -201,6 +206,7 @@ static int new_server(struct service *service, const char *temporary, struct htt
                 .max_per_address = service->config.connections_per_address,
                 .max_memory = (uint64_t) service->config.memory * 1024 * 1024,
                 .temporary_dir = temporary,
+                .has_room = on_has_room,
                 .handler = service_dispatch,
                 .limit = service_limit,
                 .reloaded = on_reloaded,

@@ -58,6 +58,10 @@ enum space service_space(struct service *service) {
         return space;
 }
 
+bool service_upload_has_room(const struct service *service) {
+        return look(service, clock_monotonic_ms()) == SPACE_GOOD;
+}
+
 void service_space_failed(struct service *service) {
         atomic_store(&service->space_failed, clock_monotonic_ms());
         atomic_store(&service->space_looked, 0);

@@ -396,5 +396,50 @@ def test_disk_full(fleet):
     fleet.serve_honest()
 
 
+def half_an_upload(service, path, ticket, size):
+    """Says 30 MB, sends so many bytes; the socket."""
+    connection = tls(service, dial(service))
+    connection.settimeout(5)
+    try:
+        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {30 * MB}\r\n"
+                           f"Authorization: Tallyboot {ticket}\r\n\r\n".encode())
+        connection.sendall(bytes(size))
+    except OSError:
+        pass    # cut off
+    return connection
+
+
+def test_uploads_leave_room_for_releases(fleet):
+    """A proven node sends logs, many at a time and none to its end: they are cut off before the disk is full, and others boot."""
+    service, node = fleet.verifier, fleet.node
+    old = service.get("/v1/groups/default/policy").json
+    service.limits["answers-per-minute"] = 1000
+    with Small(service, 24) as small:
+        put = service.put("/v1/groups/default/policy", {"text": old["text"] + "\n[firmware]\nsecure-boot = on\n", "version": old["version"]})
+        node.reboot()
+        answer = node.release("verifier", node.evidence("boot", node.challenges("boot")))
+        assert answer.problem == "logs-wanted", answer
+        expect(service.put("/v1/groups/default/policy", {"text": old["text"], "version": expect(put, 200).json["version"]}), 200)
+
+        def left():
+            time.sleep(0.2)
+            fs = os.statvfs(small.where)
+            return fs.f_bavail * fs.f_frsize
+
+        held = []
+        try:
+            for size in (6 * MB, MB, MB // 16):
+                for _ in range(24):
+                    if left() > size + MB // 16:
+                        held.append(half_an_upload(service, node.path("/release/logs"), answer.json["ticket"], size))
+            assert left() > MB, left()
+            fleet.serve_honest()
+        finally:
+            for connection in held:
+                connection.close()
+        health(service, "ok")
+        fleet.serve_honest()
+
+
 if __name__ == "__main__":
     main(Setup)
