@@ -5,7 +5,7 @@
 #include "service/nonce.h"
 #include "service/policy_cache.h"
 
-/* One release request on its way through docs/protocol.md, 5. admit.c does 1 to 9 (what evidence is); boot.c, enroll.c, rotate.c and
+/* One release request on its way through docs/protocol.md, 5. admit.c does 1 to 9 (what evidence is); boot.c (rotate, too), enroll.c and
  * confirm.c do the rest, each for its purpose, and end in one write transaction in which everything that can have changed since is
  * looked at again. */
 
@@ -102,6 +102,8 @@ int admit_boot_row(struct admission *a);
 json_t *admit_detail(const struct admission *a); /* {"purpose", "boot"} */
 /* What store_write() of such a transaction returned, as an answer: -ESTALE is the problem stale-nonce. */
 int admit_written(struct admission *a, int r, struct http_response *response);
+/* The transaction of a purpose that is answered to who does not ask too often, and what admit_written() makes of it. */
+int admit_write(struct admission *a, store_fn txn, void *userdata, struct http_response *response);
 /* 0, or -ECANCELED with rate-limited in response. */
 int admit_rate(struct admission *a, struct http_response *response);
 

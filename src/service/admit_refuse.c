@@ -170,14 +170,17 @@ int admit_written(struct admission *a, int r, struct http_response *response) {
         return -ECANCELED;
 }
 
+int admit_write(struct admission *a, store_fn txn, void *userdata, struct http_response *response) {
+        int r;
+
+        r = admit_rate(a, response);
+        return r < 0 ? r : admit_written(a, store_write(a->party->service->store, txn, userdata), response);
+}
+
 int admit_answer_refusal(struct admission *a, struct http_response *response) {
         int r;
 
-        if (admit_rate(a, response) < 0)
-                return 0;
-
-        r = store_write(a->party->service->store, refuse_txn, a);
-        r = admit_written(a, r, response);
+        r = admit_write(a, refuse_txn, a, response);
         return r == -ECANCELED ? 0 : r;
 }
 

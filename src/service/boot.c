@@ -231,11 +231,8 @@ int release_rotate(struct admission *a, struct http_response *response) {
                 return r;
         if (a->refusal.problem)
                 return admit_answer_refusal(a, response);
-        if (admit_rate(a, response) < 0)
-                return 0;
 
-        r = store_write(a->party->service->store, rotate_txn, a);
-        r = admit_written(a, r, response);
+        r = admit_write(a, rotate_txn, a, response);
         if (r < 0)
                 return r;
 

@@ -129,11 +129,8 @@ int release_confirm(struct admission *a, struct http_response *response) {
                 return r;
         if (a->refusal.problem)
                 return admit_answer_refusal(a, response);
-        if (admit_rate(a, response) < 0)
-                return 0;
 
-        r = store_write(a->party->service->store, confirm_txn, &confirmation);
-        r = admit_written(a, r, response);
+        r = admit_write(a, confirm_txn, &confirmation, response);
         if (r < 0)
                 return r;
 

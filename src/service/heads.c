@@ -124,7 +124,7 @@ static void say_alarm(struct service *service, const char *role, const char *ala
         counts_add(service->counts, "audit-alarm", NULL);
 }
 
-/* {"head", "known": {"seq"} or null} -> exchange->theirs; ret_known: 0 where it knows nothing. */
+/* {"head", "recorded", "known"} -> exchange->theirs; ret_known: 0 where it knows nothing. */
 static int read_answer(struct exchange *exchange, const struct blob *answer, bool *ret_recorded, int64_t *ret_known) {
         json_t *json = wire_json_parse(answer->data, answer->size);
         uint64_t known = 0;

@@ -242,8 +242,8 @@ static int delete_rows(struct deletion *deletion, struct store_txn *txn, const s
         for (size_t i = 0; r >= 0 && i < generations.n; i++)
                 if (generations.items[i].state != GENERATION_RETIRED)
                         r = generation_retire(party, txn, node->id, generations.items + i);
-        if (r >= 0)
-                r = party->definition->forget(txn, node->id);
+        for (const char *const *sql = party->definition->forget; r >= 0 && *sql; sql++)
+                r = store_exec(txn, *sql, STORE_ARGS(store_text(node->id)), NULL);
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(statements); i++)
                 r = store_exec(txn, statements[i], STORE_ARGS(store_text(node->id)), NULL);
         if (r < 0)

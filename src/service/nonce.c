@@ -78,6 +78,14 @@ int nonce_new(struct keystore *keystore, const struct nonce_scope *scope, uint64
         return nonce_encode(key, &nonce, scope, ret);
 }
 
+/* A number that no key has was made up: like a wrong MAC. */
+static int mac_key(struct keystore *keystore, uint64_t number, const struct secret **ret) {
+        int r;
+
+        r = keystore_mac_get(keystore, (uint32_t) number, ret);
+        return r == -ENOENT ? -EKEYREJECTED : r;
+}
+
 int nonce_check(struct keystore *keystore, const uint8_t data[static WIRE_NONCE_SIZE], const struct nonce_scope *scope,
                 uint64_t now, uint64_t ttl_ms) {
         const struct secret *key;
@@ -85,12 +93,8 @@ int nonce_check(struct keystore *keystore, const uint8_t data[static WIRE_NONCE_
         int r;
 
         nonce_decode(data, &nonce);
-        r = keystore_mac_get(keystore, nonce.number, &key);
-        if (r == -ENOENT)
-                return -EKEYREJECTED;
-        if (r < 0)
-                return r;
-        return nonce_verify(key, data, scope, now, ttl_ms);
+        r = mac_key(keystore, nonce.number, &key);
+        return r < 0 ? r : nonce_verify(key, data, scope, now, ttl_ms);
 }
 
 /* A row outlives its nonce, and the logs that may come with it later (release_logs.c), by an hour, so that a clock that is set back
@@ -215,12 +219,8 @@ int ticket_check(struct keystore *keystore, const uint8_t data[static WIRE_TICKE
         const struct secret *key;
         int r;
 
-        r = keystore_mac_get(keystore, (uint32_t) get_be(data, 4), &key);
-        if (r == -ENOENT)
-                return -EKEYREJECTED;
-        if (r < 0)
-                return r;
-        return ticket_verify(key, data, node_id, now, ret_version);
+        r = mac_key(keystore, get_be(data, 4), &key);
+        return r < 0 ? r : ticket_verify(key, data, node_id, now, ret_version);
 }
 
 /* A log ticket: number (4) || expiry (8) || SHA-256(attest) (32) || MAC (32) */
@@ -281,10 +281,6 @@ int log_ticket_check(struct keystore *keystore, const uint8_t data[static WIRE_L
         const struct secret *key;
         int r;
 
-        r = keystore_mac_get(keystore, (uint32_t) get_be(data, 4), &key);
-        if (r == -ENOENT)
-                return -EKEYREJECTED;
-        if (r < 0)
-                return r;
-        return log_ticket_verify(key, data, scope, now, grace_ms, ret_attest_digest);
+        r = mac_key(keystore, get_be(data, 4), &key);
+        return r < 0 ? r : log_ticket_verify(key, data, scope, now, grace_ms, ret_attest_digest);
 }

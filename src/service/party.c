@@ -2,6 +2,7 @@
 #include "service/party.h"
 
 #include "audit/audit.h"
+#include "audit/head.h"
 #include "service/limiter.h"
 #include "service/policy_cache.h"
 
@@ -9,6 +10,15 @@ enum {
         POLICY_MAX = 1024 * 1024,
         LOGS_SHARE = 5, /* of answers-per-minute: so many of them may be asked for logs */
 };
+
+void party_migrations(const char *own, struct store_migration ret[static PARTY_MIGRATIONS]) {
+        const struct store_migration migrations[PARTY_MIGRATIONS] = {
+                { 3, party_migration },       { 4, own },           { 5, party_migration_release },
+                { 6, audit_peers_migration }, { 7, tpm_migration },
+        };
+
+        memcpy(ret, migrations, sizeof(migrations));
+}
 
 int party_setup(struct service *service, const struct party_definition *definition) {
         struct party_service *party;

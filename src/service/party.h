@@ -25,8 +25,8 @@ struct party_definition {
                         struct wire_details *details);
         /* The member "payload" of a node object; null where there is none. */
         int (*payload_object)(struct store_txn *txn, const char *node, json_t **ret);
-        /* Rows of the party's own tables, when a node is deleted. */
-        int (*forget)(struct store_txn *txn, const char *node);
+        /* SQL for the party's own tables, when a node ($1) is deleted; ends with NULL. */
+        const char *const *forget;
         /* Files of a deleted node, after the commit. May be NULL. */
         void (*forgotten)(struct party_service *party, const char *node);
 };
@@ -44,6 +44,10 @@ extern const char party_migration[];         /* the SQL of migration 3: the tabl
 extern const char party_migration_release[]; /* of migration 5 */
 extern const char tpm_migration[];           /* of migration 7: node_tpms */
 extern const struct service_route party_routes[];
+
+/* The tables of a party, in the order in which they came: 3 to 7. own: the SQL of 4, which only this party has. */
+enum { PARTY_MIGRATIONS = 5 };
+void party_migrations(const char *own, struct store_migration ret[static PARTY_MIGRATIONS]);
 
 /* For the definitions' setup and teardown. */
 int party_setup(struct service *service, const struct party_definition *definition);

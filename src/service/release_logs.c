@@ -36,7 +36,7 @@ int release_logs_guard(const struct service_call *call) {
         return limiter_count(call_party(call)->logs_limiter, "sent", service_parameter(call, "id")) > 0 ? 429 : 0;
 }
 
-static int unused(struct store_txn *txn, void *userdata) {
+static int nonce_unused(struct store_txn *txn, void *userdata) {
         const struct admission *a = userdata;
 
         return nonce_is_fresh(txn, a->evidence.nonce[a->scope.party]);
@@ -64,7 +64,7 @@ static int begin(struct admission *a, const struct service_call *call, const str
                 return -ECANCELED;
         }
 
-        r = store_read(call->service->store, unused, a);
+        r = store_read(call->service->store, nonce_unused, a);
         return r == -EEXIST ? admit_written(a, -ESTALE, response) : r;
 }
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "audit/head.h"
 #include "service/heads.h"
 #include "tenant/tenant.h"
 
@@ -35,18 +34,12 @@ static int describe(struct party_service *party, struct store_txn *txn, const st
         return r < 0 ? r : payload_describe(party, txn, node->id, now, details);
 }
 
-static int forget(struct store_txn *txn, const char *node) {
-        static const char *const statements[] = {
-                "DELETE FROM manifests WHERE node = $1",
-                "DELETE FROM payload_keys WHERE node = $1",
-                "DELETE FROM payloads WHERE node = $1",
-        };
-        int r = 0;
-
-        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(statements); i++)
-                r = store_exec(txn, statements[i], STORE_ARGS(store_text(node)), NULL);
-        return r;
-}
+static const char *const forget[] = {
+        "DELETE FROM manifests WHERE node = $1",
+        "DELETE FROM payload_keys WHERE node = $1",
+        "DELETE FROM payloads WHERE node = $1",
+        NULL,
+};
 
 static const struct party_definition tenant = {
         .party = PARTY_TENANT,
@@ -71,21 +64,19 @@ int main(int argc, char *argv[]) {
         static const struct service_route *const routes[] = {
                 service_common_routes, service_audit_routes, party_routes, node_routes, payload_routes, deal_routes, NULL,
         };
-        static const struct store_migration migrations[] = {
-                { 3, party_migration },       { 4, tenant_migration }, { 5, party_migration_release },
-                { 6, audit_peers_migration }, { 7, tpm_migration },
-        };
-        static const struct service_definition definition = {
+        struct store_migration migrations[PARTY_MIGRATIONS];
+        const struct service_definition definition = {
                 .role = "tenant",
                 .has_payload_dir = true,
                 .has_registrar = true,
                 .has_verifier = true,
                 .migrations = migrations,
-                .n_migrations = ELEMENTSOF(migrations),
+                .n_migrations = PARTY_MIGRATIONS,
                 .routes = routes,
                 .setup = setup,
                 .teardown = party_teardown,
         };
 
+        party_migrations(tenant_migration, migrations);
         return service_main(argc, argv, &definition);
 }
