@@ -117,6 +117,13 @@ static int print_set(const struct options *options, struct prediction *predictio
         return CTL_OK;
 }
 
+static int read_file(const char *path, size_t max, struct blob *ret) {
+        int r;
+
+        r = file_read(path, max, ret);
+        return r < 0 ? (log_error_errno(r, "%s: %m", path), CTL_FAILURE) : CTL_OK;
+}
+
 static int predict(const struct options *options, const struct recorded *base) {
         _cleanup_(blob_done) struct blob uki = {}, log = {}, old = {};
         uint64_t gate = options->gate != UINT64_MAX ? options->gate : base->gate >= 0 ? (uint64_t) base->gate : GATE_DEFAULT;
@@ -130,23 +137,22 @@ static int predict(const struct options *options, const struct recorded *base) {
         char error[256] = "";
         int r;
 
-        r = file_read(options->uki, PE_SIZE_MAX, &uki);
-        if (r < 0)
-                return log_error_errno(r, "%s: %m", options->uki), CTL_FAILURE;
+        r = read_file(options->uki, PE_SIZE_MAX, &uki);
+        if (r != CTL_OK)
+                return r;
         input.uki = uki.data;
         input.uki_size = uki.size;
         if (options->log) {
-                r = file_read(options->log, FIRMWARE_LOG_MAX, &log);
-                if (r < 0)
-                        return log_error_errno(r, "%s: %m", options->log), CTL_FAILURE;
+                r = read_file(options->log, FIRMWARE_LOG_MAX, &log);
+                if (r != CTL_OK)
+                        return r;
                 input.log = log.data;
                 input.log_size = log.size;
         }
         if (options->old) {
-                r = file_read(options->old, PE_SIZE_MAX, &old);
-                if (r < 0)
-                        return log_error_errno(r, "%s: %m", options->old), CTL_FAILURE;
-                r = check_old(&input, &old);
+                r = read_file(options->old, PE_SIZE_MAX, &old);
+                if (r == CTL_OK)
+                        r = check_old(&input, &old);
                 if (r != CTL_OK)
                         return r;
         }

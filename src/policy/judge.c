@@ -117,14 +117,6 @@ static void judge_addons(struct judgement *judgement) {
         judge_finding(judgement, "[firmware] add-ons", rule->line, NULL);
 }
 
-static unsigned list_line(const struct rule_digests *list) {
-        unsigned line = UINT32_MAX;
-
-        for (size_t i = 0; i < list->n; i++)
-                line = MIN(line, list->items[i].line);
-        return list->n > 0 ? line : 0;
-}
-
 static bool facts_have(const struct fact_digests *facts, const struct rule_digest *digest) {
         for (size_t i = 0; i < facts->n; i++)
                 if (facts->items[i].size == digest->size && memcmp(facts->items[i].digest, digest->bytes, digest->size) == 0)
@@ -132,49 +124,54 @@ static bool facts_have(const struct fact_digests *facts, const struct rule_diges
         return false;
 }
 
-/* Everything measured is on the list. what: of the firmware. */
-static void judge_only(struct judgement *judgement, enum digest_list which, const struct fact_digests *measured, bool any) {
+/* Whether the policy has this list and the log proves PCR 7, which all that is held against lists is measured into. If only the log is
+ * missing, that is the finding. ret: the rule's name. */
+static bool can_judge_list(struct judgement *judgement, enum digest_list which, char *ret, size_t size) {
         const struct rule_digests *list = judgement->policy->rules->digests + which;
-        char rule[64], why[256], hex[2 * WIRE_DIGEST_MAX + 1];
+        char why[256];
 
         if (list->n == 0)
+                return false;
+        (void) snprintf(ret, size, "[firmware] %s", digest_list_name(which));
+        if (judge_log_proves(judgement->input, 1 << 7, why, sizeof(why)))
+                return true;
+        judge_finding(judgement, ret, digests_line(list), "%s", why);
+        return false;
+}
+
+/* Everything measured is on the list; any: and something was. */
+static void judge_only(struct judgement *judgement, enum digest_list which, const struct fact_digests *measured, bool any) {
+        const struct rule_digests *list = judgement->policy->rules->digests + which;
+        char rule[64], hex[2 * WIRE_DIGEST_MAX + 1];
+
+        if (!can_judge_list(judgement, which, rule, sizeof(rule)))
                 return;
-        (void) snprintf(rule, sizeof(rule), "[firmware] %s", digest_list_name(which));
-        if (!judge_log_proves(judgement->input, 1 << 7, why, sizeof(why))) {
-                judge_finding(judgement, rule, list_line(list), "%s", why);
-                return;
-        }
         for (size_t i = 0; i < measured->n; i++)
                 if (!digests_find(list, measured->items[i].digest, measured->items[i].size)) {
                         hex_write(measured->items[i].digest, measured->items[i].size, hex);
-                        judge_finding(judgement, rule, list_line(list), "%s %s was measured and is not on the list",
+                        judge_finding(judgement, rule, digests_line(list), "%s %s was measured and is not on the list",
                                       measured->items[i].name, hex);
                         return;
                 }
         if (any && measured->n == 0)
-                judge_finding(judgement, rule, list_line(list), "nothing was measured that could be on the list");
+                judge_finding(judgement, rule, digests_line(list), "nothing was measured that could be on the list");
         else
-                judge_finding(judgement, rule, list_line(list), NULL);
+                judge_finding(judgement, rule, digests_line(list), NULL);
 }
 
 static void judge_has(struct judgement *judgement, enum digest_list which, const struct fact_digests *measured) {
         const struct rule_digests *list = judgement->policy->rules->digests + which;
-        char rule[64], why[256], hex[2 * WIRE_DIGEST_MAX + 1];
+        char rule[64], hex[2 * WIRE_DIGEST_MAX + 1];
 
-        if (list->n == 0)
+        if (!can_judge_list(judgement, which, rule, sizeof(rule)))
                 return;
-        (void) snprintf(rule, sizeof(rule), "[firmware] %s", digest_list_name(which));
-        if (!judge_log_proves(judgement->input, 1 << 7, why, sizeof(why))) {
-                judge_finding(judgement, rule, list_line(list), "%s", why);
-                return;
-        }
         for (size_t i = 0; i < list->n; i++)
                 if (!facts_have(measured, list->items + i)) {
                         hex_write(list->items[i].bytes, list->items[i].size, hex);
                         judge_finding(judgement, rule, list->items[i].line, "%s is not in the measured variable", hex);
                         return;
                 }
-        judge_finding(judgement, rule, list_line(list), NULL);
+        judge_finding(judgement, rule, digests_line(list), NULL);
 }
 
 enum image { IMAGE_UNKNOWN, IMAGE_LOADER, IMAGE_UKI, IMAGE_KERNEL };
@@ -224,7 +221,7 @@ static void judge_images(struct judgement *judgement) {
         const char *rule = ukis->n == 0      ? "[firmware] boot-loader"
                            : loaders->n == 0 ? "[firmware] uki"
                                              : "[firmware] boot-loader, uki";
-        unsigned line = loaders->n == 0 ? list_line(ukis) : list_line(loaders);
+        unsigned line = loaders->n == 0 ? digests_line(ukis) : digests_line(loaders);
         const struct boot_facts *facts = judgement->input->facts;
         char why[256], hex[2 * WIRE_DIGEST_MAX + 1];
         const char *wrong;

@@ -223,12 +223,12 @@ const struct rule_digest *digests_find(const struct rule_digests *list, const ui
         return bsearch(&wanted, list->items, list->n, sizeof(wanted), rule_digest_compare);
 }
 
-static unsigned first_line(const struct rule_digests *list) {
+unsigned digests_line(const struct rule_digests *list) {
         unsigned line = UINT32_MAX;
 
         for (size_t i = 0; i < list->n; i++)
                 line = MIN(line, list->items[i].line);
-        return line;
+        return list->n > 0 ? line : 0;
 }
 
 int rules_check(struct policy_rules *rules, unsigned *ret_line, char *error, size_t size) {
@@ -247,7 +247,7 @@ int rules_check(struct policy_rules *rules, unsigned *ret_line, char *error, siz
                         return -EINVAL;
                 }
         if (rules->digests[LIST_KERNEL].n > 0 && rules->digests[LIST_UKI].n == 0) {
-                *ret_line = first_line(rules->digests + LIST_KERNEL);
+                *ret_line = digests_line(rules->digests + LIST_KERNEL);
                 (void) snprintf(error, size, "kernel is what a UKI starts: write its uki = DIGEST too, or call it boot-loader");
                 return -EINVAL;
         }

@@ -64,6 +64,8 @@ void words_normalize(const char *text, size_t size, char *ret, size_t ret_size);
 int rule_digest_compare(const void *a, const void *b);
 /* In a checked list. */
 const struct rule_digest *digests_find(const struct rule_digests *list, const uint8_t *digest, size_t size);
+/* Of its first digest in the text; 0: it has none. */
+unsigned digests_line(const struct rule_digests *list);
 /* What no line says alone: contradictions. ret_line: where. Sorts. */
 int rules_check(struct policy_rules *rules, unsigned *ret_line, char *error, size_t size);
 struct policy_rules *rules_free(struct policy_rules *rules);
