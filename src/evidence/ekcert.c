@@ -201,13 +201,7 @@ static int explain_path(X509_STORE_CTX *context, X509 *leaf, char *error, size_t
 }
 
 static int push_new_reference(STACK_OF(X509) * stack, X509 *certificate) {
-        if (X509_up_ref(certificate) != 1)
-                return -ENOMEM;
-        if (sk_X509_push(stack, certificate) <= 0) {
-                X509_free(certificate);
-                return -ENOMEM;
-        }
-        return 0;
+        return X509_add_cert(stack, certificate, X509_ADD_FLAG_UP_REF) == 1 ? 0 : -ENOMEM;
 }
 
 /* What a path can be made of. */

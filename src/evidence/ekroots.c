@@ -70,14 +70,7 @@ static int add_certificate(struct ek_trust *trust, void *item) {
                 return 0;
         if (anchor && X509_STORE_add_cert(trust->anchors, certificate) != 1)
                 return -ENOMEM;
-
-        if (X509_up_ref(certificate) != 1)
-                return -ENOMEM;
-        if (sk_X509_push(stack, certificate) <= 0) {
-                X509_free(certificate);
-                return -ENOMEM;
-        }
-        return 0;
+        return X509_add_cert(stack, certificate, X509_ADD_FLAG_UP_REF) == 1 ? 0 : -ENOMEM;
 }
 
 static int add_crl(struct ek_trust *trust, void *item) {

@@ -44,9 +44,9 @@ static struct address_list *bucket_of(struct addresses *addresses, const char *n
 struct address *address_find(struct addresses *addresses, const char *network) {
         struct address *address;
 
-        LIST_FOREACH(address, bucket_of(addresses, network), bucket)
-        if (strcmp(address->network, network) == 0)
-                return address;
+        LIST_FOREACH (address, bucket_of(addresses, network), bucket)
+                if (strcmp(address->network, network) == 0)
+                        return address;
         return NULL;
 }
 

@@ -160,7 +160,7 @@ static void close_all(struct service *service) {
 }
 
 /* On the loop, after a SIGHUP. */
-static void on_reloaded(int result, const char *error, void *userdata _unused_) {
+static void on_reloaded(int result, const char *error, void *userdata) {
         struct timespec now;
 
         (void) clock_gettime(CLOCK_MONOTONIC, &now);

@@ -129,11 +129,10 @@ static void recorded_others(void **state _unused_) {
 
 /* The log of a real machine, which is not part of this repository: GRUB, shim, no Secure Boot. Quoted as it replays. */
 static void recorded_on_a_real_machine(void **state _unused_) {
-        static const char path[] = "../shared/data/eventlog-hw/bios_measurements.ev";
         _cleanup_(blob_done) struct blob data = {};
         struct eventlog_pcrs pcrs;
 
-        if (file_read(path, 1024 * 1024, &data) < 0)
+        if (file_read("../shared/data/eventlog-hw/bios_measurements.ev", 1024 * 1024, &data) < 0)
                 skip();
         assert_int_equal(eventlog_replay(data.data, data.size, 0xb, &pcrs, error, sizeof error), 0);
         memcpy(made.pcrs.banks[0].values, pcrs.values, sizeof pcrs.values);
