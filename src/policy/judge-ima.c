@@ -20,11 +20,12 @@ static bool is_listed(const struct policy_rules *rules, const struct ima_entry *
                 return false;
         if (digests_find(rules->digests + LIST_IMA_DIGEST, entry->digest, entry->size))
                 return true;
-        for (size_t i = 0; i < rules->ima_files.n; i++) {
-                const struct rule_text *file = rules->ima_files.items + i;
+        for (size_t i = rules_files_from(rules, entry->digest, entry->size); i < rules->ima_files.n; i++) {
+                const struct rule_text *file = rules->files_by_digest[i];
 
-                if (file->digest.size == entry->size && memcmp(file->digest.bytes, entry->digest, entry->size) == 0 &&
-                    pattern_match(file->text, entry->path, '/', budget))
+                if (file->digest.size != entry->size || memcmp(file->digest.bytes, entry->digest, entry->size) != 0)
+                        break;
+                if (pattern_match(file->text, entry->path, '/', budget))
                         return true;
         }
         return false;

@@ -219,7 +219,7 @@ static int on_line(const char *section, const char *key, const char *value, unsi
 /* What can only be seen at the end. */
 static int check_whole(const struct policy *policy, char *error, size_t error_size) {
         unsigned line = 0;
-        char why[256];
+        char why[256] = "out of memory";
 
         /* A set that wants nothing would match every boot. */
         for (size_t i = 0; i < policy->n; i++)

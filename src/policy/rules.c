@@ -223,6 +223,43 @@ const struct rule_digest *digests_find(const struct rule_digests *list, const ui
         return bsearch(&wanted, list->items, list->n, sizeof(wanted), rule_digest_compare);
 }
 
+static int compare_files(const void *a, const void *b) {
+        const struct rule_text *const *x = a, *const *y = b;
+
+        return rule_digest_compare(&(*x)->digest, &(*y)->digest);
+}
+
+static int sort_files(struct policy_rules *rules) {
+        const struct rule_text **sorted = calloc(MAX(rules->ima_files.n, 1U), sizeof(*sorted));
+
+        if (!sorted)
+                return -ENOMEM;
+        for (size_t i = 0; i < rules->ima_files.n; i++)
+                sorted[i] = rules->ima_files.items + i;
+        qsort(sorted, rules->ima_files.n, sizeof(*sorted), compare_files);
+        free(rules->files_by_digest);
+        rules->files_by_digest = sorted;
+        return 0;
+}
+
+size_t rules_files_from(const struct policy_rules *rules, const uint8_t *digest, size_t size) {
+        struct rule_digest wanted = { .size = (uint8_t) size };
+        size_t low = 0, high = rules->ima_files.n;
+
+        if (size > sizeof(wanted.bytes))
+                return high;
+        memcpy(wanted.bytes, digest, size);
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (rule_digest_compare(&rules->files_by_digest[middle]->digest, &wanted) < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return low;
+}
+
 unsigned digests_line(const struct rule_digests *list) {
         unsigned line = UINT32_MAX;
 
@@ -256,7 +293,7 @@ int rules_check(struct policy_rules *rules, unsigned *ret_line, char *error, siz
                 (void) snprintf(error, size, "nothing to exclude from: write require = yes, digest or file in [ima]");
                 return -EINVAL;
         }
-        return 0;
+        return sort_files(rules);
 }
 
 static void texts_done(struct rule_texts *list) {
@@ -272,6 +309,7 @@ struct policy_rules *rules_free(struct policy_rules *rules) {
                 free(rules->digests[list].items);
         texts_done(&rules->command_lines);
         texts_done(&rules->ima_files);
+        free(rules->files_by_digest);
         texts_done(&rules->ima_excludes);
         free(rules);
         return NULL;

@@ -50,6 +50,7 @@ struct policy_rules {
         struct rule_switch ima_require;
         struct rule_digests digests[DIGEST_LISTS];
         struct rule_texts command_lines, ima_files, ima_excludes;
+        const struct rule_text **files_by_digest; /* ima_files, sorted; in checked rules */
 };
 
 /* The key as it is written. */
@@ -62,6 +63,8 @@ int release_parse(struct policy *policy, const char *key, const char *value, uns
 /* Words with one space between, without leading and trailing ones; up to the first NUL. Cut where ret is too small. */
 void words_normalize(const char *text, size_t size, char *ret, size_t ret_size);
 int rule_digest_compare(const void *a, const void *b);
+/* The first of files_by_digest with this digest or a higher one: 0 to ima_files.n. */
+size_t rules_files_from(const struct policy_rules *rules, const uint8_t *digest, size_t size);
 /* In a checked list. */
 const struct rule_digest *digests_find(const struct rule_digests *list, const uint8_t *digest, size_t size);
 /* Of its first digest in the text; 0: it has none. */

@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #include "policy/policy-internal.h"
 
@@ -445,6 +446,28 @@ static void ima_is_bounded(void **state) {
         free(path);
 }
 
+/* As many entries as are read, as many files as a policy has: what a node sends costs no product of both. */
+static void ima_files_are_found_by_digest(void **state) {
+        enum { ENTRIES = IMA_ENTRIES_MAX, FILES = 4096, LINE = 128 };
+        struct ima_entry *entries = calloc(ENTRIES, sizeof(*entries));
+        char *text = calloc(FILES + 1, LINE), *at = text;
+        struct boot boot;
+        clock_t began;
+
+        at += sprintf(at, OK);
+        for (unsigned i = 0; i < FILES; i++)
+                at += sprintf(at, "file = %08x%056x /usr/**\n", i * 2654435761U, 0U);
+        for (size_t i = 0; i < ENTRIES; i++)
+                entries[i] = entry_of("/usr/x", 0xaa);
+        boot_set_up(&boot);
+        boot.ima = (struct ima_facts){ .entries = entries, .n = ENTRIES };
+        began = clock();
+        decides(text, &boot, "are not on the list");
+        assert_true(clock() - began < CLOCKS_PER_SEC);
+        free(entries);
+        free(text);
+}
+
 static void release(void **state) {
         struct boot boot;
 
@@ -547,6 +570,7 @@ int main(void) {
                 cmocka_unit_test(command_line_of_the_kernels_stub),
                 cmocka_unit_test(ima),
                 cmocka_unit_test(ima_is_bounded),
+                cmocka_unit_test(ima_files_are_found_by_digest),
                 cmocka_unit_test(release),
                 cmocka_unit_test(tokens),
                 cmocka_unit_test(no_rule_allows_nothing),
