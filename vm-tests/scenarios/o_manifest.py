@@ -130,6 +130,7 @@ def attacked_boot(t, lab, node, names):
 def null_root(t, lab, node):
     t.say("the root: a null cipher, and the attacker's file system behind it")
     root = node.disks[0]
+    node.disks = [root]
     null_cipher(root)
     with open(root, "r+b") as file:
         file.seek(luks2.segment_offset(root))
