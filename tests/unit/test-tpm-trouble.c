@@ -157,8 +157,11 @@ static size_t loaded(uint32_t first) {
         return n;
 }
 
+/* TPM2_TRANSIENT_FIRST, whose macro shifts a bit out of an int. */
+#define TRANSIENT_FIRST UINT32_C(0x80000000)
+
 static void expect_nothing_left(const char *what, unsigned at, uint32_t code) {
-        size_t objects = loaded(TPM2_TRANSIENT_FIRST), sessions = loaded(TPM2_LOADED_SESSION_FIRST),
+        size_t objects = loaded(TRANSIENT_FIRST), sessions = loaded(TPM2_LOADED_SESSION_FIRST),
                saved = loaded(TPM2_ACTIVE_SESSION_FIRST);
 
         if (objects + sessions + saved > 0)
