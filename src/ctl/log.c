@@ -25,7 +25,8 @@ static void print_lines(struct line *lines, size_t n) {
         static const char *const headings[] = { "TIME", "SERVER", "EVENT", "NODE", "INCIDENT", "WHO", "DETAIL" };
         _cleanup_(table_freep) struct table *table = table_new(headings, ELEMENTSOF(headings));
 
-        qsort(lines, n, sizeof *lines, compare_lines);
+        if (n > 0)
+                qsort(lines, n, sizeof *lines, compare_lines);
         for (size_t i = 0; table && i < n; i++) {
                 const json_t *record = lines[i].record;
                 char at[21], node[13];
