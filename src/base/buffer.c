@@ -93,6 +93,18 @@ int reader_le32(struct reader *reader, uint32_t *ret) {
         return 0;
 }
 
+int reader_le32_bytes(struct reader *reader, const uint8_t **ret, size_t *ret_size) {
+        uint32_t size;
+        int r;
+
+        r = reader_le32(reader, &size);
+        if (r >= 0)
+                r = reader_bytes(reader, size, ret);
+        if (r >= 0)
+                *ret_size = size;
+        return r;
+}
+
 /* Room for size more bytes and a NUL. */
 static bool buffer_reserve(struct buffer *buffer, size_t size) {
         size_t wanted;

@@ -17,6 +17,8 @@ int reader_le16(struct reader *reader, uint16_t *ret);
 int reader_le32(struct reader *reader, uint32_t *ret);
 /* size bytes, not copied: ret points into the reader's data. */
 int reader_bytes(struct reader *reader, size_t size, const uint8_t **ret);
+/* A 32-bit little-endian length and that many bytes, not copied. */
+int reader_le32_bytes(struct reader *reader, const uint8_t **ret, size_t *ret_size);
 int reader_copy(struct reader *reader, void *ret, size_t size);
 
 /* Growing byte buffer, for things that are not secret. {} is an empty one. Appending after a failure does nothing: check once, at

@@ -45,28 +45,17 @@ int logs_read_firmware(const struct config *config, struct blob *ret) {
         return read_log(config, name, WIRE_FIRMWARE_LOG_MAX, ret);
 }
 
-static int skip_sized(struct reader *reader, const uint8_t **ret, uint32_t *ret_size) {
-        uint32_t size;
-        int r = reader_le32(reader, &size);
-
-        if (r >= 0)
-                r = reader_bytes(reader, size, ret);
-        if (r >= 0)
-                *ret_size = size;
-        return r;
-}
-
 /* PCR, SHA-1, the template's name, its data; template "ima" has a digest before them. */
 static int skip_entry(struct reader *reader) {
         const uint8_t *skipped, *name;
-        uint32_t size;
+        size_t size;
         int r = reader_bytes(reader, 4 + 20, &skipped);
 
         if (r >= 0)
-                r = skip_sized(reader, &name, &size);
+                r = reader_le32_bytes(reader, &name, &size);
         if (r >= 0 && size == 3 && memcmp(name, "ima", 3) == 0)
                 r = reader_bytes(reader, 20, &skipped);
-        return r < 0 ? r : skip_sized(reader, &skipped, &size);
+        return r < 0 ? r : reader_le32_bytes(reader, &skipped, &size);
 }
 
 int logs_skip_ima(const void *list, size_t size, uint64_t n, size_t *ret) {

@@ -38,17 +38,6 @@ static int fail(struct list *list, const char *error) {
         return -EBADMSG;
 }
 
-static int read_sized(struct reader *reader, const uint8_t **ret, size_t *ret_size) {
-        uint32_t size;
-        int r = reader_le32(reader, &size);
-
-        if (r >= 0)
-                r = reader_bytes(reader, size, ret);
-        if (r >= 0)
-                *ret_size = size;
-        return r;
-}
-
 static bool template_is_known(const uint8_t *name, size_t size) {
         static const char *const known[] = { "ima-ng", "ima-sig", "ima-ngv2", "ima-sigv2", "ima-buf", "ima-modsig" };
 
@@ -85,8 +74,8 @@ static int parse_fields(struct record *record) {
         const uint8_t *digest;
         size_t size;
 
-        if (read_sized(&reader, &digest, &size) < 0 || parse_digest(digest, size, record) < 0 ||
-            read_sized(&reader, &record->path, &record->path_size) < 0)
+        if (reader_le32_bytes(&reader, &digest, &size) < 0 || parse_digest(digest, size, record) < 0 ||
+            reader_le32_bytes(&reader, &record->path, &record->path_size) < 0)
                 return -EBADMSG;
         if (record->path_size == 0 || memchr(record->path, 0, record->path_size) != record->path + record->path_size - 1)
                 return -EBADMSG;
@@ -97,7 +86,7 @@ static int parse_fields(struct record *record) {
 /* Template "ima": SHA-1 of the file, then its name, which is hashed as 256 bytes. */
 static int read_old(struct list *list, struct record *record) {
         if (reader_bytes(&list->reader, SHA1_SIZE, &record->file_digest) < 0 ||
-            read_sized(&list->reader, &record->path, &record->path_size) < 0)
+            reader_le32_bytes(&list->reader, &record->path, &record->path_size) < 0)
                 return fail(list, "cut");
         if (record->path_size >= OLD_NAME_SIZE || memchr(record->path, 0, record->path_size))
                 return fail(list, "a name that template ima cannot have");
@@ -116,7 +105,7 @@ static int read_record(struct list *list, struct record *ret) {
         if (list->reader.left == 0)
                 return 0;
         if (reader_le32(&list->reader, &record.pcr) < 0 || reader_bytes(&list->reader, SHA1_SIZE, &record.digest) < 0 ||
-            read_sized(&list->reader, &name, &name_size) < 0)
+            reader_le32_bytes(&list->reader, &name, &name_size) < 0)
                 return fail(list, "cut");
         record.old = name_size == 3 && memcmp(name, "ima", 3) == 0;
         if (list->has_first && record.old != list->old)
@@ -127,7 +116,7 @@ static int read_record(struct list *list, struct record *ret) {
                 r = read_old(list, &record);
         else if (!template_is_known(name, name_size))
                 return fail(list, "a template that is not known");
-        else if (read_sized(&list->reader, &record.data, &record.size) < 0)
+        else if (reader_le32_bytes(&list->reader, &record.data, &record.size) < 0)
                 return fail(list, "cut");
         else
                 r = parse_fields(&record) < 0 ? fail(list, "not as its template says") : 0;

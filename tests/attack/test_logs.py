@@ -484,6 +484,13 @@ def with_files(ima, *files):
     return ima
 
 
+def ran(node, *files, after=None):
+    """These files ran, after those of another list of this boot, as PCR 10 knows; the list of them."""
+    ima = with_files(after, *files) if after else ima_of(node, *files)
+    node.tpm.values["sha256"][10] = ima.pcr
+    return ima
+
+
 def ima_start(fleet, *contents):
     start(fleet)
     policy(fleet, ima_policy(*contents))
@@ -493,11 +500,9 @@ def test_ima_list(fleet):
     node, log = fleet.soft, logs.firmware_log(SIGNED)
     ima_start(fleet, A, B)
     for party in PARTIES:
-        ima = ima_of(node, ("/bin/a", A), ("/bin/b", B))
-        node.tpm.values["sha256"][10] = ima.pcr
+        ima = ran(node, ("/bin/a", A), ("/bin/b", B))
         assert released(node, party, log, ima.since) == {"firmware": 0, "ima": 0}
-        ima = ima_of(node, ("/bin/a", A), ("/bin/c", C))
-        node.tpm.values["sha256"][10] = ima.pcr
+        ima = ran(node, ("/bin/a", A), ("/bin/c", C))
         rules = turned_down(node, party, log, ima.since)
         assert any("/bin/c" in rule["why"] for rule in rules), rules
 
@@ -508,18 +513,14 @@ def test_ima_list_not_backed_by_the_quote(fleet):
     ima_start(fleet, A, B)
     for party in PARTIES:
         for change in (lambda e: e[:-1], lambda e: e[:1] + e[2:], lambda e: [e[0], e[2], e[1], e[3]], lambda e: []):
-            ran = ima_of(node, ("/bin/a", A), ("/bin/c", C), ("/bin/b", B))
-            node.tpm.values["sha256"][10] = ran.pcr
-            ran.entries = change(ran.entries)
-            turned_down(node, party, log, ran.since)
+            ima = ran(node, ("/bin/a", A), ("/bin/c", C), ("/bin/b", B))
+            ima.entries = change(ima.entries)
+            turned_down(node, party, log, ima.since)
         shown = ima_of(node, ("/bin/a", A), ("/bin/b", B))
-        node.tpm.values["sha256"][10] = with_files(logs.ImaList(node.tpm.values["sha256"]), ("/bin/a", A), ("/bin/c", C)).pcr
+        ran(node, ("/bin/a", A), ("/bin/c", C))
         turned_down(node, party, log, shown.since)
-        other = ima_of(node, ("/bin/a", A))  # boot_aggregate of another boot chain
-        values = list(node.tpm.values["sha256"])
-        values[4] = bytes(32)
-        other = with_files(logs.ImaList(values), ("/bin/a", A))
-        node.tpm.values["sha256"][10] = other.pcr
+        values = [bytes(32) if pcr == 4 else value for pcr, value in enumerate(node.tpm.values["sha256"])]
+        other = ran(node, ("/bin/a", A), after=logs.ImaList(values))  # boot_aggregate of another boot chain
         rules = turned_down(node, party, log, other.since)
         assert any("boot_aggregate" in rule["rule"] for rule in rules), rules
 
@@ -529,18 +530,14 @@ def test_ima_list_appended(fleet):
     node, log = fleet.soft, logs.firmware_log(SIGNED)
     ima_start(fleet, A, B)
     for party in PARTIES:
-        ima = ima_of(node, ("/bin/a", A))
-        node.tpm.values["sha256"][10] = ima.pcr
-        assert released(node, party, log, ima.since) == {"firmware": 0, "ima": 0} or party == "verifier"
+        ima = ran(node, ("/bin/a", A))
+        assert released(node, party, log, ima.since) == {"firmware": 0, "ima": 0}
         assert released(node, party, log, ima.since) == {}  # nothing more has run
-        ima.file("/bin/b", B)
-        node.tpm.values["sha256"][10] = ima.pcr
+        ran(node, ("/bin/b", B), after=ima)
         assert released(node, party, log, ima.since) == {"ima": 2}
-        ima.file("/bin/b", A)
-        node.tpm.values["sha256"][10] = ima.pcr
+        ran(node, ("/bin/b", A), after=ima)
         assert released(node, party, log, lambda first, of=ima: of.since(0)) == {"ima": 3}  # all of it is understood, too
-        ima.file("/bin/c", C)
-        node.tpm.values["sha256"][10] = ima.pcr
+        ran(node, ("/bin/c", C), after=ima)
         turned_down(node, party, log, ima.since)
         turned_down(node, party, log, ima.since)  # and is not forgotten as having been seen
 
@@ -550,14 +547,11 @@ def test_ima_list_in_the_next_boot(fleet):
     node, log = fleet.soft, logs.firmware_log(SIGNED)
     ima_start(fleet, A, B)
     for party in PARTIES:
-        ima = ima_of(node, ("/bin/a", A), ("/bin/b", B))
-        node.tpm.values["sha256"][10] = ima.pcr
+        ima = ran(node, ("/bin/a", A), ("/bin/b", B))
         released(node, party, log, ima.since)
-        ima = ima_of(node, ("/bin/a", A), ("/bin/b", B))
-        node.tpm.values["sha256"][10] = ima.pcr
+        ima = ran(node, ("/bin/a", A), ("/bin/b", B))
         assert released(node, party, log, ima.since) == {}
-        ima = ima_of(node, ("/bin/b", B))
-        node.tpm.values["sha256"][10] = ima.pcr
+        ima = ran(node, ("/bin/b", B))
         assert released(node, party, log, ima.since) == {"ima": 0}
 
 
@@ -566,8 +560,7 @@ def test_ima_list_after_a_policy_change(fleet):
     node, log = fleet.soft, logs.firmware_log(SIGNED)
     ima_start(fleet, A, B)
     for party in PARTIES:
-        ima = ima_of(node, ("/bin/a", A), ("/bin/b", B))
-        node.tpm.values["sha256"][10] = ima.pcr
+        ima = ran(node, ("/bin/a", A), ("/bin/b", B))
         released(node, party, log, ima.since)
         policy(fleet, ima_policy(B), [party])
         turned_down(node, party, log, ima.since)
@@ -581,8 +574,7 @@ def test_policy_changed_between(fleet):
     start(fleet)
     for party in PARTIES:
         booted(node)
-        ima = ima_of(node, ("/bin/a", A))
-        node.tpm.values["sha256"][10] = ima.pcr
+        ima = ran(node, ("/bin/a", A))
         message = fresh(node)
         ticket = node.release(party, message).json["ticket"]
         policy(fleet, ima_policy(A), [party])
@@ -595,8 +587,7 @@ def test_policy_changed_between(fleet):
 def test_replayed_ima_state_is_gone_with_the_node(fleet):
     node, log = enrolled(fleet, swtpm=SoftTpm(fleet.test_ca)), logs.firmware_log(SIGNED)
     ima_start(fleet, A)
-    ima = ima_of(node, ("/bin/a", A))
-    node.tpm.values["sha256"][10] = ima.pcr
+    ima = ran(node, ("/bin/a", A))
     for party in PARTIES:
         released(node, party, log, ima.since)
     for party in PARTIES:
