@@ -10,6 +10,7 @@
 enum {
         STATEMENTS_MAX = 128, /* prepared and kept, for each connection */
         BUSY_TIMEOUT_MS = 10000,
+        WAL_RETRY_MS = 5,
         CHECKPOINT_TIMEOUT_MS = 200,
         COLUMNS_MAX = 64,
 };
@@ -70,7 +71,7 @@ static int sqlite_errno(sqlite3 *db, int rc) {
         }
 }
 
-static int sqlite_set_wal(struct sqlite *connection) {
+static int sqlite_try_wal(struct sqlite *connection) {
         _cleanup_(freep) char *mode = NULL;
         sqlite3_stmt *statement = NULL;
         int rc;
@@ -85,6 +86,18 @@ static int sqlite_set_wal(struct sqlite *connection) {
                 return sqlite_errno(connection->db, rc);
 
         return mode && strcmp(mode, "wal") == 0 ? 0 : -EOPNOTSUPP;
+}
+
+/* Of two processes that make a new database at once, one can be told "busy" without SQLite's own waiting (where both hold a read
+ * lock, waiting would be for ever): it starts anew from no lock at all. */
+static int sqlite_set_wal(struct sqlite *connection) {
+        for (int waited_ms = 0;; waited_ms += WAL_RETRY_MS) {
+                int r = sqlite_try_wal(connection);
+
+                if (r != -EBUSY || waited_ms >= BUSY_TIMEOUT_MS)
+                        return r;
+                (void) sqlite3_sleep(WAL_RETRY_MS);
+        }
 }
 
 int sqlite_open(const char *path, bool reader, struct sqlite **ret) {
