@@ -31,7 +31,9 @@ JOBS ?= 2
 VERSION := 0.1.0
 # say NAME: a line for each file made, or with V=1 the command itself.
 say = $(if $(V),,@printf '%-5s %s\n' $(1) $@;)
-CPPFLAGS += -D_GNU_SOURCE -DTALLYBOOT_VERSION='"$(VERSION)"' -Isrc
+# where p11-kit's headers are, on Debian and Fedora
+P11_KIT_CPPFLAGS ?= -isystem /usr/include/p11-kit-1
+CPPFLAGS += -D_GNU_SOURCE -DTALLYBOOT_VERSION='"$(VERSION)"' -Isrc $(P11_KIT_CPPFLAGS)
 WARNINGS := -Wall -Wextra -Wformat=2 -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wno-missing-field-initializers
 CFLAGS ?= -O2 -g
 BASE_CFLAGS := -std=gnu11 -fPIC -ffunction-sections -fdata-sections -MMD -MP $(WARNINGS)
@@ -48,11 +50,12 @@ fuzz_LDFLAGS = $(BASE_LDFLAGS) $(SANITIZE) -fsanitize=fuzzer
 # What each program may use: the folders of src/ and the libraries.
 MODULES := $(patsubst src/%/,%,$(sort $(dir $(wildcard src/*/*.c))))
 NODE := boot enroll luks tpm pkcs11 http wire crypto base
-SERVICE := service http wire evidence policy audit store keystore crypto base
+SERVICE := service http wire evidence policy audit store keystore tpm pkcs11 crypto base
 LIBS_crypto := -lcrypto -ltss2-mu
+LIBS_keys := -ltss2-esys -ltss2-rc -ltss2-tctildr -lp11-kit
 LIBS_service := -levent_core -levent_openssl -levent_pthreads -lhttp_parser -lcurl -ljansson -lsqlite3 -lssl $(LIBS_crypto) \
-	-lsystemd -lpthread
-LIBS_node := -lcurl -ljansson -lcryptsetup -ltss2-esys -ltss2-rc -ltss2-tctildr -lssl $(LIBS_crypto) -lsystemd -lpthread -ldl
+	-lsystemd -lpthread $(LIBS_keys)
+LIBS_node := -lcurl -ljansson -lcryptsetup -lssl $(LIBS_crypto) -lsystemd -lpthread -ldl $(LIBS_keys)
 LIBS_all := $(LIBS_service) $(LIBS_node)
 
 tallyboot_MAIN := boot
@@ -69,7 +72,7 @@ tallyboot-verifier_MAIN := verifier
 tallyboot-verifier_USES := verifier $(SERVICE)
 tallyboot-verifier_LIBS := $(LIBS_service)
 tallyctl_MAIN := ctl
-tallyctl_USES := ctl http wire evidence policy audit keystore store crypto base
+tallyctl_USES := ctl http wire evidence policy audit keystore store tpm pkcs11 crypto base
 tallyctl_LIBS := $(LIBS_service)
 
 PROGRAMS := tallyboot tallyboot-registrar tallyboot-tenant tallyboot-verifier tallyctl
