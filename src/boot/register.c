@@ -91,6 +91,10 @@ static int prove(struct node *node, const struct wire_registered *registered, st
                 snprintf(node->error, sizeof node->error, "registrar: it answered for another node");
                 return -EBADMSG;
         }
+        if (!registered->has_credential) {
+                snprintf(node->error, sizeof node->error, "registrar: it sent no credential for the TPM");
+                return -EBADMSG;
+        }
         r = tpm_activate(node->tpm, &registered->credential, &secret);
         if (r < 0) {
                 snprintf(node->error, sizeof node->error, "TPM: the registrar's credential does not open: %s",

@@ -104,6 +104,7 @@ static void handle_register(const struct service_call *call, struct http_respons
                 return;
         }
 
+        registered.has_credential = true;
         memcpy(registered.id, identity.id, sizeof(registered.id));
         service_text(response, 200, wire_registered_encode(&registered));
 }

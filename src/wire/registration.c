@@ -5,6 +5,7 @@
 #include "wire/json.h"
 
 void wire_registration_done(struct wire_registration *registration) {
+        blob_done(&registration->token_public);
         blob_done(&registration->ek_public);
         blob_done(&registration->ek_certificate);
         for (size_t i = 0; i < ELEMENTSOF(registration->ek_chain); i++)
@@ -33,13 +34,20 @@ static json_t *chain_to_json(const struct wire_registration *registration) {
         return array;
 }
 
+static void put_tpm(struct put *put, const struct wire_registration *registration) {
+        put_blob(put, "ek_public", &registration->ek_public);
+        put_blob(put, "ek_certificate", &registration->ek_certificate);
+        put_json(put, "ek_chain", chain_to_json(registration));
+        put_blob(put, "ak_public", &registration->ak_public);
+}
+
 json_t *wire_registration_to_json(const struct wire_registration *registration) {
         struct put put = put_new();
 
-        put_blob(&put, "ek_public", &registration->ek_public);
-        put_blob(&put, "ek_certificate", &registration->ek_certificate);
-        put_json(&put, "ek_chain", chain_to_json(registration));
-        put_blob(&put, "ak_public", &registration->ak_public);
+        if (registration->token_public.size > 0)
+                put_blob(&put, "token_public", &registration->token_public);
+        else
+                put_tpm(&put, registration);
         if (registration->challenge.size > 0)
                 put_blob(&put, "challenge", &registration->challenge);
         if (registration->proof.size > 0)
@@ -67,14 +75,27 @@ static void take_chain(struct take *take, struct wire_registration *registration
         }
 }
 
+static void take_tpm(struct take *take, struct wire_registration *registration) {
+        take_bin(take, "ek_public", 1, WIRE_PUBLIC_MAX, &registration->ek_public);
+        take_bin(take, "ek_certificate", 0, WIRE_CERTIFICATE_MAX, &registration->ek_certificate);
+        take_chain(take, registration);
+        take_bin(take, "ak_public", 1, WIRE_PUBLIC_MAX, &registration->ak_public);
+}
+
+/* A node is of one kind: nobody shall have to ask which of two keys counts. */
+static bool has_tpm(const json_t *json) {
+        return json_object_get(json, "ek_public") || json_object_get(json, "ek_certificate") ||
+               json_object_get(json, "ek_chain") || json_object_get(json, "ak_public");
+}
+
 int wire_registration_from_json(const json_t *json, struct wire_registration *ret) {
         _cleanup_(wire_registration_done) struct wire_registration registration = {};
         struct take take = { .object = json };
 
-        take_bin(&take, "ek_public", 1, WIRE_PUBLIC_MAX, &registration.ek_public);
-        take_bin(&take, "ek_certificate", 0, WIRE_CERTIFICATE_MAX, &registration.ek_certificate);
-        take_chain(&take, &registration);
-        take_bin(&take, "ak_public", 1, WIRE_PUBLIC_MAX, &registration.ak_public);
+        if (take_bin_optional(&take, "token_public", 1, WIRE_TOKEN_PUBLIC_MAX, &registration.token_public))
+                take_check(&take, !has_tpm(json));
+        else
+                take_tpm(&take, &registration);
         (void) take_bin_optional(&take, "challenge", 1, WIRE_CREDENTIAL_MAX, &registration.challenge);
         (void) take_bin_optional(&take, "proof", 1, WIRE_CREDENTIAL_MAX, &registration.proof);
         if (take.error < 0)
@@ -129,7 +150,8 @@ char *wire_registered_encode(const struct wire_registered *registered) {
 
         put_string(&put, "id", registered->id);
         put_blob(&put, "challenge", &registered->challenge);
-        put_credential(&put, &registered->credential);
+        if (registered->has_credential)
+                put_credential(&put, &registered->credential);
         return put_text(&put);
 }
 
@@ -141,7 +163,7 @@ int wire_registered_parse(const char *text, size_t size, struct wire_registered 
         take_string(&take, "id", registered.id, sizeof registered.id);
         take_check(&take, node_id_is_valid(registered.id));
         take_bin(&take, "challenge", 1, WIRE_CREDENTIAL_MAX, &registered.challenge);
-        (void) take_credential(&take, false, &registered.credential);
+        registered.has_credential = take_credential(&take, true, &registered.credential);
         if (take.error < 0)
                 return take.error;
 

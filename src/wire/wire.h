@@ -24,6 +24,9 @@ enum {
         WIRE_IMA_LIST_MAX = 32 * 1024 * 1024,
         WIRE_LOGS_MAX = 3 * 4 + WIRE_REQUEST_MAX + WIRE_FIRMWARE_LOG_MAX + WIRE_IMA_LIST_MAX, /* the body of release/logs */
         WIRE_LOG_FROM_MAX = 1 << 30,
+        WIRE_TOKEN_PUBLIC_MAX = 1024,   /* DER SubjectPublicKeyInfo of a token's key: RSA of 4096 bits has 550 */
+        WIRE_TOKEN_SIGNATURE_MAX = 512, /* the same */
+        WIRE_TOKEN_PREFIX_SIZE = 64,
 };
 
 /* PCR values of one bank; values[i] counts only where mask has bit i. alg is a TPM_ALG_ID (SHA-1 4, SHA-256 0xb, SHA-384 0xc, SHA-512 0xd). */
@@ -47,15 +50,17 @@ const struct pcr_bank *pcr_values_bank(const struct pcr_values *values, uint16_t
 json_t *pcr_values_to_json(const struct pcr_values *values);
 int pcr_values_from_json(const json_t *json, struct pcr_values *ret);
 
-/* What registers a node: the POST to the registrar, and its answer to tenant and verifier. */
+/* What registers a node: the POST to the registrar, and its answer to tenant and verifier. Either a TPM's keys or a token's: both
+ * together are malformed. */
 struct wire_registration {
+        struct blob token_public;   /* DER SubjectPublicKeyInfo; not empty: a node without TPM, ek_* and ak_public are empty */
         struct blob ek_public;      /* TPMT_PUBLIC */
         struct blob ek_certificate; /* DER; may be empty in a fleet that allows it */
         struct blob ek_chain[8];    /* DER */
         size_t n_ek_chain;
         struct blob ak_public; /* TPMT_PUBLIC */
         struct blob challenge; /* activate only */
-        struct blob proof;     /* activate only */
+        struct blob proof;     /* activate only: of a token, its signature of wire_token_register_message() */
 };
 void wire_registration_done(struct wire_registration *registration);
 char *wire_registration_encode(const struct wire_registration *registration);
@@ -72,6 +77,7 @@ void wire_credential_done(struct wire_credential *credential);
 struct wire_registered { /* answer to POST /v1/nodes */
         char id[NODE_ID_LENGTH + 1];
         struct blob challenge;
+        bool has_credential; /* false: of a token */
         struct wire_credential credential;
 };
 void wire_registered_done(struct wire_registered *registered);
@@ -93,7 +99,7 @@ int wire_challenge_parse(const char *text, size_t size, struct wire_challenge *r
 char *wire_challenge_request_encode(enum purpose purpose);
 int wire_challenge_request_parse(const char *text, size_t size, enum purpose *ret);
 
-struct wire_evidence { /* the body of a release request */
+struct wire_evidence { /* the body of a release request: a quote, or a token's signature; both together are malformed */
         enum purpose purpose;
         uint8_t nonce[2][WIRE_NONCE_SIZE]; /* index: enum party */
         bool has_nk;
@@ -101,7 +107,9 @@ struct wire_evidence { /* the body of a release request */
         struct blob attest;    /* TPMS_ATTEST */
         struct blob signature; /* TPMT_SIGNATURE */
         struct pcr_values pcrs;
-        struct blob body; /* empty: none */
+        struct blob
+                token_signature; /* of wire_token_evidence_message(); not empty: attest, signature, pcrs and proof are not there */
+        struct blob body;        /* empty: none */
         bool has_proof, has_join;
         uint8_t proof[32], join[32];
 };
@@ -111,6 +119,12 @@ int wire_evidence_parse(const char *text, size_t size, struct wire_evidence *ret
 /* SHA-256(NK) and SHA-256(body), or no bytes: the fields of the quote. */
 int wire_qualifying_data(const char *node_id, enum purpose purpose, const uint8_t *nk /* NULL: none */,
                          const uint8_t nonces[static 2][WIRE_NONCE_SIZE], const struct blob *body, uint8_t ret[static 32]);
+
+/* What a token's key signs (docs/protocol.md, 13): a fixed prefix of 64 bytes, then L(...) of the challenge's, or of the same fields as
+ * the quote's. SHA-256 of the evidence message is the aad of what is sealed in answer to it. */
+int wire_token_register_message(const char *node_id, const struct blob *challenge, struct blob *ret);
+int wire_token_evidence_message(const char *node_id, enum purpose purpose, const uint8_t *nk /* NULL: none */,
+                                const uint8_t nonces[static 2][WIRE_NONCE_SIZE], const struct blob *body, struct blob *ret);
 
 struct wire_sealed { /* answer to boot, enroll, rotate */
         uint8_t enc[POINT_SIZE];

@@ -67,7 +67,7 @@ static const struct message {
         const char *optional[8]; /* patterns of what may be missing, by itself */
 } messages[] = {
         { "registration", round_registration, { ".challenge", ".proof" } },
-        { "registered", round_registered, {} },
+        { "registered", round_registered, { ".credential" } },
         { "challenge_request", round_challenge_request, {} },
         { "challenge", round_challenge, { ".credential" } },
         { "evidence", round_evidence, { ".join", ".pcrs.sha256", ".pcrs.sha384", ".pcrs.sha256.*" } },
@@ -334,6 +334,21 @@ static void what_contradicts_itself(void **state) {
                     -EBADMSG);
 }
 
+/* An example that has the member token is malformed once it has another's member too. */
+static void expect_member(int (*round)(const char *text, size_t size, char **ret), const json_t *example, const char *token,
+                          const json_t *other, const char *member) {
+        json_t *copy = json_deep_copy(example);
+        _cleanup_(freep) char *text = NULL, *encoded = NULL;
+
+        if (json_object_get(copy, token)) {
+                assert_non_null(json_object_get(other, member));
+                json_object_set(copy, member, json_object_get(other, member));
+                text = json_dumps(copy, 0);
+                assert_int_equal(round(text, strlen(text), &encoded), -EBADMSG);
+        }
+        json_decref(copy);
+}
+
 /* Each purpose has exactly its members: boot no body, enroll a proof, confirm no NK, and so on. */
 static void evidence_of_another_purpose(void **state) {
         static const char *const purposes[] = { "boot", "enroll", "rotate", "confirm" };
@@ -351,6 +366,22 @@ static void evidence_of_another_purpose(void **state) {
                         json_decref(copy);
                 }
         assert_int_equal(accepted, json_array_size(examples));
+}
+
+/* A quote and a token's signature, a TPM's keys and a token's: whoever sends both leaves it to the reader which one counts. */
+static void two_kinds_at_once(void **state) {
+        static const char *const quote[] = { "attest", "signature", "pcrs", "proof" };
+        static const char *const keys[] = { "ek_public", "ek_certificate", "ek_chain", "ak_public" };
+        const json_t *evidence = json_object_get(vectors, "evidence"), *registration = json_object_get(vectors, "registration");
+        const json_t *full = json_array_get(evidence, 1);
+
+        for (size_t i = 0; i < json_array_size(evidence); i++)
+                for (size_t j = 0; j < ELEMENTSOF(quote); j++)
+                        expect_member(round_evidence, json_array_get(evidence, i), "token_signature", full, quote[j]);
+        for (size_t i = 0; i < json_array_size(registration); i++)
+                for (size_t j = 0; j < ELEMENTSOF(keys); j++)
+                        expect_member(round_registration, json_array_get(registration, i), "token_public",
+                                      json_array_get(registration, 0), keys[j]);
 }
 
 static void pcr_values(void **state) {
@@ -527,6 +558,7 @@ int main(void) {
                 cmocka_unit_test(cut_and_more),
                 cmocka_unit_test(what_contradicts_itself),
                 cmocka_unit_test(evidence_of_another_purpose),
+                cmocka_unit_test(two_kinds_at_once),
                 cmocka_unit_test(pcr_values),
                 cmocka_unit_test(qualifying_data),
                 cmocka_unit_test(bounds),
