@@ -174,6 +174,29 @@ static void judge_has(struct judgement *judgement, enum digest_list which, const
         judge_finding(judgement, rule, digests_line(list), NULL);
 }
 
+/* What the firmware started before the boot loader: option ROMs of cards and Driver#### of the ESP. */
+static void judge_drivers(struct judgement *judgement) {
+        const struct policy_rules *rules = judgement->policy->rules;
+        const struct boot_facts *facts = judgement->input->facts;
+        unsigned line = rules->no_driver.line ?: digests_line(rules->digests + LIST_DRIVER);
+        char why[256], hex[2 * WIRE_DIGEST_MAX + 1];
+
+        if (!rules_have_driver(rules))
+                return;
+        if (!judge_log_proves(judgement->input, 1 << 2, why, sizeof(why))) {
+                judge_finding(judgement, "[firmware] driver", line, "%s", why);
+                return;
+        }
+        for (size_t i = 0; i < facts->drivers.n; i++)
+                if (!digests_find(rules->digests + LIST_DRIVER, facts->drivers.items[i].digest, facts->drivers.items[i].size)) {
+                        hex_write(facts->drivers.items[i].digest, facts->drivers.items[i].size, hex);
+                        judge_finding(judgement, "[firmware] driver", line, "driver %zu of PCR 2, %s, is not on the list", i + 1,
+                                      hex);
+                        return;
+                }
+        judge_finding(judgement, "[firmware] driver", line, NULL);
+}
+
 enum image { IMAGE_UNKNOWN, IMAGE_LOADER, IMAGE_UKI, IMAGE_KERNEL };
 
 static enum image image_of(const struct policy_rules *rules, const struct fact_digest *digest) {
@@ -274,6 +297,7 @@ void judge_firmware(struct judgement *judgement) {
         judge_has(judgement, LIST_DB_HAS, &facts->db);
         judge_has(judgement, LIST_DBX_HAS, &facts->dbx);
         judge_only(judgement, LIST_AUTHORITY, &facts->authorities, true);
+        judge_drivers(judgement);
         judge_images(judgement);
         judge_command_lines(judgement);
 }

@@ -168,21 +168,21 @@ static int on_set_line(struct parsing *parsing, const struct line *line, char *e
 }
 
 /* What "policy apply" keeps of a policy that it replaced: more of what is allowed, never one more thing to ask for. */
-static bool can_be_replaced(const char *key) {
+static bool can_be_replaced(const struct line *line) {
         static const char *const keys[] = { "pk only-these", "kek only-these", "db only-these", "boot-loader",       "uki",
                                             "kernel",        "authority",      "command-line",  "command-line like", "digest",
-                                            "file" };
+                                            "file",          "driver" };
 
         for (size_t i = 0; i < ELEMENTSOF(keys); i++)
-                if (strcmp(key, keys[i]) == 0)
-                        return true;
+                if (strcmp(line->key, keys[i]) == 0)
+                        return strcmp(line->key, "driver") != 0 || strcmp(line->value, "none") != 0;
         return false;
 }
 
 static int on_rule_line(struct policy_rules *rules, const struct line *line, char *error, size_t error_size) {
         bool replaced = strcmp(line->section, POLICY_FIRMWARE_REPLACED) == 0 || strcmp(line->section, POLICY_IMA_REPLACED) == 0;
 
-        if (replaced && !can_be_replaced(line->key)) {
+        if (replaced && !can_be_replaced(line)) {
                 (void) snprintf(error, error_size,
                                 "\"%.64s\" has no place in [%s]: only what is allowed beside the new policy has", line->key,
                                 line->section);
@@ -286,8 +286,10 @@ uint32_t policy_log_pcrs(const struct policy *policy) {
         if (rules->secure_boot.line > 0 || rules->debug.line > 0)
                 mask |= 1 << 7;
         for (enum digest_list list = 0; list < DIGEST_LISTS; list++)
-                if (rules->digests[list].n > 0 && list != LIST_IMA_DIGEST)
+                if (rules->digests[list].n > 0 && list != LIST_IMA_DIGEST && list != LIST_DRIVER)
                         mask |= list == LIST_BOOT_LOADER || list == LIST_UKI || list == LIST_KERNEL ? 1 << 4 : 1 << 7;
+        if (rules_have_driver(rules))
+                mask |= 1 << 2;
         if (rules->command_lines.n > 0)
                 mask |= COMMAND_LINE_PCRS;
         return mask;

@@ -127,6 +127,8 @@ static int keep_firmware(struct applying *a) {
         }
         for (enum digest_list list = LIST_BOOT_LOADER; next_images && list <= LIST_KERNEL; list++)
                 keep_digests(a, list);
+        if (rules_have_driver(a->next->rules))
+                keep_digests(a, LIST_DRIVER);
         for (enum digest_list list = LIST_AUTHORITY; list <= LIST_DB_ONLY; list++)
                 keep_digests_of_both(a, list);
         keep_command_lines(a);

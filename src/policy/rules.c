@@ -10,15 +10,11 @@
 enum { DIGESTS_MAX = 32768, TEXTS_MAX = 4096 };
 
 static const char *const list_names[DIGEST_LISTS] = {
-        [LIST_BOOT_LOADER] = "boot-loader",
-        [LIST_UKI] = "uki",
-        [LIST_KERNEL] = "kernel",
-        [LIST_AUTHORITY] = "authority",
-        [LIST_PK_ONLY] = "pk only-these",
-        [LIST_KEK_ONLY] = "kek only-these",
-        [LIST_DB_ONLY] = "db only-these",
-        [LIST_DB_HAS] = "db must-contain",
-        [LIST_DBX_HAS] = "dbx must-contain",
+        [LIST_BOOT_LOADER] = "boot-loader", [LIST_UKI] = "uki",
+        [LIST_KERNEL] = "kernel",           [LIST_DRIVER] = "driver",
+        [LIST_AUTHORITY] = "authority",     [LIST_PK_ONLY] = "pk only-these",
+        [LIST_KEK_ONLY] = "kek only-these", [LIST_DB_ONLY] = "db only-these",
+        [LIST_DB_HAS] = "db must-contain",  [LIST_DBX_HAS] = "dbx must-contain",
         [LIST_IMA_DIGEST] = "digest",
 };
 
@@ -45,7 +41,7 @@ static int make_room(void **items, size_t *allocated, size_t n, size_t size) {
 static bool takes_size(enum digest_list list, size_t size) {
         if (list == LIST_IMA_DIGEST)
                 return size == 32 || size == 48 || size == 64;
-        if (list == LIST_BOOT_LOADER || list == LIST_UKI || list == LIST_KERNEL)
+        if (list == LIST_BOOT_LOADER || list == LIST_UKI || list == LIST_KERNEL || list == LIST_DRIVER)
                 return size == 32 || size == 48;
         return size == 32;
 }
@@ -166,6 +162,8 @@ int rules_parse_firmware(struct policy_rules *rules, const char *key, const char
                 return set_switch(&rules->debug, value, "refuse", NULL, line, error, size);
         if (strcmp(key, "add-ons") == 0)
                 return set_switch(&rules->addons, value, "refuse", NULL, line, error, size);
+        if (strcmp(key, "driver") == 0 && strcmp(value, "none") == 0)
+                return set_switch(&rules->no_driver, value, "none", NULL, line, error, size);
         if (strcmp(key, "command-line") == 0 || strcmp(key, "command-line like") == 0)
                 return add_command_line(rules, value, strcmp(key, "command-line") != 0, line, error, size);
 
@@ -321,9 +319,14 @@ bool rules_have_firmware(const struct policy_rules *rules) {
         for (enum digest_list list = 0; list < DIGEST_LISTS; list++)
                 if (list != LIST_IMA_DIGEST && rules->digests[list].n > 0)
                         return true;
-        return rules->secure_boot.line > 0 || rules->debug.line > 0 || rules->addons.line > 0 || rules->command_lines.n > 0;
+        return rules->no_driver.line > 0 || rules->secure_boot.line > 0 || rules->debug.line > 0 || rules->addons.line > 0 ||
+               rules->command_lines.n > 0;
 }
 
 bool rules_have_ima(const struct policy_rules *rules) {
         return rules && (rules->ima_require.line > 0 || rules->digests[LIST_IMA_DIGEST].n > 0 || rules->ima_files.n > 0);
+}
+
+bool rules_have_driver(const struct policy_rules *rules) {
+        return rules && (rules->no_driver.line > 0 || rules->digests[LIST_DRIVER].n > 0);
 }

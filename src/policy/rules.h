@@ -9,6 +9,7 @@ enum digest_list {
         LIST_BOOT_LOADER,
         LIST_UKI,
         LIST_KERNEL,
+        LIST_DRIVER,
         LIST_AUTHORITY,
         LIST_PK_ONLY,
         LIST_KEK_ONLY,
@@ -47,6 +48,7 @@ struct rule_switch { /* line 0: not said */
 
 struct policy_rules {
         struct rule_switch secure_boot, debug, addons; /* debug, add-ons: true is refuse */
+        struct rule_switch no_driver;                  /* driver = none: what is not in the list is refused, be it empty */
         struct rule_switch ima_require;
         struct rule_digests digests[DIGEST_LISTS];
         struct rule_texts command_lines, ima_files, ima_excludes;
@@ -75,6 +77,7 @@ struct policy_rules *rules_free(struct policy_rules *rules);
 
 bool rules_have_firmware(const struct policy_rules *rules); /* NULL: no */
 bool rules_have_ima(const struct policy_rules *rules);
+bool rules_have_driver(const struct policy_rules *rules);
 
 /* "*" is any run of bytes but the separator, "?" one such byte; a part between separators that is "**" alone is any number of parts.
  * Time: at most the product of both lengths, each step counted against *budget; false when that is used up. */

@@ -7,10 +7,10 @@
 /* What [firmware] holds for every boot, whatever its set. */
 struct cover {
         bool loader, state, command_line, uki;
-        bool signed_drivers; /* Secure Boot is on */
-        bool addons;         /* 12 and 13 are zero */
-        bool any_words;      /* a command line's pattern has ** */
-        bool by_authority;   /* what runs is whatever these keys signed */
+        bool drivers;      /* listed, or signed: Secure Boot is on */
+        bool addons;       /* 12 and 13 are zero */
+        bool any_words;    /* a command line's pattern has ** */
+        bool by_authority; /* what runs is whatever these keys signed */
 };
 
 /* Whether the set holds a PCR to a value that somebody measured. */
@@ -30,7 +30,7 @@ static struct cover rules_cover(const struct policy_rules *rules) {
         cover.uki = rules->digests[LIST_UKI].n > 0;
         cover.loader = cover.uki || rules->digests[LIST_BOOT_LOADER].n > 0;
         cover.state = rules->secure_boot.line > 0;
-        cover.signed_drivers = rules->secure_boot.value;
+        cover.drivers = rules->secure_boot.value || rules_have_driver(rules);
         cover.addons = rules->addons.line > 0;
         cover.by_authority = rules->digests[LIST_AUTHORITY].n > 0 && rules->secure_boot.value;
         cover.command_line = rules->command_lines.n > 0;
@@ -53,7 +53,7 @@ static void append_uncovered(const struct policy_set *set, const char *who, cons
                 const char *text;
         } parts[] = {
                 { measures(set, 0), "firmware (PCR 0)" },
-                { measures(set, 2) || cover->signed_drivers, "UEFI drivers (PCR 2)" },
+                { measures(set, 2) || cover->drivers, "UEFI drivers (PCR 2)" },
                 { measures(set, 4) || cover->loader,
                   cover->by_authority ? "boot loader (PCR 4: anything that the listed authorities ever signed)"
                                       : "boot loader (PCR 4)" },

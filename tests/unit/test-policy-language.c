@@ -67,6 +67,7 @@ static void bad_rules(void **state) {
         refused("[set x]\nbank = sha256\npcr 0 = " A32 "\n[firmware]\ndebug = refuse\n[set x]\npcr 1 = " A32 "\n",
                 "7: [set x] is there already");
         refused("[firmware replaced]\nsecure-boot = on\n", "has no place in [firmware replaced]");
+        refused("[firmware replaced]\ndriver = none\n", "has no place in [firmware replaced]");
         refused("[ima replaced]\nexclude = /**\n", "has no place in [ima replaced]");
 }
 
@@ -162,6 +163,8 @@ static void uncovered(void **state) {
                 uncovered_is(i == 0 ? FIRMWARE "uki = " A32 "\nadd-ons = refuse\nsecure-boot = off\n"
                                     : FIRMWARE "boot-loader = " A32 "\nuki = " A32 "\nadd-ons = refuse\nsecure-boot = off\n",
                              "the [firmware] rules do not cover: firmware (PCR 0), UEFI drivers (PCR 2)");
+        uncovered_is(FIRMWARE "uki = " A32 "\nadd-ons = refuse\nsecure-boot = off\ndriver = none\n",
+                     "the [firmware] rules do not cover: firmware (PCR 0)");
 }
 
 static void release_is_read(void **state) {

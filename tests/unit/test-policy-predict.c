@@ -410,6 +410,8 @@ static void apply_and_retire(void **state) {
         applies("[firmware]\nuki = " A32 "\n", "[firmware]\nboot-loader = " B32 "\n", NULL, "side by side");
         applies("[firmware]\ndb only-these = " A32 "\ndb must-contain = " A32 "\n", "[firmware]\ndb only-these = " B32 "\n",
                 "[firmware]\ndb only-these = " B32 "\n\n[firmware replaced]\ndb only-these = " A32 "\n", NULL);
+        applies("[firmware]\ndriver = " A32 "\n", "[firmware]\ndriver = none\n",
+                "[firmware]\ndriver = none\n\n[firmware replaced]\ndriver = " A32 "\n", NULL);
         applies("[ima]\ndigest = " A32 "\nfile = " A32 " /a\nexclude = /b\n", "[ima]\ndigest = " B32 "\n",
                 "[ima]\ndigest = " B32 "\n\n[ima replaced]\ndigest = " A32 "\nfile = " A32 " /a\n", NULL);
         applies("[ima]\ndigest = " A32 "\n", "[ima]\nrequire = yes\n", "[ima]\nrequire = yes\n", NULL);

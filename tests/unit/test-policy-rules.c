@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/encode.h"
 #include "policy/policy-internal.h"
 
 #define A32 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -159,6 +160,8 @@ static void invariant_2_rules_need_proven_pcrs(void **state) {
                 { "authority = " A32, 1 << 7 },
                 { "uki = " A32 "\nkernel = " B32, 1 << 4 },
                 { "boot-loader = " A32 "\nboot-loader = " B32, 1 << 4 },
+                { "driver = none", 1 << 2 },
+                { "driver = " C32, 1 << 2 },
                 { "command-line = root=/dev/sda ro", 1 << 8 | 1 << 9 | 1 << 11 | 1 << 12 },
         };
         char text[512];
@@ -207,6 +210,21 @@ static void signature_lists(void **state) {
         decides(FIRMWARE "db only-these = " A32 "\n", &boot, NULL);
         decides(FIRMWARE "pk only-these = " A32 "\n", &boot, "nothing was measured");
         decides(FIRMWARE "kek only-these = " A32 "\n", &boot, "nothing was measured");
+}
+
+/* A driver of the ESP runs before the boot loader, and can measure in its name. */
+static void drivers(void **state) {
+        struct fact_digest two[2] = { { .size = 32 }, { .size = 32 } };
+        struct boot boot;
+
+        boot_set_up(&boot);
+        assert_int_equal(hex_decode(A32, two[0].digest, 32) | hex_decode(B32, two[1].digest, 32), 0);
+        boot.facts.drivers = (struct fact_digests){ two, 2 };
+        decides(FIRMWARE "driver = none\n", &boot, "driver 1 of PCR 2, " A32 ", is not on the list");
+        decides(FIRMWARE "driver = " A32 "\n", &boot, "driver 2 of PCR 2, " B32 ", is not on the list");
+        decides(FIRMWARE "driver = " A32 "\ndriver = " B32 "\n", &boot, NULL);
+        boot.facts.drivers.n = 0;
+        decides(FIRMWARE "driver = none\n", &boot, NULL);
 }
 
 static void images(void **state) {
@@ -562,6 +580,7 @@ int main(void) {
                 cmocka_unit_test(debug),
                 cmocka_unit_test(invariant_2_rules_need_proven_pcrs),
                 cmocka_unit_test(signature_lists),
+                cmocka_unit_test(drivers),
                 cmocka_unit_test(images),
                 cmocka_unit_test(addons),
                 cmocka_unit_test(command_lines),
