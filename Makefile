@@ -193,6 +193,7 @@ install: all
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(unitdir) $(DESTDIR)$(dracutdir)/90tallyboot $(DESTDIR)$(docdir)
 	install -m 755 $(PROGRAMS:%=build/%) $(DESTDIR)$(bindir)
 	install -D -m 644 -t $(DESTDIR)$(tokendir) $(PLUGIN)
+	ln -sf $(notdir $(PLUGIN)) $(DESTDIR)$(tokendir)/libcryptsetup-token-tallyboot-offline.so
 	packaging/install-tree dracut/90tallyboot $(DESTDIR)$(dracutdir)/90tallyboot $(bindir)
 	packaging/install-tree units $(DESTDIR)$(unitdir) $(bindir)
 	packaging/install-tree udev $(DESTDIR)$(prefix)/lib/udev/rules.d $(bindir)

@@ -278,6 +278,10 @@ int luks_header_read(const char *device, struct luks_header **ret) {
         return header_from_device(device, true, ret);
 }
 
+int luks_header_probe(const char *device, struct luks_header **ret) {
+        return header_from_device(device, false, ret);
+}
+
 int luks_header_parse(const void *data, size_t size, struct luks_header **ret) {
         struct source source = { .fd = -1, .data = data, .size = size };
 
@@ -306,7 +310,7 @@ int luks_probe_token(const char *device, char ret_uuid[static LUKS_UUID_LENGTH +
         json_t *json;
         int r;
 
-        r = header_from_device(device, false, &header);
+        r = luks_header_probe(device, &header);
         if (r < 0)
                 return r;
         json_object_foreach (json_object_get(header->json, "tokens"), name, json) {

@@ -50,6 +50,9 @@ int luks_check_requirements(const struct luks_header *header, char *error, size_
  * that weaken nothing. A new string. */
 int luks_compose_json(const struct luks_header *header, const struct luks_expected *expected, char **ret);
 
+/* The header alone, without the areas of its keyslots. */
+int luks_header_probe(const char *device, struct luks_header **ret);
+
 /* The same reader over bytes instead of a device, for the fuzzer. */
 int luks_header_parse(const void *data, size_t size, struct luks_header **ret);
 

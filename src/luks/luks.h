@@ -110,3 +110,34 @@ int luks_token_malformed(struct luks_device *device, char *error, size_t error_s
 bool luks_token_owns_slot(struct luks_device *device, const struct luks_token *token);
 /* Whether a device carries a tallyboot token (a live one first), and its UUID, read cheaply; for `wait`. 0, -ENOENT, -EMEDIUMTYPE. */
 int luks_probe_token(const char *device, char ret_uuid[static LUKS_UUID_LENGTH + 1], struct luks_token *ret);
+
+/* A second token beside it, of the node's offline way (docs/protocol.md, 13): {"type":"tallyboot-offline","keyslots":[],"version":1,"node":id,
+ * "key":hex,"generation":N,"mechanism":text,"group_key":bin,"sealed":bin,"signature":bin or left out}. What it says is a claim until it is
+ * opened; "keyslots" is empty, so that nothing else takes it for a way to open a slot. */
+enum { LUKS_OFFLINE_MAX = 8 };
+struct luks_offline {
+        int number; /* LUKS2 token number; -1: new */
+        char node_id[NODE_ID_LENGTH + 1];
+        char key_id[KEY_ID_LENGTH + 1];
+        uint32_t generation;
+        char mechanism[16];
+        struct blob group_key, sealed, signature; /* owned; signature {}: none */
+};
+struct luks_offline_list {
+        struct luks_offline items[LUKS_OFFLINE_MAX];
+        size_t n;
+        size_t n_malformed; /* that say they are ours, and are not as they have to be */
+};
+void luks_offline_done(struct luks_offline *offline);
+void luks_offline_list_done(struct luks_offline_list *list);
+/* Strict. -EBADMSG with why. */
+int luks_offline_parse(const char *json, struct luks_offline *ret, char *error, size_t error_size);
+/* Whether a token's JSON says that it is of this type, well formed or not. */
+bool luks_offline_is_called(const char *json);
+/* Sets number. The header changes as a whole: libcryptsetup writes one copy after the other. -ENOSPC: no room for it in the header. */
+int luks_offline_write(struct luks_device *device, struct luks_offline *offline);
+int luks_offline_list(struct luks_device *device, struct luks_offline_list *ret);
+/* Of a device that is not open yet, read cheaply. 0 with none too; -EMEDIUMTYPE. */
+int luks_offline_probe(const char *device, char ret_uuid[static LUKS_UUID_LENGTH + 1], struct luks_offline_list *ret);
+/* All of them. ret_removed: how many there were. */
+int luks_offline_remove_all(struct luks_device *device, size_t *ret_removed);

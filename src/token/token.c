@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* libcryptsetup-token-tallyboot.so: makes the token readable in `cryptsetup luksDump`, and refuses a malformed one where somebody writes
- * it. It opens nothing: a volume is opened by the unlocker alone, which does not go by what the token says. */
+/* libcryptsetup-token-tallyboot.so, and by a second name (libcryptsetup looks for one library for each type) -tallyboot-offline.so: makes
+ * our two tokens readable in `cryptsetup luksDump`, and refuses a malformed one where somebody writes it. It opens nothing: a volume is
+ * opened by the unlocker alone, which does not go by what the token says. */
 #include <libcryptsetup.h>
 #include <stdio.h>
 
@@ -21,11 +22,18 @@ int cryptsetup_token_open(struct crypt_device *cd _unused_, int token _unused_, 
         return -ENOENT;
 }
 
-int cryptsetup_token_validate(struct crypt_device *cd, const char *json) {
-        char error[128] = "", line[192];
+static int parse_either(const char *json, char *error, size_t error_size) {
+        _cleanup_(luks_offline_done) struct luks_offline offline = {};
         struct luks_token token;
 
-        if (luks_token_parse(json, &token, error, sizeof(error)) >= 0)
+        return luks_offline_is_called(json) ? luks_offline_parse(json, &offline, error, error_size)
+                                            : luks_token_parse(json, &token, error, error_size);
+}
+
+int cryptsetup_token_validate(struct crypt_device *cd, const char *json) {
+        char error[128] = "", line[192];
+
+        if (parse_either(json, error, sizeof(error)) >= 0)
                 return 0;
         snprintf(line, sizeof(line), "The tallyboot token is malformed: %s.\n", error);
         crypt_log(cd, CRYPT_LOG_ERROR, line);
@@ -38,11 +46,27 @@ static const char *state_in_words(const struct luks_token *token) {
         return "staged: an enrollment that was not confirmed; run `tallyboot enroll` again, or `tallyboot unenroll`";
 }
 
+static void dump_offline(const char *json, char *ret, size_t size) {
+        _cleanup_(luks_offline_done) struct luks_offline offline = {};
+
+        if (luks_offline_parse(json, &offline, NULL, 0) < 0) {
+                snprintf(ret, size, "\tmalformed: ignored\n");
+                return;
+        }
+        snprintf(ret, size,
+                 "\tnode:       %s\n\tkey:        %s\n\tgeneration: %u\n\tmechanism:  %s%s\n"
+                 "\topens:      with the node's PKCS#11 token and without the servers, where unlock = offline allows it\n",
+                 offline.node_id, offline.key_id, offline.generation, offline.mechanism,
+                 offline.signature.size > 0 ? ", signed by the node's key" : "");
+}
+
 void cryptsetup_token_dump(struct crypt_device *cd, const char *json) {
         char text[512];
         struct luks_token token;
 
-        if (luks_token_parse(json, &token, NULL, 0) < 0)
+        if (luks_offline_is_called(json))
+                dump_offline(json, text, sizeof(text));
+        else if (luks_token_parse(json, &token, NULL, 0) < 0)
                 snprintf(text, sizeof(text), "\tmalformed: ignored\n");
         else
                 snprintf(text, sizeof(text),

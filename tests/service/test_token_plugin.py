@@ -16,13 +16,18 @@ PLUGIN = ROOT / "build/libcryptsetup-token-tallyboot.so"
 NODE = "a" * 52
 KEY = "00112233445566778899aabbccddeeff"
 INSIDE = """
-mount -t tmpfs none "$1" && cp "$2" "$1/" && shift 2 && exec "$@"
+mount -t tmpfs none "$1" && cp "$2" "$1/" && ln -s "${2##*/}" "$1/libcryptsetup-token-tallyboot-offline.so" && shift 2 && exec "$@"
 """
 
 
 def token(**changes):
     return {"type": "tallyboot", "keyslots": [], "version": 1, "node": NODE, "key": KEY, "generation": 3, "state": "live",
             "slot": 4} | changes
+
+
+def offline_token(**changes):
+    return {"type": "tallyboot-offline", "keyslots": [], "version": 1, "node": NODE, "key": KEY, "generation": 3, "mechanism": "kwp",
+            "group_key": "QUJD", "sealed": "QUJD"} | changes
 
 
 def plugin_folder():
@@ -84,6 +89,21 @@ class Plugin(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         done = cryptsetup("open", "--test-passphrase", "--token-only", self.image)
         self.assertNotEqual(done.returncode, 0)
+
+    def test_offline_token_is_dumped_in_words(self):
+        self.assertEqual(self.import_token(offline_token(signature="QUJD"), "1").returncode, 0)
+        done = cryptsetup("luksDump", self.image)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for words in ("1: tallyboot-offline", f"node:       {NODE}", f"key:        {KEY}", "generation: 3",
+                      "mechanism:  kwp, signed by the node's key\n", "opens:      with the node's PKCS#11 token"):
+            self.assertIn(words, done.stdout)
+
+    def test_malformed_offline_token_is_refused_with_the_reason(self):
+        for changes, words in (({"node": "x"}, '"node" is not a node id'), ({"mechanism": "A B"}, '"mechanism"'), ({"sealed": "!"}, '"sealed"'),
+                               ({"keyslots": ["0"]}, '"keyslots"'), ({"group_key": ""}, '"group_key"'), ({"signature": 5}, '"signature"')):
+            done = self.import_token(offline_token(**changes), "1")
+            self.assertNotEqual(done.returncode, 0, changes)
+            self.assertIn(words, done.stderr)
 
     def test_plugin_is_what_was_loaded(self):
         """Without it luksDump says nothing of a state: the tests above can fail."""
