@@ -77,6 +77,16 @@ static int set_bool(const char *value, void *ret) {
         return parse_bool(value, ret);
 }
 
+/* One of names, by its index. */
+static int set_name(const char *value, const char *const *names, size_t n, unsigned *ret) {
+        for (size_t i = 0; i < n; i++)
+                if (names[i] && strcmp(value, names[i]) == 0) {
+                        *ret = i;
+                        return 0;
+                }
+        return -EINVAL;
+}
+
 static int set_action(const char *value, void *ret) {
         static const char *const names[] = {
                 [PAYLOAD_CONTINUE] = "continue",
@@ -84,16 +94,71 @@ static int set_action(const char *value, void *ret) {
                 [PAYLOAD_EMERGENCY] = "emergency",
         };
 
-        for (size_t i = 0; i < ELEMENTSOF(names); i++)
-                if (strcmp(value, names[i]) == 0) {
-                        *(enum payload_action *) ret = i;
-                        return 0;
-                }
+        return set_name(value, names, ELEMENTSOF(names), ret);
+}
+
+static int set_evidence(const char *value, void *ret) {
+        static const char *const names[] = { [EVIDENCE_AUTO] = "auto", [EVIDENCE_TPM] = "tpm", [EVIDENCE_TOKEN] = "token" };
+
+        return set_name(value, names, ELEMENTSOF(names), ret);
+}
+
+static const char *const unlock_names[] = {
+        [UNLOCK_ONLINE] = "online", [UNLOCK_OFFLINE] = "offline", [UNLOCK_ONLINE_THEN_OFFLINE] = "online-then-offline"
+};
+
+static int set_unlock(const char *value, void *ret) {
+        return set_name(value, unlock_names, ELEMENTSOF(unlock_names), ret);
+}
+
+const char *unlock_choice_to_string(enum unlock_choice choice) {
+        return (size_t) choice < ELEMENTSOF(unlock_names) ? unlock_names[choice] : "?";
+}
+
+static int set_mechanism(const char *value, void *ret) {
+        return wrap_mechanism_from_string(value, ret);
+}
+
+static int set_uri(const char *value, void *ret) {
+        char error[256] = "", *copy;
+        int r = pkcs11_uri_check(value, NULL, error, sizeof error);
+
+        if (r < 0)
+                return r == -ENOMEM ? r : -EINVAL;
+        copy = strdup(value);
+        if (!copy)
+                return -ENOMEM;
+        free(*(char **) ret);
+        *(char **) ret = copy;
+        return 0;
+}
+
+static int pin_source_set(struct pin_source *pin, enum pin_kind kind, const char *value) {
+        char *copy = value ? strdup(value) : NULL;
+
+        if (value && !copy)
+                return -ENOMEM;
+        free(pin->value);
+        *pin = (struct pin_source){ kind, copy };
+        return 0;
+}
+
+/* A credential's name is a file's name (systemd.exec(5)), and nothing else of a path. */
+static int set_pin(const char *value, void *ret) {
+        if (strcmp(value, "ask") == 0)
+                return pin_source_set(ret, PIN_ASK, NULL);
+        if (strcmp(value, "keypad") == 0)
+                return pin_source_set(ret, PIN_KEYPAD, NULL);
+        if (strncmp(value, "file:/", 6) == 0)
+                return pin_source_set(ret, PIN_FILE, value + 5);
+        if (strncmp(value, "credential:", 11) == 0 && value[11] && value[11] != '.' && !strchr(value + 11, '/'))
+                return pin_source_set(ret, PIN_CREDENTIAL, value + 11);
         return -EINVAL;
 }
 
 #define SERVERS "https://HOST:PORT, several separated by spaces"
 #define SECONDS "a number of seconds, or 90s, 5min, 2h (at most 7d)"
+#define URI "a PKCS#11 URI (RFC 7512) without a PIN in it, such as pkcs11:token=NAME;object=KEY"
 #define MEMBER(name) offsetof(struct config, name)
 
 static const struct setting settings[] = {
@@ -115,6 +180,17 @@ static const struct setting settings[] = {
         { "payload-action", set_action, MEMBER(payload_action), "continue, poweroff or emergency" },
         { "root", set_bool, MEMBER(root), "yes or no" },
         { "hibernation", set_bool, MEMBER(hibernation), "yes or no" },
+        { "evidence", set_evidence, MEMBER(evidence), "auto, tpm or token" },
+        { "token-key", set_uri, MEMBER(token_key), URI },
+        { "token-module", set_path, MEMBER(token_module), "an absolute path" },
+        { "token-pin", set_pin, MEMBER(token_pin), "ask, keypad, file:/PATH or credential:NAME" },
+        { "token-timeout", set_seconds, MEMBER(token_timeout), SECONDS ", 0 for no limit" },
+        { "token-key-shared", set_bool, MEMBER(token_key_shared), "yes or no" },
+        { "unlock", set_unlock, MEMBER(unlock), "online, offline or online-then-offline" },
+        { "offline-after", set_seconds, MEMBER(offline_after), SECONDS },
+        { "offline-key", set_uri, MEMBER(offline_key), URI },
+        { "offline-mac-key", set_uri, MEMBER(offline_mac_key), URI },
+        { "offline-mechanism", set_mechanism, MEMBER(offline_mechanism), "kwp, key-wrap-pad, gcm, cbc-pad, rsa-oaep or ecdh" },
 };
 
 struct parsing {
@@ -163,12 +239,67 @@ static struct config *config_new(void) {
         config->exchange_timeout = 10;
         config->payload_size = 256;
         config->root = true;
+        config->offline_after = 30;
         config->ca = strdup("/etc/tallyboot/ca.pem");
         config->tpm = strdup("device:/dev/tpmrm0");
         config->securityfs = strdup("/sys/kernel/security");
         if (!config->ca || !config->tpm || !config->securityfs)
                 return NULL;
         return TAKE_PTR(config);
+}
+
+/* pin-source of a URI (RFC 7512, 2.4) says the same as token-pin = file:; a program that prints a PIN is nothing for an initramfs. */
+static int take_pin_source(struct config *config, const char *uri, bool pin_is_set, char *error, size_t error_size) {
+        _cleanup_(freep) char *source = NULL;
+        const char *path;
+        int r = uri ? pkcs11_uri_check(uri, &source, error, error_size) : 0;
+
+        if (r < 0 || !source)
+                return r;
+        path = strncmp(source, "file:", 5) == 0 ? source + 5 : source;
+        if (strncmp(path, "///", 3) == 0)
+                path += 2;
+        if (path[0] != '/' || path[1] == '/') {
+                snprintf(error, error_size,
+                         "pin-source must be file:/PATH, not \"%s\"; for anything else there is token-pin =", source);
+                return -EBADMSG;
+        }
+        if (config->token_pin.kind == PIN_FILE && strcmp(config->token_pin.value, path) == 0)
+                return 0;
+        if (pin_is_set) {
+                snprintf(error, error_size, "token-pin and pin-source of a URI say where the PIN is; leave one of them out");
+                return -EBADMSG;
+        }
+        return pin_source_set(&config->token_pin, PIN_FILE, path);
+}
+
+static int take_pin_sources(struct parsing *parsing, char *error, size_t error_size) {
+        struct config *config = parsing->config;
+        bool is_set = false;
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(settings); i++)
+                is_set = is_set || (parsing->seen[i] && settings[i].parse == set_pin);
+        r = take_pin_source(config, config->token_key, is_set, error, error_size);
+        return r < 0 ? r
+                     : take_pin_source(config, config->offline_key, is_set || config->token_pin.kind == PIN_FILE, error,
+                                       error_size);
+}
+
+static int check_token(const struct config *config, char *error, size_t error_size) {
+        if (config->evidence == EVIDENCE_TOKEN && !config->token_key) {
+                snprintf(error, error_size, "evidence = token needs token-key =");
+                return -EBADMSG;
+        }
+        if (config->unlock != UNLOCK_ONLINE && !config->offline_key) {
+                snprintf(error, error_size, "unlock = %s needs offline-key =", unlock_choice_to_string(config->unlock));
+                return -EBADMSG;
+        }
+        if (config->offline_mechanism == WRAP_CBC_PAD && !config->offline_mac_key) {
+                snprintf(error, error_size, "offline-mechanism = cbc-pad needs offline-mac-key =");
+                return -EBADMSG;
+        }
+        return 0;
 }
 
 static int config_check(const struct config *config, char *error, size_t error_size) {
@@ -180,7 +311,7 @@ static int config_check(const struct config *config, char *error, size_t error_s
                 snprintf(error, error_size, "connect-timeout and exchange-timeout must not be 0");
                 return -EBADMSG;
         }
-        return 0;
+        return check_token(config, error, error_size);
 }
 
 int config_parse(const char *text, size_t size, struct config **ret, char *error, size_t error_size) {
@@ -197,6 +328,8 @@ int config_parse(const char *text, size_t size, struct config **ret, char *error
         config->parties[PARTY_TENANT].role = party_to_string(PARTY_TENANT);
         config->parties[PARTY_VERIFIER].role = party_to_string(PARTY_VERIFIER);
         r = config_check(config, error, error_size);
+        if (r >= 0)
+                r = take_pin_sources(&parsing, error, error_size);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(config);
@@ -275,6 +408,11 @@ struct config *config_free(struct config *config) {
         free(config->tpm);
         free(config->securityfs);
         free(config->path);
+        free(config->token_key);
+        free(config->token_module);
+        free(config->token_pin.value);
+        free(config->offline_key);
+        free(config->offline_mac_key);
         free(config);
         return NULL;
 }
