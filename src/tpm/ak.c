@@ -51,7 +51,7 @@ int ak_load(struct tpm *tpm) {
         if (r < 0)
                 return tpm_fail_words(tpm, r, "making the attestation key: no SHA-256");
 
-        rc = tpm_create_primary(tpm, &template, &tpm->ak, &tpm->ak_public);
+        rc = tpm_create_primary(tpm, ESYS_TR_RH_ENDORSEMENT, &template, &tpm->ak, &tpm->ak_public);
         if (rc == TSS2_RC_SUCCESS)
                 return 0;
 

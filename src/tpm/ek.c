@@ -147,7 +147,7 @@ static int ek_make(struct tpm *tpm, const struct ek_kind *kind, const struct blo
                 return 0;
 
         ek_template(kind, &template);
-        rc = tpm_create_primary(tpm, &template, &tpm->ek, &tpm->ek_public);
+        rc = tpm_create_primary(tpm, ESYS_TR_RH_ENDORSEMENT, &template, &tpm->ek, &tpm->ek_public);
         if (rc != TSS2_RC_SUCCESS) {
                 tpm->ek = ESYS_TR_NONE;
                 return tpm_fail(tpm, rc, "making the endorsement key");

@@ -67,8 +67,9 @@ static inline void esys_freep(void *p) {
         Esys_Free(*(void **) p);
 }
 
-/* CreatePrimary in the endorsement hierarchy, empty authorization. */
-TSS2_RC tpm_create_primary(struct tpm *tpm, const TPM2B_PUBLIC *template, ESYS_TR *ret_handle, TPM2B_PUBLIC **ret_public);
+/* CreatePrimary in a hierarchy, ESYS_TR_RH_..., with empty authorization. */
+TSS2_RC tpm_create_primary(struct tpm *tpm, ESYS_TR hierarchy, const TPM2B_PUBLIC *template, ESYS_TR *ret_handle,
+                           TPM2B_PUBLIC **ret_public);
 int tpm_public_to_blob(struct tpm *tpm, const TPM2B_PUBLIC *public, struct blob *ret);
 
 /* Loads the AK, once. */

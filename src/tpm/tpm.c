@@ -109,13 +109,14 @@ bool tpm_again(TSS2_RC rc, struct tpm_wait *wait) {
         return true;
 }
 
-TSS2_RC tpm_create_primary(struct tpm *tpm, const TPM2B_PUBLIC *template, ESYS_TR *ret_handle, TPM2B_PUBLIC **ret_public) {
+TSS2_RC tpm_create_primary(struct tpm *tpm, ESYS_TR hierarchy, const TPM2B_PUBLIC *template, ESYS_TR *ret_handle,
+                           TPM2B_PUBLIC **ret_public) {
         static const TPM2B_SENSITIVE_CREATE sensitive = {};
         static const TPM2B_DATA outside = {};
         static const TPML_PCR_SELECTION none = {};
 
-        return TPM_CALL(Esys_CreatePrimary(tpm->esys, ESYS_TR_RH_ENDORSEMENT, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
-                                           &sensitive, template, &outside, &none, ret_handle, ret_public, NULL, NULL, NULL));
+        return TPM_CALL(Esys_CreatePrimary(tpm->esys, hierarchy, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &sensitive,
+                                           template, &outside, &none, ret_handle, ret_public, NULL, NULL, NULL));
 }
 
 int tpm_public_to_blob(struct tpm *tpm, const TPM2B_PUBLIC *public, struct blob *ret) {
