@@ -49,15 +49,15 @@ static int group_get(struct keystore *keystore, struct store_txn *txn, const cha
         r = keystore_get_blob(txn, "SELECT wrapped FROM keystore_group WHERE name = $1", STORE_ARGS(store_text(name)), &wrapped);
         if (r < 0)
                 return r;
-        if (wrapped.size != AEAD_KEY_SIZE + WRAP_OVERHEAD)
+        if (wrapped.size != AEAD_KEY_SIZE + BOX_OVERHEAD)
                 return -EKEYREJECTED;
 
         r = group_cached(keystore, name, &wrapped, ret);
         if (r != -ENOENT)
                 return r;
 
-        r = wrap_open(
-                keystore->master.keys[MASTER_GROUP],
+        r = box_open(
+                keystore->group_key,
                 FIELDS(field_text("tallyboot keystore v1"), field_text(keystore->party), field_text("group"), field_text(name)),
                 wrapped.data, wrapped.size, &key);
         if (r < 0)
@@ -70,15 +70,15 @@ static int group_get(struct keystore *keystore, struct store_txn *txn, const cha
 
 static int group_create(struct keystore *keystore, struct store_txn *txn, const char *name, struct secret **ret) {
         _cleanup_(secret_freep) struct secret *key = NULL;
-        uint8_t wrapped[AEAD_KEY_SIZE + WRAP_OVERHEAD];
+        uint8_t wrapped[AEAD_KEY_SIZE + BOX_OVERHEAD];
         int r;
 
         r = secret_random(AEAD_KEY_SIZE, &key);
         if (r >= 0)
-                r = wrap_seal(keystore->master.keys[MASTER_GROUP],
-                              FIELDS(field_text("tallyboot keystore v1"), field_text(keystore->party), field_text("group"),
-                                     field_text(name)),
-                              key, wrapped);
+                r = box_seal(keystore->group_key,
+                             FIELDS(field_text("tallyboot keystore v1"), field_text(keystore->party), field_text("group"),
+                                    field_text(name)),
+                             key, wrapped);
         if (r >= 0)
                 r = store_exec(txn, "INSERT INTO keystore_group (name, wrapped) VALUES ($1, $2)",
                                STORE_ARGS(store_text(name), store_blob(wrapped, sizeof(wrapped))), NULL);
@@ -129,11 +129,11 @@ static int binding_make(const struct keystore *keystore, int64_t handle, const s
 
 /* Two rows: the half under a key of its own, and that key under the group's. Without the second the first is noise. */
 static int half_insert(struct store_txn *txn, const char *group, int64_t handle,
-                       const uint8_t key[static AEAD_KEY_SIZE + WRAP_OVERHEAD], const struct store_value *half) {
+                       const uint8_t key[static AEAD_KEY_SIZE + BOX_OVERHEAD], const struct store_value *half) {
         int r;
 
         r = store_exec(txn, "INSERT INTO keystore_key (handle, name, wrapped) VALUES ($1, $2, $3)",
-                       STORE_ARGS(store_int(handle), store_text(group), store_blob(key, AEAD_KEY_SIZE + WRAP_OVERHEAD)), NULL);
+                       STORE_ARGS(store_int(handle), store_text(group), store_blob(key, AEAD_KEY_SIZE + BOX_OVERHEAD)), NULL);
         if (r < 0)
                 return r;
         return store_exec(txn, "INSERT INTO keystore_half (handle, wrapped) VALUES ($1, $2)",
@@ -143,13 +143,13 @@ static int half_insert(struct store_txn *txn, const char *group, int64_t handle,
 int keystore_wrap(struct keystore *keystore, struct store_txn *txn, const char *group, const struct field *context,
                   size_t n_context, const struct secret *secret, int64_t *ret_handle) {
         _cleanup_(secret_freep) struct secret *group_key = NULL, *key = NULL;
-        uint8_t wrapped_key[AEAD_KEY_SIZE + WRAP_OVERHEAD], wrapped[WRAP_SECRET_MAX + WRAP_OVERHEAD];
+        uint8_t wrapped_key[AEAD_KEY_SIZE + BOX_OVERHEAD], wrapped[BOX_SECRET_MAX + BOX_OVERHEAD];
         struct store_value half;
         struct binding binding;
         int64_t handle;
         int r;
 
-        if (secret->size == 0 || secret->size > WRAP_SECRET_MAX)
+        if (secret->size == 0 || secret->size > BOX_SECRET_MAX)
                 return -EINVAL;
 
         r = handle_new(&handle);
@@ -164,13 +164,13 @@ int keystore_wrap(struct keystore *keystore, struct store_txn *txn, const char *
         if (r >= 0)
                 r = secret_random(AEAD_KEY_SIZE, &key);
         if (r >= 0)
-                r = wrap_seal(group_key, KEY_FIELDS(keystore, group, handle), key, wrapped_key);
+                r = box_seal(group_key, KEY_FIELDS(keystore, group, handle), key, wrapped_key);
         if (r >= 0)
-                r = wrap_seal(key, binding.fields, binding.n, secret, wrapped);
+                r = box_seal(key, binding.fields, binding.n, secret, wrapped);
         if (r < 0)
                 return r;
 
-        half = store_blob(wrapped, secret->size + WRAP_OVERHEAD);
+        half = store_blob(wrapped, secret->size + BOX_OVERHEAD);
         r = half_insert(txn, group, handle, wrapped_key, &half);
         if (r < 0)
                 return r;
@@ -227,12 +227,12 @@ int keystore_unwrap(struct keystore *keystore, struct store_txn *txn, int64_t ha
 
         r = group_get(keystore, txn, rows.group, &group_key);
         if (r >= 0)
-                r = wrap_open(group_key, KEY_FIELDS(keystore, rows.group, handle), rows.key.data, rows.key.size, &key);
+                r = box_open(group_key, KEY_FIELDS(keystore, rows.group, handle), rows.key.data, rows.key.size, &key);
         if (r >= 0 && key->size != AEAD_KEY_SIZE)
                 r = -EKEYREJECTED;
         if (r < 0)
                 return r;
-        return wrap_open(key, binding.fields, binding.n, rows.half.data, rows.half.size, ret);
+        return box_open(key, binding.fields, binding.n, rows.half.data, rows.half.size, ret);
 }
 
 int keystore_destroy(struct keystore *keystore, struct store_txn *txn, int64_t handle) {
@@ -249,8 +249,8 @@ int keystore_destroy(struct keystore *keystore, struct store_txn *txn, int64_t h
         return changes == 1 ? 0 : -ENOENT;
 }
 
-int keystore_rewrap(struct keystore *keystore, struct store_txn *txn, int64_t handle, const char *group,
-                    const struct field *context, size_t n_context, int64_t *ret_handle) {
+int keystore_move(struct keystore *keystore, struct store_txn *txn, int64_t handle, const char *group,
+                  const struct field *context, size_t n_context, int64_t *ret_handle) {
         _cleanup_(secret_freep) struct secret *secret = NULL;
         int64_t moved;
         int r;

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "keystore/box.h"
 #include "keystore/keystore.h"
 #include "keystore/master.h"
 
@@ -11,12 +12,13 @@ enum { MACS_MAX = 64 };
 struct keystore {
         struct store *store;
         char *party;
-        struct master master;
+        struct master *master;
+        struct secret *check_key, *group_key, *mac_key, *inbox_key, *audit_key;
         struct keypair *inbox, *audit;
         pthread_mutex_t lock; /* of what follows */
         struct group_key {
                 char *name;
-                uint8_t wrapped[AEAD_KEY_SIZE + WRAP_OVERHEAD]; /* the row that it was opened from */
+                uint8_t wrapped[AEAD_KEY_SIZE + BOX_OVERHEAD]; /* the row that it was opened from */
                 struct secret *key;
         } * groups;
         size_t n_groups;

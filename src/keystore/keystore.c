@@ -6,6 +6,8 @@
 
 #include "base/clock.h"
 
+const char keystore_migration_generations[] = "SELECT 1";
+
 const struct store_migration keystore_migration = {
         .number = 2,
         .sql = "CREATE TABLE keystore_master (id BIGINT PRIMARY KEY, value BLOB NOT NULL);"
@@ -48,18 +50,18 @@ static int master_check(struct keystore *keystore, struct store_txn *txn) {
         const struct field fields[] = { field_text("tallyboot keystore v1"), field_text(keystore->party), field_text("check") };
         _cleanup_(secret_freep) struct secret *secret = NULL, *found = NULL;
         _cleanup_(blob_done) struct blob value = {};
-        uint8_t wrapped[sizeof(constant) + WRAP_OVERHEAD];
+        uint8_t wrapped[sizeof(constant) + BOX_OVERHEAD];
         int r;
 
         r = keystore_get_blob(txn, "SELECT value FROM keystore_master WHERE id = 1", STORE_NO_ARGS, &value);
         if (r >= 0)
-                return wrap_open(keystore->master.keys[MASTER_CHECK], fields, ELEMENTSOF(fields), value.data, value.size, &found);
+                return box_open(keystore->check_key, fields, ELEMENTSOF(fields), value.data, value.size, &found);
         if (r != -ENOENT)
                 return r;
 
         r = secret_copy(constant, sizeof(constant), &secret);
         if (r >= 0)
-                r = wrap_seal(keystore->master.keys[MASTER_CHECK], fields, ELEMENTSOF(fields), secret, wrapped);
+                r = box_seal(keystore->check_key, fields, ELEMENTSOF(fields), secret, wrapped);
         if (r < 0)
                 return r;
         return store_exec(txn, "INSERT INTO keystore_master (id, value) VALUES (1, $1)",
@@ -67,8 +69,8 @@ static int master_check(struct keystore *keystore, struct store_txn *txn) {
 }
 
 static int mac_open(struct keystore *keystore, uint32_t number, const struct blob *wrapped, struct secret **ret) {
-        return wrap_open(
-                keystore->master.keys[MASTER_MAC],
+        return box_open(
+                keystore->mac_key,
                 FIELDS(field_text("tallyboot keystore v1"), field_text(keystore->party), field_text("mac"), field_number(number)),
                 wrapped->data, wrapped->size, ret);
 }
@@ -89,7 +91,7 @@ static int mac_load(struct keystore *keystore, struct store_txn *txn, uint32_t n
 
 static int mac_ensure(struct keystore *keystore, struct store_txn *txn) {
         _cleanup_(secret_freep) struct secret *key = NULL;
-        uint8_t wrapped[AEAD_KEY_SIZE + WRAP_OVERHEAD];
+        uint8_t wrapped[AEAD_KEY_SIZE + BOX_OVERHEAD];
         int64_t number = 0;
         int r;
 
@@ -101,10 +103,10 @@ static int mac_ensure(struct keystore *keystore, struct store_txn *txn) {
 
         r = secret_random(AEAD_KEY_SIZE, &key);
         if (r >= 0)
-                r = wrap_seal(keystore->master.keys[MASTER_MAC],
-                              FIELDS(field_text("tallyboot keystore v1"), field_text(keystore->party), field_text("mac"),
-                                     field_number(1)),
-                              key, wrapped);
+                r = box_seal(keystore->mac_key,
+                             FIELDS(field_text("tallyboot keystore v1"), field_text(keystore->party), field_text("mac"),
+                                    field_number(1)),
+                             key, wrapped);
         if (r < 0)
                 return r;
 
@@ -115,24 +117,24 @@ static int mac_ensure(struct keystore *keystore, struct store_txn *txn) {
 /* Key pairs of the service itself; the table is older than the second of them. */
 enum { PAIR_INBOX = 1, PAIR_AUDIT = 2 };
 
-static int pair_ensure(struct keystore *keystore, struct store_txn *txn, int64_t id, const char *name, enum master_use use,
+static int pair_ensure(struct keystore *keystore, struct store_txn *txn, int64_t id, const char *name, const struct secret *use,
                        struct keypair **ret) {
         const struct field fields[] = { field_text("tallyboot keystore v1"), field_text(keystore->party), field_text(name) };
         _cleanup_(secret_freep) struct secret *ikm = NULL;
         _cleanup_(blob_done) struct blob found = {};
-        uint8_t wrapped[AEAD_KEY_SIZE + WRAP_OVERHEAD];
+        uint8_t wrapped[AEAD_KEY_SIZE + BOX_OVERHEAD];
         int r;
 
         r = keystore_get_blob(txn, "SELECT wrapped FROM keystore_inbox WHERE id = $1", STORE_ARGS(store_int(id)), &found);
         if (r == -ENOENT) {
                 r = secret_random(AEAD_KEY_SIZE, &ikm);
                 if (r >= 0)
-                        r = wrap_seal(keystore->master.keys[use], fields, ELEMENTSOF(fields), ikm, wrapped);
+                        r = box_seal(use, fields, ELEMENTSOF(fields), ikm, wrapped);
                 if (r >= 0)
                         r = store_exec(txn, "INSERT INTO keystore_inbox (id, wrapped) VALUES ($1, $2)",
                                        STORE_ARGS(store_int(id), store_blob(wrapped, sizeof(wrapped))), NULL);
         } else if (r >= 0)
-                r = wrap_open(keystore->master.keys[use], fields, ELEMENTSOF(fields), found.data, found.size, &ikm);
+                r = box_open(use, fields, ELEMENTSOF(fields), found.data, found.size, &ikm);
         if (r < 0)
                 return r;
 
@@ -150,14 +152,25 @@ static int keystore_prepare(struct store_txn *txn, void *userdata) {
         r = mac_ensure(keystore, txn);
         if (r < 0)
                 return r;
-        r = pair_ensure(keystore, txn, PAIR_INBOX, "inbox", MASTER_INBOX, &keystore->inbox);
+        r = pair_ensure(keystore, txn, PAIR_INBOX, "inbox", keystore->inbox_key, &keystore->inbox);
         if (r < 0)
                 return r;
-        return pair_ensure(keystore, txn, PAIR_AUDIT, "audit", MASTER_AUDIT, &keystore->audit);
+        return pair_ensure(keystore, txn, PAIR_AUDIT, "audit", keystore->audit_key, &keystore->audit);
 }
 
-int keystore_open(const char *master_file, struct store *store, const char *party, struct keystore **ret, char *error,
-                  size_t error_size) {
+static int derive_keys(struct keystore *keystore) {
+        static const char *const uses[] = { "check", "group", "mac", "inbox", "audit" };
+        struct secret **keys[] = { &keystore->check_key, &keystore->group_key, &keystore->mac_key, &keystore->inbox_key,
+                                   &keystore->audit_key };
+        int r = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(uses) && r >= 0; i++)
+                r = master_derive(keystore->master, uses[i], keys[i]);
+        return r;
+}
+
+int keystore_open(const struct keystore_options *options, struct store *store, const char *party, struct keystore **ret,
+                  char *error, size_t error_size) {
         _cleanup_(keystore_closep) struct keystore *keystore = NULL;
         int r;
 
@@ -171,14 +184,16 @@ int keystore_open(const char *master_file, struct store *store, const char *part
         if (!keystore->party)
                 return -ENOMEM;
 
-        r = master_load(master_file, party, &keystore->master, error, error_size);
+        r = master_open(options, &options->master, party, &(struct blob){}, &keystore->master, error, error_size);
+        if (r >= 0)
+                r = derive_keys(keystore);
         if (r < 0)
                 return r;
 
         r = store_write(store, keystore_prepare, keystore);
         if (r == -EKEYREJECTED)
-                (void) snprintf(error, error_size, "%s: is not the master key that this %s's database was made with", master_file,
-                                party);
+                (void) snprintf(error, error_size, "%s: is not the master key that this %s's database was made with",
+                                options->master.text, party);
         else if (r < 0)
                 (void) snprintf(error, error_size, "the keys in the database cannot be read: %s", strerror(-r));
         if (r < 0)
@@ -188,11 +203,39 @@ int keystore_open(const char *master_file, struct store *store, const char *part
         return 0;
 }
 
+int keystore_reload(struct keystore *keystore, const struct keystore_options *options, char *error, size_t error_size) {
+        (void) keystore;
+        (void) options;
+        (void) error;
+        (void) error_size;
+        return 0;
+}
+
+void keystore_warnings(struct keystore *keystore, char *ret, size_t size) {
+        (void) keystore;
+        (void) snprintf(ret, size, "%s", "");
+}
+
+void keystore_tick(struct keystore *keystore) {
+        (void) keystore;
+}
+
+int keystore_warm(struct keystore *keystore, const char *group) {
+        (void) keystore;
+        (void) group;
+        return 0;
+}
+
 struct keystore *keystore_close(struct keystore *keystore) {
         if (!keystore)
                 return NULL;
 
-        master_done(&keystore->master);
+        (void) master_close(keystore->master);
+        (void) secret_free(keystore->check_key);
+        (void) secret_free(keystore->group_key);
+        (void) secret_free(keystore->mac_key);
+        (void) secret_free(keystore->inbox_key);
+        (void) secret_free(keystore->audit_key);
         for (size_t i = 0; i < keystore->n_groups; i++) {
                 free(keystore->groups[i].name);
                 (void) secret_free(keystore->groups[i].key);

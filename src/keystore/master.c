@@ -1,178 +1,140 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "keystore/master.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/file.h"
+#include "keystore/box.h"
 
-enum { MASTER_SIZE = 32, MASTER_TEXT = 43 };
+static const char magic[] = "tbk1";
+enum { MAGIC_SIZE = 4, HEAD_SIZE = MAGIC_SIZE + 8, BINDING_MAX = 16 };
 
-static const char *const uses[_MASTER_USES] = {
-        [MASTER_CHECK] = "check", [MASTER_GROUP] = "group", [MASTER_MAC] = "mac",
-        [MASTER_INBOX] = "inbox", [MASTER_AUDIT] = "audit",
-};
-
-/* base/encode.h is not for secrets. No table: its look-ups would depend on the key. */
-static int base64url_value(uint8_t c) {
-        int value = -1;
-
-        value += (('A' - 1 - c) & (c - ('Z' + 1))) >> 31 & (c - 'A' + 1);
-        value += (('a' - 1 - c) & (c - ('z' + 1))) >> 31 & (c - 'a' + 27);
-        value += (('0' - 1 - c) & (c - ('9' + 1))) >> 31 & (c - '0' + 53);
-        value += (('-' - 1 - c) & (c - ('-' + 1))) >> 31 & 63;
-        value += (('_' - 1 - c) & (c - ('_' + 1))) >> 31 & 64;
-        return value;
+const struct master_ops *master_ops_of(enum keystore_kind kind) {
+        switch (kind) {
+        case KEYSTORE_FILE:
+                return &master_file;
+        case KEYSTORE_TPM:
+                return &master_tpm;
+        case KEYSTORE_PKCS11:
+                return &master_pkcs11;
+        default:
+                return NULL;
+        }
 }
 
-static int master_from_text(const struct secret *text, struct secret **ret) {
-        _cleanup_(secret_freep) struct secret *key = NULL;
-        uint32_t bits = 0;
-        unsigned n_bits = 0;
-        size_t at = 0;
+int master_open(const struct keystore_options *options, const struct keystore_source *source, const char *party,
+                const struct blob *parameters, struct master **ret, char *error, size_t error_size) {
+        _cleanup_(master_closep) struct master *master = NULL;
         int r;
 
-        r = secret_new(MASTER_SIZE, &key);
+        master = calloc(1, sizeof(*master));
+        if (!master)
+                return -ENOMEM;
+        master->ops = master_ops_of(source->kind);
+        if (!master->ops)
+                return -EINVAL;
+        master->party = strdup(party);
+        if (!master->party)
+                return -ENOMEM;
+
+        r = master->ops->open(master, options, source, parameters, error, error_size);
         if (r < 0)
                 return r;
 
-        for (size_t i = 0; i < MASTER_TEXT; i++) {
-                int value = base64url_value(text->data[i]);
-
-                if (value < 0)
-                        return -EBADMSG;
-                bits = (bits << 6 | (uint32_t) value) & 0xffff;
-                n_bits += 6;
-                if (n_bits >= 8 && at < MASTER_SIZE) {
-                        n_bits -= 8;
-                        key->data[at++] = (uint8_t) (bits >> n_bits);
-                }
-        }
-        memory_wipe(&bits, sizeof(bits));
-
-        *ret = TAKE_PTR(key);
+        *ret = TAKE_PTR(master);
         return 0;
 }
 
-static int master_read(const char *path, struct secret **ret, char *error, size_t error_size) {
-        _cleanup_(secret_freep) struct secret *file = NULL, *key = NULL;
+struct master *master_close(struct master *master) {
+        if (!master)
+                return NULL;
+
+        if (master->ops && master->ops->close)
+                master->ops->close(master);
+        (void) secret_free(master->secret);
+        free(master->party);
+        free(master);
+        return NULL;
+}
+
+int master_derive(const struct master *master, const char *use, struct secret **ret) {
+        _cleanup_(blob_done) struct blob info = {};
         int r;
 
-        r = file_read_secret(path, 128, true, &file);
-        if (r == -EPERM)
-                (void) snprintf(error, error_size, "%s: others than the owner may read the master key, say: chmod 0600 %s", path,
-                                path);
-        else if (r < 0)
-                (void) snprintf(error, error_size, "%s: the master key cannot be read: %s", path, strerror(-r));
-        if (r < 0)
-                return r;
+        if (!master->secret)
+                return -EOPNOTSUPP;
 
-        if (file->size == MASTER_SIZE) {
-                *ret = TAKE_PTR(file);
-                return 0;
-        }
+        r = fields_encode(FIELDS(field_text("tallyboot keystore v1"), field_text(master->party), field_text(use)), &info);
+        return r < 0 ? r : hkdf_sha256(master->secret, NULL, 0, info.data, info.size, AEAD_KEY_SIZE, ret);
+}
 
-        r = -EBADMSG;
-        if (file->size == MASTER_TEXT || (file->size == MASTER_TEXT + 1 && file->data[MASTER_TEXT] == '\n'))
-                r = master_from_text(file, &key);
-        if (r < 0) {
-                (void) snprintf(error, error_size, "%s: is not a master key (32 bytes, or 43 characters of base64url)", path);
-                return r;
-        }
+/* Magic and generation are bound by what AES-GCM covers: as two fields in front of the caller's. */
+static int bind_head(const uint8_t head[static HEAD_SIZE], const struct field *binding, size_t n,
+                     struct field ret[static BINDING_MAX]) {
+        if (n + 1 > BINDING_MAX)
+                return -EINVAL;
 
-        *ret = TAKE_PTR(key);
+        ret[0] = field_bytes(head, HEAD_SIZE);
+        if (n > 0)
+                memcpy(ret + 1, binding, n * sizeof(*binding));
         return 0;
 }
 
-int master_load(const char *path, const char *party, struct master *ret, char *error, size_t error_size) {
-        _cleanup_(secret_freep) struct secret *key = NULL;
-        _cleanup_(master_done) struct master master = {};
+static int memory_wrap(const struct master *master, int64_t id, const struct field *binding, size_t n, const struct secret *key,
+                       struct blob *ret, struct secret **ret_key) {
+        _cleanup_(secret_freep) struct secret *derived = NULL, *made = NULL;
+        uint8_t data[HEAD_SIZE + AEAD_KEY_SIZE + BOX_OVERHEAD];
+        struct field fields[BINDING_MAX];
         int r;
 
-        r = master_read(path, &key, error, error_size);
-        if (r < 0)
-                return r;
+        memcpy(data, magic, MAGIC_SIZE);
+        for (size_t i = 0; i < 8; i++)
+                data[MAGIC_SIZE + i] = (uint8_t) ((uint64_t) id >> (56 - 8 * i));
 
-        for (size_t i = 0; i < _MASTER_USES; i++) {
-                _cleanup_(blob_done) struct blob info = {};
-
-                r = fields_encode(FIELDS(field_text("tallyboot keystore v1"), field_text(party), field_text(uses[i])), &info);
-                if (r >= 0)
-                        r = hkdf_sha256(key, NULL, 0, info.data, info.size, AEAD_KEY_SIZE, &master.keys[i]);
-                if (r < 0)
-                        return r;
-        }
-
-        *ret = master;
-        master = (struct master){};
-        return 0;
-}
-
-void master_done(struct master *master) {
-        for (size_t i = 0; i < _MASTER_USES; i++)
-                master->keys[i] = secret_free(master->keys[i]);
-}
-
-/* O_EXCL and not a temporary file with rename(): a key that is there must never be lost. */
-int keystore_create_master(const char *path) {
-        _cleanup_(secret_freep) struct secret *key = NULL;
-        _cleanup_(closep) int fd = -1;
-        int r;
-
-        r = secret_random(MASTER_SIZE, &key);
-        if (r < 0)
-                return r;
-
-        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (fd < 0)
-                return -errno;
-
-        r = write_all(fd, key->data, key->size);
-        if (r >= 0 && fsync(fd) < 0)
-                r = -errno;
-        if (r < 0)
-                (void) unlink(path);
+        r = bind_head(data, binding, n, fields);
+        if (r >= 0)
+                r = key ? secret_copy(key->data, key->size, &made) : secret_random(AEAD_KEY_SIZE, &made);
+        if (r >= 0 && made->size != AEAD_KEY_SIZE)
+                r = -EINVAL;
+        if (r >= 0)
+                r = master_derive(master, "kek", &derived);
+        if (r >= 0)
+                r = box_seal(derived, fields, n + 1, made, data + HEAD_SIZE);
+        if (r >= 0)
+                r = blob_copy(data, sizeof(data), ret);
+        if (r >= 0 && ret_key)
+                *ret_key = TAKE_PTR(made);
         return r;
 }
 
-int wrap_seal(const struct secret *key, const struct field *fields, size_t n, const struct secret *secret, uint8_t *ret) {
-        _cleanup_(blob_done) struct blob aad = {};
+static int memory_unwrap(const struct master *master, int64_t id, const struct field *binding, size_t n, const uint8_t *data,
+                         size_t size, struct secret **ret) {
+        _cleanup_(secret_freep) struct secret *derived = NULL;
+        struct field fields[BINDING_MAX];
+        uint64_t found = 0;
         int r;
 
-        r = fields_encode(fields, n, &aad);
-        if (r < 0)
-                return r;
-
-        r = random_bytes(ret, AEAD_NONCE_SIZE);
-        if (r < 0)
-                return r;
-
-        return aead_seal(key->data, ret, aad.data, aad.size, secret->data, secret->size, ret + AEAD_NONCE_SIZE);
-}
-
-int wrap_open(const struct secret *key, const struct field *fields, size_t n, const void *data, size_t size,
-              struct secret **ret) {
-        _cleanup_(secret_freep) struct secret *secret = NULL;
-        _cleanup_(blob_done) struct blob aad = {};
-        const uint8_t *bytes = data;
-        int r;
-
-        if (size <= WRAP_OVERHEAD || size > WRAP_OVERHEAD + WRAP_SECRET_MAX)
+        if (size != HEAD_SIZE + AEAD_KEY_SIZE + BOX_OVERHEAD || memcmp(data, magic, MAGIC_SIZE) != 0)
+                return -EKEYREJECTED;
+        for (size_t i = 0; i < 8; i++)
+                found = found << 8 | data[MAGIC_SIZE + i];
+        if (found != (uint64_t) id)
                 return -EKEYREJECTED;
 
-        r = fields_encode(fields, n, &aad);
-        if (r < 0)
-                return r;
+        r = bind_head(data, binding, n, fields);
+        if (r >= 0)
+                r = master_derive(master, "kek", &derived);
+        return r < 0 ? r : box_open(derived, fields, n + 1, data + HEAD_SIZE, size - HEAD_SIZE, ret);
+}
 
-        r = secret_new(size - WRAP_OVERHEAD, &secret);
-        if (r < 0)
-                return r;
+int master_wrap(struct master *master, int64_t id, const struct field *binding, size_t n, const struct secret *key,
+                struct blob *ret, struct secret **ret_key) {
+        return master->ops->wrap ? master->ops->wrap(master, id, binding, n, key, ret, ret_key)
+                                 : memory_wrap(master, id, binding, n, key, ret, ret_key);
+}
 
-        r = aead_open(key->data, bytes, aad.data, aad.size, bytes + AEAD_NONCE_SIZE, size - AEAD_NONCE_SIZE, secret->data);
-        if (r < 0)
-                return r == -EBADMSG ? -EKEYREJECTED : r;
-
-        *ret = TAKE_PTR(secret);
-        return 0;
+int master_unwrap(struct master *master, int64_t id, const struct field *binding, size_t n, const void *data, size_t size,
+                  struct secret **ret) {
+        return master->ops->unwrap ? master->ops->unwrap(master, id, binding, n, data, size, ret)
+                                   : memory_unwrap(master, id, binding, n, data, size, ret);
 }

@@ -3,19 +3,53 @@
 
 #include "keystore/keystore.h"
 
-/* What the master key is used for: a key of its own for each, derived once. */
-enum master_use { MASTER_CHECK, MASTER_GROUP, MASTER_MAC, MASTER_INBOX, MASTER_AUDIT, _MASTER_USES };
+/* A master key makes and opens the blobs of KEKs. One file a kind: master-file.c, master-tpm.c, master-pkcs11.c. The kinds whose key is
+ * in this process' memory once it is there (file, tpm) only say how it comes there; master.c does the rest. */
+struct master;
+
+struct master_ops {
+        const char *name; /* "file", "tpm", "pkcs11" */
+
+        /* The key ceremony. ret_parameters: what the database's row of this master keeps, the sealed object of a TPM for example; left
+         * empty where there is nothing. -EEXIST: there is one already. */
+        int (*create)(const struct keystore_options *options, const char *party, struct blob *ret_parameters, char *error,
+                      size_t error_size);
+        /* Comes to the key. source: options->master or options->old. parameters: of the row that is tried (the rows of this kind are
+         * tried one after the other, the newest first, while it is -EKEYREJECTED); empty where there is no row yet, or it has none.
+         * In-memory kinds set master->secret (32 bytes); the others master->data. */
+        int (*open)(struct master *master, const struct keystore_options *options, const struct keystore_source *source,
+                    const struct blob *parameters, char *error, size_t error_size);
+        /* Kinds with the key elsewhere (NULL: in memory). id: the master's generation. key NULL: a new one of 32 bytes. -ENOLINK: not
+         * to be reached now. */
+        int (*wrap)(struct master *master, int64_t id, const struct field *binding, size_t n, const struct secret *key,
+                    struct blob *ret, struct secret **ret_key);
+        int (*unwrap)(struct master *master, int64_t id, const struct field *binding, size_t n, const void *data, size_t size,
+                      struct secret **ret);
+        void (*close)(struct master *master); /* frees master->data; may be NULL */
+};
+
+extern const struct master_ops master_file, master_tpm, master_pkcs11;
 
 struct master {
-        struct secret *keys[_MASTER_USES];
+        const struct master_ops *ops;
+        char *party;
+        struct secret *secret;
+        void *data;
 };
-int master_load(const char *path, const char *party, struct master *ret, char *error, size_t error_size);
-void master_done(struct master *master);
 
-enum { WRAP_OVERHEAD = AEAD_NONCE_SIZE + AEAD_TAG_SIZE, WRAP_SECRET_MAX = 64 };
+const struct master_ops *master_ops_of(enum keystore_kind kind);
+int master_open(const struct keystore_options *options, const struct keystore_source *source, const char *party,
+                const struct blob *parameters, struct master **ret, char *error, size_t error_size);
+struct master *master_close(struct master *master);
+DEFINE_CLEANUP(struct master *, master_close)
 
-/* nonce || AES-256-GCM(key, nonce, aad = L(fields), secret). The nonce is random: a key wraps far less than 2^32 times. ret is
- * secret->size + WRAP_OVERHEAD bytes. */
-int wrap_seal(const struct secret *key, const struct field *fields, size_t n, const struct secret *secret, uint8_t *ret);
-/* -EKEYREJECTED: wrapped under another key, with other fields, or changed. */
-int wrap_open(const struct secret *key, const struct field *fields, size_t n, const void *data, size_t size, struct secret **ret);
+/* The KEK's blob. Of the in-memory kinds: "tbk1", 8 bytes master id, nonce, AES-256-GCM with the first 12 bytes and the binding as
+ * additional data, under a key derived from the secret for this alone. */
+int master_wrap(struct master *master, int64_t id, const struct field *binding, size_t n, const struct secret *key,
+                struct blob *ret, struct secret **ret_key);
+/* -EKEYREJECTED: changed, cut, of another master or binding. */
+int master_unwrap(struct master *master, int64_t id, const struct field *binding, size_t n, const void *data, size_t size,
+                  struct secret **ret);
+
+/* Keys derived from an in-memory master. Databases of before the generations were wrapped by them directly. */
+int master_derive(const struct master *master, const char *use, struct secret **ret);

@@ -26,7 +26,6 @@ static const struct key keys_service[] = {
         { "service", "key", TYPE_PATH, AT(key), .required = true },
         { "service", "client-ca", TYPE_PATH, AT(client_ca), .required = true },
         { "service", "database", TYPE_PATH, AT(database), .required = true },
-        { "service", "master-key", TYPE_PATH, AT(master_key), .required = true },
         { "service", "ek-roots", TYPE_PATH, AT(ek_roots) },
         { "service", "ek-certificates", TYPE_REQUIREMENT, AT(ek_required) },
         { "service", "ek-crls", TYPE_PATH, AT(ek_crls) },
@@ -135,6 +134,35 @@ static void wrong_value(const struct key *key, char *error, size_t error_size) {
                 (void) snprintf(error, error_size, "%s must not be empty", key->name);
 }
 
+static int keystore_key(struct reading *reading, const char *name, const char *value, char *error, size_t error_size) {
+        int r;
+
+        r = keystore_option(&reading->config->keystore, reading->directory, name, value, error, error_size);
+        if (r == -ENOENT)
+                (void) snprintf(error, error_size, "unknown key '%s' in section [keystore]; remove it", name);
+        else if (r == -EEXIST)
+                (void) snprintf(error, error_size, "key '%s' is there twice in section [keystore]; keep one", name);
+        return r;
+}
+
+/* As it was before there was a section for it. */
+static int master_key(struct reading *reading, const char *value, char *error, size_t error_size) {
+        _cleanup_(freep) char *master = value[0] ? format("file:%s", value) : NULL;
+
+        if (!value[0]) {
+                (void) snprintf(error, error_size, "master-key must not be empty");
+                return -EINVAL;
+        }
+        if (!master)
+                return -ENOMEM;
+        if (keystore_option_given(&reading->config->keystore, "master")) {
+                (void) snprintf(error, error_size,
+                                "the master key is named twice: keep master in section [keystore], remove master-key");
+                return -EEXIST;
+        }
+        return keystore_key(reading, "master", master, error, error_size);
+}
+
 static int on_key(const char *section, const char *name, const char *value, unsigned line, char *error, size_t error_size,
                   void *userdata) {
         struct reading *reading = userdata;
@@ -143,6 +171,11 @@ static int on_key(const char *section, const char *name, const char *value, unsi
         int r;
 
         (void) line;
+
+        if (strcmp(section, "keystore") == 0)
+                return keystore_key(reading, name, value, error, error_size);
+        if (strcmp(section, "service") == 0 && strcmp(name, "master-key") == 0)
+                return master_key(reading, value, error, error_size);
 
         key = key_find(reading, section, name, &table, &index);
         if (!key) {
@@ -207,6 +240,11 @@ static int config_parse(const char *file, const struct blob *text, struct readin
         r = check_required(reading, file, error, error_size);
         if (r < 0)
                 return r;
+        r = keystore_options_check(&reading->config->keystore, wrong, sizeof(wrong));
+        if (r < 0) {
+                (void) snprintf(error, error_size, "%s: %s", file, wrong);
+                return r;
+        }
 
         if (reading->config->ek_required && !reading->config->ek_roots) {
                 (void) snprintf(
@@ -269,12 +307,13 @@ int service_config_read(const char *file, const struct service_definition *defin
 }
 
 void service_config_done(struct service_config *config) {
-        char *texts[] = { config->file,          config->listen,       config->certificate,  config->key,
-                          config->client_ca,     config->database,     config->master_key,   config->ek_roots,
-                          config->ek_crls,       config->ek_allow,     config->ek_refuse,    config->payload_dir,
-                          config->registrar_url, config->registrar_ca, config->verifier_url, config->verifier_ca };
+        char *texts[] = { config->file,         config->listen,       config->certificate, config->key,
+                          config->client_ca,    config->database,     config->ek_roots,    config->ek_crls,
+                          config->ek_allow,     config->ek_refuse,    config->payload_dir, config->registrar_url,
+                          config->registrar_ca, config->verifier_url, config->verifier_ca };
 
         for (size_t i = 0; i < ELEMENTSOF(texts); i++)
                 free(texts[i]);
+        keystore_options_done(&config->keystore);
         *config = (struct service_config){};
 }

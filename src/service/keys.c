@@ -76,16 +76,13 @@ uint32_t generations_highest(const struct generations *generations, const char *
         return highest;
 }
 
-#define CONTEXT(node, key, generation) \
-        FIELDS(field_text("tallyboot half at rest v1"), field_text(node), field_text(key), field_number(generation))
-
 int generation_half(struct party_service *party, struct store_txn *txn, const char *node, const struct generation *generation,
                     struct secret **ret) {
         _cleanup_(secret_freep) struct secret *half = NULL;
         int r;
 
         r = keystore_unwrap(party->service->keystore, txn, generation->handle,
-                            CONTEXT(node, generation->key, generation->generation), &half);
+                            KEYSTORE_HALF_CONTEXT(node, generation->key, generation->generation), &half);
         if (r < 0)
                 return r;
         if (half->size != HALF_SIZE)
@@ -144,8 +141,8 @@ int generation_create(struct party_service *party, struct store_txn *txn, const 
         if (r < 0)
                 return r;
 
-        r = keystore_wrap(party->service->keystore, txn, node->group, CONTEXT(node->id, what->key, what->generation), made,
-                          &handle);
+        r = keystore_wrap(party->service->keystore, txn, node->group,
+                          KEYSTORE_HALF_CONTEXT(node->id, what->key, what->generation), made, &handle);
         if (r < 0)
                 return r;
 
@@ -249,8 +246,8 @@ int generations_rewrap(struct party_service *party, struct store_txn *txn, const
 
                 if (item->state == GENERATION_RETIRED)
                         continue;
-                r = keystore_rewrap(party->service->keystore, txn, item->handle, group,
-                                    CONTEXT(node, item->key, item->generation), &handle);
+                r = keystore_move(party->service->keystore, txn, item->handle, group,
+                                  KEYSTORE_HALF_CONTEXT(node, item->key, item->generation), &handle);
                 if (r < 0)
                         return r;
                 r = store_exec(

@@ -101,7 +101,7 @@ static int check_files(const struct service_config *config) {
                 { "certificate", config->certificate, R_OK, false },
                 { "key", config->key, R_OK, true },
                 { "client-ca", config->client_ca, R_OK, false },
-                { "master-key", config->master_key, R_OK, true },
+                { "master-key", config->keystore.master.path, R_OK, true },
                 { "ek-roots", config->ek_roots, R_OK | X_OK, false },
                 { "ek-crls", config->ek_crls, R_OK | X_OK, false },
                 { "ek-allow", config->ek_allow, R_OK, false },
@@ -138,12 +138,14 @@ static int open_stores(struct service *service) {
         if (r < 0)
                 return failed(r, "The database", error);
 
-        r = keystore_open(service->config.master_key, service->store, definition->role, &service->keystore, error, sizeof(error));
+        r = keystore_open(&service->config.keystore, service->store, definition->role, &service->keystore, error, sizeof(error));
         if (r < 0)
                 return failed(r, "The master key", error);
 
-        log_notice("The master key is the file %s: whoever reads it and the database has what this %s keeps. Fine for a lab.",
-                   service->config.master_key, definition->role);
+        if (service->config.keystore.master.kind == KEYSTORE_FILE)
+                log_notice(
+                        "The master key is the file %s: whoever reads it and the database has what this %s keeps. Fine for a lab.",
+                        service->config.keystore.master.path, definition->role);
         return 0;
 }
 

@@ -27,7 +27,7 @@ struct service_config {
         char *listen;
         char *certificate, *key, *client_ca; /* PEM; the certificate is the client certificate of this service, too */
         char *database;
-        char *master_key;
+        struct keystore_options keystore;
         char *ek_roots, *ek_crls; /* directories; NULL: none */
         char *ek_allow;           /* file of EK digests; NULL: none */
         char *ek_refuse;          /* rules of ek_trust_refuse() */

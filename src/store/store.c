@@ -76,12 +76,12 @@ static int row_copy_int(const struct store_value *columns, _unused_ size_t n, vo
 
 static int row_copy_role(const struct store_value *columns, _unused_ size_t n, void *userdata) {
         if (columns[0].type == STORE_TEXT)
-                (void) snprintf(userdata, 64, "%s", (const char *) columns[0].data);
+                (void) snprintf(userdata, STORE_ROLE_SIZE, "%s", (const char *) columns[0].data);
         return 0;
 }
 
 static int role_check(struct store_txn *txn, const char *role, char *error, size_t error_size) {
-        char found[64] = "";
+        char found[STORE_ROLE_SIZE] = "";
         int r;
 
         r = store_query(txn, "SELECT value FROM store_meta WHERE name = 'role'", STORE_NO_ARGS, row_copy_role, found);
@@ -188,18 +188,11 @@ static const char *open_words(int r) {
         }
 }
 
-int store_open(const char *path, const char *role, const struct store_migration *migrations, size_t n, struct store **ret,
-               char *error, size_t error_size) {
-        _cleanup_(sqlite_closep) struct sqlite *writer = NULL;
-        _cleanup_(store_closep) struct store *store = NULL;
+/* Takes the connection over. */
+static int store_new(const char *path, struct sqlite **writer, struct store **ret) {
+        _cleanup_(store_closep) struct store *store = calloc(1, sizeof(*store));
         int r;
 
-        *error = 0;
-        r = database_file(path, error, error_size);
-        if (r < 0)
-                return r;
-
-        store = calloc(1, sizeof(*store));
         if (!store)
                 return -ENOMEM;
         (void) pthread_mutex_init(&store->lock, NULL);
@@ -207,22 +200,75 @@ int store_open(const char *path, const char *role, const struct store_migration 
         if (!store->path)
                 return -ENOMEM;
 
+        r = committer_start(*writer, &store->committer);
+        if (r < 0)
+                return r;
+
+        *writer = NULL;
+        *ret = TAKE_PTR(store);
+        return 0;
+}
+
+static int store_finish(const char *path, struct sqlite **writer, int r, struct store **ret, char *error, size_t error_size) {
+        if (r >= 0)
+                r = store_new(path, writer, ret);
+        if (r < 0 && !*error)
+                (void) snprintf(error, error_size, "%s: the database cannot be opened: %s", path, open_words(r));
+        return r;
+}
+
+int store_open(const char *path, const char *role, const struct store_migration *migrations, size_t n, struct store **ret,
+               char *error, size_t error_size) {
+        _cleanup_(sqlite_closep) struct sqlite *writer = NULL;
+        int r;
+
+        *error = 0;
+        r = database_file(path, error, error_size);
+        if (r < 0)
+                return r;
+
         r = sqlite_open(path, false, &writer);
         if (r >= 0)
                 r = migrate(writer, role, migrations, n, error, error_size);
-        if (r >= 0) {
-                r = committer_start(writer, &store->committer);
-                if (r >= 0)
-                        writer = NULL;
-        }
-        if (r < 0) {
-                if (!*error)
-                        (void) snprintf(error, error_size, "%s: the database cannot be opened: %s", path, open_words(r));
+        return store_finish(path, &writer, r, ret, error, error_size);
+}
+
+static int role_read(struct sqlite *connection, char *ret) {
+        struct store_txn txn = { .connection = connection };
+        int r;
+
+        r = sqlite_run(connection, "BEGIN");
+        if (r < 0)
+                return r;
+        r = store_query(&txn, "SELECT value FROM store_meta WHERE name = 'role'", STORE_NO_ARGS, row_copy_role, ret);
+        (void) sqlite_run(connection, "ROLLBACK");
+        return r;
+}
+
+int store_attach(const char *path, struct store **ret, char ret_role[static STORE_ROLE_SIZE], char *error, size_t error_size) {
+        _cleanup_(sqlite_closep) struct sqlite *writer = NULL;
+        char role[STORE_ROLE_SIZE] = "";
+        int r;
+
+        *error = 0;
+        if (access(path, F_OK) < 0) {
+                r = -errno;
+                (void) snprintf(error, error_size, "%s: %s", path, strerror(-r));
                 return r;
         }
+        r = database_file(path, error, error_size);
+        if (r < 0)
+                return r;
 
-        *ret = TAKE_PTR(store);
-        return 0;
+        r = sqlite_open(path, false, &writer);
+        if (r >= 0 && (role_read(writer, role) < 0 || !*role)) {
+                (void) snprintf(error, error_size, "%s: is not a service's database, or its service never ran", path);
+                return -EPROTONOSUPPORT;
+        }
+        r = store_finish(path, &writer, r, ret, error, error_size);
+        if (r >= 0)
+                memcpy(ret_role, role, sizeof(role));
+        return r;
 }
 
 struct store *store_close(struct store *store) {

@@ -21,7 +21,11 @@ static int open_all(const char *master_file, const char *party, char *error, siz
         migrations[0] = (struct store_migration){ 1, "CREATE TABLE audit_place (id BIGINT)" };
         migrations[1] = keystore_migration;
         r = store_open(path, "tenant", migrations, 2, &store, error, error_size);
-        return r < 0 ? r : keystore_open(master_file, store, party, &keystore, error, error_size);
+        return r < 0 ? r
+                     : keystore_open(&(struct keystore_options){ .master = { .kind = KEYSTORE_FILE,
+                                                                             .text = (char *) master_file,
+                                                                             .path = (char *) master_file } },
+                                     store, party, &keystore, error, error_size);
 }
 
 static void close_all(void) {
@@ -93,7 +97,7 @@ static int destroy_fn(struct store_txn *txn, void *userdata) {
 static int rewrap_fn(struct store_txn *txn, void *userdata) {
         struct half_call *call = userdata;
 
-        return keystore_rewrap(keystore, txn, call->handle, call->group, CONTEXT(call), &call->handle);
+        return keystore_move(keystore, txn, call->handle, call->group, CONTEXT(call), &call->handle);
 }
 
 static int exec_fn(struct store_txn *txn, void *userdata) {

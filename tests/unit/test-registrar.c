@@ -28,7 +28,10 @@ static int setup(void **state) {
                 return -1;
         if (store_open(path, "registrar", migrations, ELEMENTSOF(migrations), &store, error, sizeof(error)) < 0)
                 return -1;
-        return keystore_open(master, store, "registrar", &keystore, error, sizeof(error));
+        return keystore_open(
+                &(struct keystore_options){
+                        .master = { .kind = KEYSTORE_FILE, .text = (char *) master, .path = (char *) master } },
+                store, "registrar", &keystore, error, sizeof(error));
 }
 
 static int teardown(void **state) {

@@ -175,7 +175,10 @@ static void open_store(const char *path, const char *master, struct store **stor
         char error[256] = "";
 
         if (store_open(path, "tenant", migrations, 3, store, error, sizeof(error)) < 0 ||
-            keystore_open(master, *store, "tenant", keystore, error, sizeof(error)) < 0)
+            keystore_open(
+                    &(struct keystore_options){
+                            .master = { .kind = KEYSTORE_FILE, .text = (char *) master, .path = (char *) master } },
+                    *store, "tenant", keystore, error, sizeof(error)) < 0)
                 fail_msg("%s", error);
 }
 

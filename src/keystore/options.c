@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/ini.h"
+#include "keystore/keystore.h"
+#include "pkcs11/pkcs11.h"
+
+enum { CACHE_MAX_S = 7 * 24 * 3600, CACHE_DEFAULT_S = 300 };
+
+struct option {
+        const char *name;
+        int (*set)(struct keystore_options *options, const char *directory, const char *value, char *error, size_t error_size);
+};
+
+static char *resolve(const char *directory, const char *path) {
+        return path[0] == '/' ? strdup(path) : path_join(directory, path);
+}
+
+static int set_source(struct keystore_source *source, const char *directory, const char *value, char *error, size_t error_size) {
+        int r;
+
+        source->text = strdup(value);
+        if (!source->text)
+                return -ENOMEM;
+
+        if (strncmp(value, "file:", 5) == 0 && value[5]) {
+                source->kind = KEYSTORE_FILE;
+                source->path = resolve(directory, value + 5);
+                return source->path ? 0 : -ENOMEM;
+        }
+        if (strcmp(value, "tpm") == 0) {
+                source->kind = KEYSTORE_TPM;
+                return 0;
+        }
+        if (strncmp(value, "pkcs11:", 7) == 0) {
+                r = pkcs11_uri_check(value, NULL, error, error_size);
+                if (r < 0)
+                        return r;
+                source->kind = KEYSTORE_PKCS11;
+                source->uri = strdup(value);
+                return source->uri ? 0 : -ENOMEM;
+        }
+        (void) snprintf(error, error_size, "a master key is file:/path, tpm, or a PKCS#11 URI (pkcs11:...), not '%s'", value);
+        return -EINVAL;
+}
+
+static int set_path(char **target, const char *directory, const char *value) {
+        *target = resolve(directory, value);
+        return *target ? 0 : -ENOMEM;
+}
+
+static int set_pin(char **target, const char *directory, const char *value, char *error, size_t error_size) {
+        _cleanup_(freep) char *path = NULL;
+
+        if (strncmp(value, "file:", 5) == 0 && value[5]) {
+                path = resolve(directory, value + 5);
+                *target = path ? format("file:%s", path) : NULL;
+                return *target ? 0 : -ENOMEM;
+        }
+        if (strncmp(value, "credential:", 11) == 0 && value[11] && !strchr(value + 11, '/')) {
+                *target = strdup(value);
+                return *target ? 0 : -ENOMEM;
+        }
+        /* what is wrong is not shown: it may be the PIN */
+        (void) snprintf(error, error_size,
+                        "a PIN is named by file:/path or credential:NAME; it never is in the configuration itself");
+        return -EINVAL;
+}
+
+static int set_text(char **target, const char *value) {
+        *target = strdup(value);
+        return *target ? 0 : -ENOMEM;
+}
+
+static int set_flag(bool *target, const char *value, const char *name, char *error, size_t error_size) {
+        int r = parse_bool(value, target);
+
+        if (r < 0)
+                (void) snprintf(error, error_size, "%s must be yes or no", name);
+        return r;
+}
+
+#define SETTER(name)                                                                                                  \
+        static int name(_unused_ struct keystore_options *options, _unused_ const char *directory, const char *value, \
+                        _unused_ char *error, _unused_ size_t error_size)
+
+SETTER(set_master) {
+        return set_source(&options->master, directory, value, error, error_size);
+}
+
+SETTER(set_old_master) {
+        return set_source(&options->old, directory, value, error, error_size);
+}
+
+SETTER(set_module) {
+        return set_path(&options->master.module, directory, value);
+}
+
+SETTER(set_old_module) {
+        return set_path(&options->old.module, directory, value);
+}
+
+SETTER(set_master_pin) {
+        return set_pin(&options->master.pin, directory, value, error, error_size);
+}
+
+SETTER(set_old_pin) {
+        return set_pin(&options->old.pin, directory, value, error, error_size);
+}
+
+SETTER(set_mac_key) {
+        return set_text(&options->master.mac_key, value);
+}
+
+SETTER(set_old_mac_key) {
+        return set_text(&options->old.mac_key, value);
+}
+
+static int set_where(bool *in_process, const char *value, const char *name, char *error, size_t error_size) {
+        bool apart;
+        int r = set_flag(&apart, value, name, error, error_size);
+
+        if (r >= 0)
+                *in_process = !apart;
+        return r;
+}
+
+SETTER(set_apart) {
+        return set_where(&options->master.in_process, value, "module-apart", error, error_size);
+}
+
+SETTER(set_old_apart) {
+        return set_where(&options->old.in_process, value, "old-module-apart", error, error_size);
+}
+
+static const struct {
+        const char *name;
+        enum keystore_mechanism mechanism;
+} mechanisms[] = {
+        { "kwp", KEYSTORE_KWP },
+        { "key-wrap-pad", KEYSTORE_KEY_WRAP_PAD },
+        { "gcm", KEYSTORE_GCM },
+        { "cbc-pad", KEYSTORE_CBC_PAD },
+};
+
+SETTER(set_mechanism) {
+        for (size_t i = 0; i < ELEMENTSOF(mechanisms); i++)
+                if (strcmp(value, mechanisms[i].name) == 0) {
+                        options->mechanism = mechanisms[i].mechanism;
+                        return 0;
+                }
+        (void) snprintf(error, error_size, "mechanism must be kwp, key-wrap-pad, gcm or cbc-pad");
+        return -EINVAL;
+}
+
+SETTER(set_mac) {
+        static const struct {
+                const char *name;
+                enum keystore_mac mac;
+        } macs[] = { { "sha256-hmac", KEYSTORE_SHA256_HMAC },
+                     { "aes-cmac", KEYSTORE_AES_CMAC },
+                     { "aes-mac-64", KEYSTORE_AES_MAC_64 } };
+
+        for (size_t i = 0; i < ELEMENTSOF(macs); i++)
+                if (strcmp(value, macs[i].name) == 0) {
+                        options->mac = macs[i].mac;
+                        return 0;
+                }
+        (void) snprintf(error, error_size, "mac must be sha256-hmac or aes-cmac%s",
+                        strcmp(value, "aes-mac") == 0
+                                ? "; CKM_AES_MAC has 64 bits only: where nothing better is to be had, say aes-mac-64"
+                                : " (or aes-mac-64, which has 64 bits only)");
+        return -EINVAL;
+}
+
+SETTER(set_iv) {
+        options->iv_by_token = strcmp(value, "token") == 0;
+        if (options->iv_by_token || strcmp(value, "ours") == 0)
+                return 0;
+        (void) snprintf(error, error_size, "iv must be ours or token: who chooses it");
+        return -EINVAL;
+}
+
+SETTER(set_always_sensitive) {
+        return set_flag(&options->always_sensitive, value, "always-sensitive", error, error_size);
+}
+
+SETTER(set_cache) {
+        uint64_t seconds;
+
+        if (parse_seconds(value, CACHE_MAX_S, &seconds) < 0) {
+                (void) snprintf(error, error_size, "cache must be 0 to %d seconds", CACHE_MAX_S);
+                return -EINVAL;
+        }
+        options->cache = (unsigned) seconds;
+        return 0;
+}
+
+static const struct option option_table[] = {
+        { "master", set_master },
+        { "module", set_module },
+        { "module-apart", set_apart },
+        { "pin", set_master_pin },
+        { "mac-key", set_mac_key },
+        { "old-master", set_old_master },
+        { "old-module", set_old_module },
+        { "old-module-apart", set_old_apart },
+        { "old-pin", set_old_pin },
+        { "old-mac-key", set_old_mac_key },
+        { "mechanism", set_mechanism },
+        { "mac", set_mac },
+        { "iv", set_iv },
+        { "always-sensitive", set_always_sensitive },
+        { "cache", set_cache },
+};
+
+int keystore_option(struct keystore_options *options, const char *directory, const char *name, const char *value, char *error,
+                    size_t error_size) {
+        for (size_t i = 0; i < ELEMENTSOF(option_table); i++) {
+                if (strcmp(option_table[i].name, name) != 0)
+                        continue;
+                if (options->seen & 1U << i)
+                        return -EEXIST;
+                options->seen |= 1U << i;
+                if (!value[0]) {
+                        (void) snprintf(error, error_size, "%s must not be empty", name);
+                        return -EINVAL;
+                }
+                return option_table[i].set(options, directory, value, error, error_size);
+        }
+        return -ENOENT;
+}
+
+bool keystore_option_given(const struct keystore_options *options, const char *name) {
+        for (size_t i = 0; i < ELEMENTSOF(option_table); i++)
+                if (strcmp(option_table[i].name, name) == 0)
+                        return options->seen & 1U << i;
+        return false;
+}
+
+static bool tokens_only_given(const struct keystore_options *options, const char **ret) {
+        static const char *const names[] = { "module",    "module-apart", "pin", "mac-key",
+                                             "mechanism", "mac",          "iv",  "always-sensitive" };
+        static const char *const old[] = { "old-module", "old-module-apart", "old-pin", "old-mac-key" };
+
+        if (options->master.kind != KEYSTORE_PKCS11)
+                for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                        if (keystore_option_given(options, *ret = names[i]))
+                                return true;
+        if (options->old.kind != KEYSTORE_PKCS11)
+                for (size_t i = 0; i < ELEMENTSOF(old); i++)
+                        if (keystore_option_given(options, *ret = old[i]))
+                                return true;
+        return false;
+}
+
+/* -EBADMSG, words for it in error. */
+static int wrong(char *error, size_t error_size, const char *words) {
+        (void) snprintf(error, error_size, "%s", words);
+        return -EBADMSG;
+}
+
+static int check_token(const struct keystore_options *options, char *error, size_t error_size) {
+        if (options->mechanism == KEYSTORE_CBC_PAD && !options->mac)
+                return wrong(error, error_size,
+                             "mechanism = cbc-pad needs mac and mac-key: it does not find out what was changed");
+        if (!options->mac != !options->master.mac_key)
+                return wrong(error, error_size, "mac and mac-key belong together: which one, and its key in the token");
+        if (options->mac && options->mechanism == KEYSTORE_GCM)
+                return wrong(error, error_size,
+                             "mechanism = gcm has its own authentication: mac and mac-key are not used with it");
+        if (options->iv_by_token && options->mechanism != KEYSTORE_GCM && options->mechanism != KEYSTORE_CBC_PAD)
+                return wrong(error, error_size, "iv = token is for the mechanisms gcm and cbc-pad; the others have none");
+        return 0;
+}
+
+int keystore_options_check(struct keystore_options *options, char *error, size_t error_size) {
+        const char *name;
+
+        if (options->master.kind == KEYSTORE_NONE)
+                return wrong(error, error_size, "key 'master' is missing in section [keystore]");
+        if (tokens_only_given(options, &name)) {
+                (void) snprintf(error, error_size, "%s is for a master key in an HSM (%smaster = pkcs11:...)", name,
+                                strncmp(name, "old-", 4) == 0 ? "old-" : "");
+                return -EBADMSG;
+        }
+        if (options->old.kind != KEYSTORE_NONE && strcmp(options->old.text, options->master.text) == 0 &&
+            options->master.kind != KEYSTORE_TPM)
+                return wrong(error, error_size, "master and old-master are the same");
+        if (options->master.kind == KEYSTORE_PKCS11) {
+                if (!keystore_option_given(options, "cache"))
+                        options->cache = CACHE_DEFAULT_S;
+                return check_token(options, error, error_size);
+        }
+        if (keystore_option_given(options, "cache"))
+                return wrong(error, error_size, "cache is for a master key in an HSM: any other is in memory itself");
+        return 0;
+}
+
+static void source_done(struct keystore_source *source) {
+        free(source->text);
+        free(source->path);
+        free(source->uri);
+        free(source->module);
+        free(source->pin);
+        free(source->mac_key);
+}
+
+void keystore_options_done(struct keystore_options *options) {
+        source_done(&options->master);
+        source_done(&options->old);
+        *options = (struct keystore_options){};
+}
