@@ -3,6 +3,7 @@
 #include <openssl/pem.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "ctl/ca.h"
 #include "ctl/ctl.h"
@@ -190,10 +191,63 @@ static int cert_verb(struct ctl *ctl, int argc, char *argv[]) {
         return r < 0 ? CTL_FAILURE : CTL_OK;
 }
 
+static bool is_name(const char *text) {
+        return *text && strlen(text) <= 64 && text[0] != '.' &&
+               strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == strlen(text);
+}
+
+/* For one more person, or for what reads the metrics. Each has a key of his own, so the audit log tells them apart. */
+static int issue(const char *dir, const char *role, const char *name, bool again) {
+        _cleanup_(freep) char *folder = format("%s/people", dir), *uri = format("urn:tallyboot:%s:%s", role, name);
+        _cleanup_(freep) char *pem = file_of(dir, "people", name, ".pem"), *key = file_of(dir, "people", name, ".key");
+        _cleanup_(ca_done) struct ca ca = {};
+        int r;
+
+        if (!folder || !uri || !pem || !key)
+                return log_oom();
+        if (!again && access(pem, F_OK) == 0)
+                return log_error("%s is there already; --again replaces it by a new one.", pem), -EEXIST;
+        r = load_ca(dir, "ca", &ca);
+        if (r < 0)
+                return r;
+        if (mkdir(folder, 0700) < 0 && errno != EEXIST)
+                return log_error_errno(errno, "%s: %m", folder);
+        r = ca_issue(&ca, &(struct leaf){ .common_name = name, .uri = uri }, pem, key);
+        if (r == 0)
+                ctl_print_line("%s, %s: %s \"%s\", %d days. The services know it at once.", pem, key, role, name, LEAF_DAYS);
+        return r;
+}
+
+static int issue_verb(struct ctl *ctl, int argc, char *argv[]) {
+        static const struct option options[] = { { "dir", required_argument, NULL, 'd' },
+                                                 { "again", no_argument, NULL, 'a' },
+                                                 {} };
+        const char *dir = NULL;
+        bool again = false, wrong = false;
+        int c;
+
+        (void) ctl;
+        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
+                if (c == 'd')
+                        dir = optarg;
+                else if (c == 'a')
+                        again = true;
+                else
+                        wrong = true;
+        if (wrong || !dir || argc - optind != 2 ||
+            (strcmp(argv[optind], "operator") != 0 && strcmp(argv[optind], "monitor") != 0) || !is_name(argv[optind + 1]))
+                return log_error("Usage: tallyctl cert issue operator|monitor NAME --dir DIR [--again]; NAME: letters, digits, "
+                                 "dots, dashes."),
+                       CTL_USAGE;
+        return issue(dir, argv[optind], argv[optind + 1], again) < 0 ? CTL_FAILURE : CTL_OK;
+}
+
 static const struct ctl_verb verbs[] = {
         { "show", "--dir DIR", "the fleet's certificates and how long they are good", cert_verb },
         { "renew", "--dir DIR [--ca begin|finish]", "new certificates; with --ca a new CA, in two steps that cut no node off",
           cert_verb },
+        { "issue", "operator|monitor NAME --dir DIR [--again]",
+          "a certificate for one more operator, or for what reads the services' metrics", issue_verb },
 };
 
 int ctl_cert(struct ctl *ctl, int argc, char *argv[]) {

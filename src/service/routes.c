@@ -19,7 +19,10 @@ enum service_role service_peer_role(const struct http_peer *peer, char *ret_who,
                 { "urn:tallyboot:verifier", "verifier", ROLE_VERIFIER },
                 { "urn:tallyboot:registrar", "registrar", ROLE_REGISTRAR },
         };
-        static const char operators[] = "urn:tallyboot:operator:";
+        static const struct {
+                const char *prefix;
+                enum service_role role;
+        } people[] = { { "urn:tallyboot:operator:", ROLE_OPERATOR }, { "urn:tallyboot:monitor:", ROLE_MONITOR } };
 
         (void) snprintf(ret_who, size, "node");
         if (!peer->present)
@@ -32,10 +35,13 @@ enum service_role service_peer_role(const struct http_peer *peer, char *ret_who,
                 }
 
         /* The name ends up in the audit log and on terminals. */
-        if (strncmp(peer->uri, operators, sizeof(operators) - 1) == 0 &&
-            service_name_is_valid(peer->uri + sizeof(operators) - 1)) {
-                (void) snprintf(ret_who, size, "%s", peer->uri + sizeof(operators) - 1);
-                return ROLE_OPERATOR;
+        for (size_t i = 0; i < ELEMENTSOF(people); i++) {
+                size_t n = strlen(people[i].prefix);
+
+                if (strncmp(peer->uri, people[i].prefix, n) == 0 && service_name_is_valid(peer->uri + n)) {
+                        (void) snprintf(ret_who, size, "%s", peer->uri + n);
+                        return people[i].role;
+                }
         }
 
         return ROLE_ANYONE;
@@ -206,4 +212,5 @@ void service_dispatch(const struct http_request *request, struct http_response *
         if (!asks_too_often(&call, response))
                 dispatch(&call, response);
         count(&call, response);
+        service_count_answer(&call, response->status);
 }

@@ -19,6 +19,7 @@ enum service_role {
         ROLE_TENANT = 1 << 2,
         ROLE_VERIFIER = 1 << 3,
         ROLE_REGISTRAR = 1 << 4,
+        ROLE_MONITOR = 1 << 5, /* reads metrics, nothing else */
 };
 
 /* The configuration file (INI). Paths are absolute here; those in the file are relative to the file's directory. */
@@ -55,6 +56,7 @@ struct service {
         void *data; /* the daemon's own: set by setup, freed by teardown */
         struct limiter *limiter;
         struct counts *counts;
+        _Atomic uint64_t answers[6], releases; /* by the status' first digit; answers to a release with 200 */
         /* space.c; times of the monotonic clock, ms */
         _Atomic uint64_t space_looked, space_failed;
         _Atomic int space;
@@ -164,6 +166,9 @@ bool service_may_log(const struct service_call *call, const char *reason);
 
 /* GET /v1/health and GET /v1/log (log.c), for every role. */
 extern const struct service_route service_common_routes[];
+/* GET /v1/metrics (metrics.c), for every role; and what it counts of each answer. */
+extern const struct service_route service_metrics_routes[];
+void service_count_answer(const struct service_call *call, int status);
 
 /* The JSON-speaking client of this service towards another one (client.c): certificate and key of [service]. method and path as in
  * struct http_exchange; body may be NULL. 0 with the HTTP status and the answer; -ENOLINK, -ETIMEDOUT, -EKEYREJECTED, ... with words

@@ -61,6 +61,33 @@ def test_health(fleet):
         assert expect(service.get("/v1/health", cert=None), 200).json == {"status": "ok", "role": service.role}
 
 
+def test_metrics(fleet):
+    """Numbers for a monitor, which may read them and nothing else; nothing in them names a node."""
+    monitor = "watch"
+    fleet.pki.issue(monitor, ["urn:tallyboot:monitor:watch"])
+    for service in fleet.services:
+        for cert in (None, "tenant", "verifier"):
+            expect(service.get("/v1/metrics", cert=cert), 403 if cert else 401, "unauthorized")
+        for path in ("/v1/nodes", "/v1/log", "/v1/audit", "/v1/groups"):
+            if path != "/v1/groups" or service.role != "registrar":
+                expect(service.get(path, cert=monitor), 403, "unauthorized")
+        answer = expect(service.get("/v1/metrics", cert=monitor), 200)
+        assert answer.headers["Content-Type"].startswith("application/openmetrics-text"), answer.headers
+        text = answer.body.decode()
+        assert text.endswith("# EOF\n") and fleet.soft.id not in text
+        for name in ("tallyboot_info{role=\"%s\"" % service.role, "tallyboot_space 1\n", "tallyboot_certificate_end_seconds ",
+                     "tallyboot_audit_records ", "tallyboot_nodes{state=", "tallyboot_refused_total{reason=\"unauthorized\"}"):
+            assert name in text, (name, text)
+
+    def releases(party):
+        text = party.get("/v1/metrics", cert=monitor).body.decode()
+        return int(text.split("tallyboot_releases_total ", 1)[1].split("\n", 1)[0])
+
+    before = [releases(party) for party in fleet.parties]
+    fleet.soft.unlock()
+    assert [releases(party) for party in fleet.parties] == [number + 1 for number in before]
+
+
 def test_malformed_requests(fleet):
     node = fleet.soft
     good = node.evidence("boot", node.challenges("boot"))

@@ -277,6 +277,24 @@ def test_payload(lab):
     assert lab.ctl("payload", "set", node.id, lab.home / "none").code == FAILED
 
 
+def test_cert_issue(lab):
+    """One more operator, whom the audit log names; a monitor, who may read the metrics; a name that is there is not replaced unasked."""
+    for words in (("operator", "ann", "--dir", lab.directory), ("monitor", "watch", "--dir", lab.directory)):
+        ok(lab.ctl("cert", "issue", *words))
+        again = lab.ctl("cert", "issue", *words)
+        assert again.code == FAILED and "--again replaces it" in again.err, again
+    ok(lab.ctl("cert", "issue", *words, "--again"))
+    for words in (("root", "x"), ("operator", "../x"), ("operator", ""), ("operator",)):
+        assert lab.ctl("cert", "issue", *words, "--dir", lab.directory).code == USAGE, words
+    people = lab.directory / "people"
+    ann, watch = ((people / f"{name}.pem", people / f"{name}.key") for name in ("ann", "watch"))
+    tenant = next(one for one in lab.services if one.role == "tenant")
+    expect(tenant.get("/v1/metrics", cert=watch), 200)
+    expect(tenant.get("/v1/nodes", cert=watch), 403, "unauthorized")
+    expect(tenant.put("/v1/groups/of-ann", {}, cert=ann), 200)
+    assert any(record["who"] == "ann" for record in expect(tenant.get("/v1/log", cert=ann), 200).json["records"])
+
+
 def test_cert_renew(lab):
     """New certificates, then a new CA in two steps: at no instant is the operator, a service or a node cut off."""
     group = new_group(lab)
