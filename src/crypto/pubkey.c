@@ -66,36 +66,47 @@ static int ec_from_tpmt(const TPMT_PUBLIC *public, EVP_PKEY **ret) {
         return ec_public_key(group, point, 1 + 2 * size, ret);
 }
 
-static int rsa_from_tpmt(const TPMT_PUBLIC *public, EVP_PKEY **ret) {
-        const TPM2B_PUBLIC_KEY_RSA *n = &public->unique.rsa;
-        uint32_t exponent = public->parameters.rsaDetail.exponent;
+int pubkey_from_rsa(const uint8_t *modulus, size_t size, uint32_t exponent, EVP_PKEY **ret) {
         _cleanup_(evp_pkey_ctx_freep) EVP_PKEY_CTX *ctx = NULL;
         OSSL_PARAM_BLD *builder = NULL;
         OSSL_PARAM *params = NULL;
-        BIGNUM *modulus = NULL;
         EVP_PKEY *key = NULL;
+        BIGNUM *n = NULL;
         bool ok;
 
-        if (n->size != public->parameters.rsaDetail.keyBits / 8 || n->size < 256 || (n->buffer[0] & 0x80) == 0 ||
-            (n->buffer[n->size - 1] & 1) == 0 || (exponent != 0 && (exponent < 65537 || (exponent & 1) == 0)))
+        if (size < RSA_SIZE_MIN || size > RSA_SIZE_MAX || (modulus[0] & 0x80) == 0 || (modulus[size - 1] & 1) == 0 ||
+            exponent < 65537 || (exponent & 1) == 0)
                 return -EBADMSG;
 
         ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
         builder = OSSL_PARAM_BLD_new();
-        modulus = BN_bin2bn(n->buffer, n->size, NULL);
-        ok = ctx && builder && modulus && OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, modulus) == 1 &&
-             OSSL_PARAM_BLD_push_uint(builder, OSSL_PKEY_PARAM_RSA_E, exponent == 0 ? 65537 : exponent) == 1 &&
+        n = BN_bin2bn(modulus, (int) size, NULL);
+        ok = ctx && builder && n && OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
+             OSSL_PARAM_BLD_push_uint(builder, OSSL_PKEY_PARAM_RSA_E, exponent) == 1 &&
              (params = OSSL_PARAM_BLD_to_param(builder)) && EVP_PKEY_fromdata_init(ctx) == 1 &&
              EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) == 1;
 
         OSSL_PARAM_free(params);
         OSSL_PARAM_BLD_free(builder);
-        BN_free(modulus);
+        BN_free(n);
         if (!ok)
                 return crypto_failed("RSA public key");
 
         *ret = key;
         return 0;
+}
+
+int pubkey_from_point(const char *curve, const uint8_t *point, size_t size, EVP_PKEY **ret) {
+        return ec_public_key(curve, point, size, ret);
+}
+
+static int rsa_from_tpmt(const TPMT_PUBLIC *public, EVP_PKEY **ret) {
+        const TPM2B_PUBLIC_KEY_RSA *n = &public->unique.rsa;
+        uint32_t exponent = public->parameters.rsaDetail.exponent;
+
+        if (n->size != public->parameters.rsaDetail.keyBits / 8)
+                return -EBADMSG;
+        return pubkey_from_rsa(n->buffer, n->size, exponent == 0 ? 65537 : exponent, ret);
 }
 
 int pubkey_from_tpmt(const void *public, size_t size, EVP_PKEY **ret) {

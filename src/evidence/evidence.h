@@ -12,6 +12,7 @@
 /* Why evidence was refused, in the order of docs/protocol.md, 5. */
 enum evidence_fault {
         EVIDENCE_OK = 0,
+        EVIDENCE_KIND,         /* a quote of a node that has a token, or a token's signature of one that has a TPM */
         EVIDENCE_SIGNATURE,    /* not by the pinned AK */
         EVIDENCE_MALFORMED,    /* TPMS_ATTEST or TPMT_SIGNATURE do not parse, or bytes are left over */
         EVIDENCE_MAGIC,        /* not made inside a TPM */
@@ -56,6 +57,8 @@ int attest_parse(const void *data, size_t size, struct attest *ret);
 struct evidence_expected {
         const char *node_id;
         const struct blob *ak_public; /* TPMT_PUBLIC as pinned */
+        const struct blob
+                *token_public; /* SubjectPublicKeyInfo as pinned; not empty: the node has no TPM, and what follows is not read */
         uint16_t bank;
         uint32_t pcrs; /* mask wanted, the gate included for boot and rotate */
         unsigned gate;
@@ -68,7 +71,7 @@ struct evidence_verdict {
         uint64_t firmware; /* of the TPM, as it signs it */
         bool proven;       /* the signature was right: the refusal is written to the audit log */
 };
-/* Steps 4 to 9 of docs/protocol.md, 5 (the nonces are the caller's). 0 whatever the verdict; -ENOMEM and the like otherwise.
+/* Steps 4 to 9 of docs/protocol.md, 5 (the nonces are the caller's), or what 13 says instead for a token. 0 whatever the verdict; -ENOMEM and the like otherwise.
  * After EVIDENCE_OK evidence->pcrs holds values of exactly the signed selection. */
 int evidence_verify(const struct wire_evidence *evidence, const struct evidence_expected *expected, struct evidence_verdict *ret);
 

@@ -6,12 +6,14 @@
 #include "base/secret.h"
 #include "crypto/credential.h"
 #include "evidence/evidence-internal.h"
+#include "evidence/token.h"
 
 DEFINE_CLEANUP(EVP_PKEY *, EVP_PKEY_free)
 
 const char *evidence_fault_to_string(enum evidence_fault fault) {
         static const char *const names[] = {
                 [EVIDENCE_OK] = "ok",
+                [EVIDENCE_KIND] = "kind",
                 [EVIDENCE_SIGNATURE] = "signature",
                 [EVIDENCE_MALFORMED] = "malformed",
                 [EVIDENCE_MAGIC] = "magic",
@@ -202,8 +204,41 @@ static int check_state(const struct wire_evidence *evidence, const struct eviden
         return 0;
 }
 
-int evidence_verify(const struct wire_evidence *evidence, const struct evidence_expected *expected,
-                    struct evidence_verdict *ret) {
+/* docs/protocol.md, 13. The message is made here, of what this node, purpose, NK, nonces and body are: nothing of it is the node's to say. */
+static int verify_token(const struct wire_evidence *evidence, const struct evidence_expected *expected,
+                        struct evidence_verdict *ret) {
+        const uint8_t *nk = evidence->has_nk ? evidence->nk : NULL;
+        _cleanup_(blob_done) struct blob message = {};
+        char node_id[NODE_ID_LENGTH + 1];
+        uint8_t digest[SHA256_SIZE];
+        int r;
+
+        *ret = (struct evidence_verdict){ .fault = EVIDENCE_BINDING };
+        if (evidence->purpose == PURPOSE_BOOT && evidence->body.size > 0)
+                return 0;
+        r = wire_token_evidence_message(expected->node_id, evidence->purpose, nk, evidence->nonce, &evidence->body, &message);
+        if (r == -EINVAL) /* an NK where there is none, or none where there has to be one */
+                return 0;
+        if (r < 0)
+                return r;
+
+        r = token_verify(expected->token_public, &message, &evidence->token_signature);
+        if (r == -ENOMEM)
+                return r;
+        *ret = (struct evidence_verdict){ .fault = EVIDENCE_SIGNATURE };
+        if (r < 0)
+                return 0;
+
+        r = token_node_id(expected->token_public->data, expected->token_public->size, digest, node_id);
+        if (r < 0)
+                return r;
+        ret->fault = strcmp(node_id, expected->node_id) == 0 ? EVIDENCE_OK : EVIDENCE_TEMPLATE;
+        ret->proven = true;
+        return 0;
+}
+
+static int verify_quote(const struct wire_evidence *evidence, const struct evidence_expected *expected,
+                        struct evidence_verdict *ret) {
         struct evidence_verdict verdict = {};
         struct attest attest;
         int r;
@@ -244,4 +279,16 @@ int evidence_verify(const struct wire_evidence *evidence, const struct evidence_
 finish:
         *ret = verdict;
         return 0;
+}
+
+int evidence_verify(const struct wire_evidence *evidence, const struct evidence_expected *expected,
+                    struct evidence_verdict *ret) {
+        bool token = expected->token_public && expected->token_public->size > 0;
+
+        /* What a node is was settled when it was enrolled: no policy and no message makes a token's word do where a TPM is. */
+        if (token != (evidence->token_signature.size > 0)) {
+                *ret = (struct evidence_verdict){ .fault = EVIDENCE_KIND };
+                return 0;
+        }
+        return token ? verify_token(evidence, expected, ret) : verify_quote(evidence, expected, ret);
 }
