@@ -76,52 +76,80 @@ void pairs_done(struct pairs *pairs) {
         *pairs = (struct pairs){};
 }
 
-/* Both parties answer for the manifest: the tenant with its bytes and the MAC that only K_b makes, the verifier with the digest. */
-static const char *check_manifest(const struct pair *pair, const char *node_id, const struct secret *k_b) {
-        const struct wire_key *tenant = pair->tenant, *verifier = pair->verifier;
-        _cleanup_(secret_freep) struct secret *key = NULL;
-        uint8_t mac[32], digest[32];
-
-        if (pair->u->kind != KEY_VOLUMES || tenant->kind != KEY_VOLUMES || verifier->kind != KEY_VOLUMES)
-                return "the key is not one for volumes";
-        if (tenant->manifest.size == 0)
-                return "the tenant has no manifest for it";
-        if (derive_manifest_key(k_b, node_id, pair->u->generation, &key) < 0 ||
-            manifest_mac(key, tenant->manifest.data, tenant->manifest.size, mac) < 0 ||
-            sha256(tenant->manifest.data, tenant->manifest.size, digest) < 0)
-                return "out of memory";
-        if (!bytes_equal_ct(mac, tenant->mac, sizeof mac))
-                return "the halves do not belong together, or the tenant's manifest was changed";
-        if (!verifier->has_manifest_sha256)
-                return pair->confirm ? NULL : "the verifier does not confirm the manifest";
-        if (!bytes_equal_ct(digest, verifier->manifest_sha256, sizeof digest))
-                return "the verifier knows another manifest than the tenant";
-        return NULL;
+static int refuse_manifest(const char *key_id, uint32_t generation, const char *why, char *error, size_t error_size) {
+        snprintf(error, error_size, "key %.8s generation %u: %s", key_id, generation, why);
+        return -EKEYREJECTED;
 }
 
-int recombine_manifest(const struct pair *pair, const char *node_id, const struct secret *k_b, struct manifest *ret, char *error,
-                       size_t error_size) {
-        const char *wrong = check_manifest(pair, node_id, k_b);
-        struct manifest manifest = {};
+int recombine_claimed_manifest(const struct recombine_claim *claim, const struct secret *k_b, struct manifest *ret, char *error,
+                               size_t error_size) {
+        _cleanup_(manifest_done) struct manifest manifest = {};
+        _cleanup_(secret_freep) struct secret *key = NULL;
+        const char *why = NULL;
+        uint8_t mac[32];
         int r;
 
-        if (wrong) {
-                snprintf(error, error_size, "key %.8s generation %u: %s", pair->u->key_id, pair->u->generation, wrong);
-                return -EKEYREJECTED;
-        }
-        r = manifest_parse(pair->tenant->manifest.data, pair->tenant->manifest.size, &manifest);
-        if (r < 0) {
-                snprintf(error, error_size, "key %.8s generation %u: the manifest is malformed", pair->u->key_id,
-                         pair->u->generation);
-                return r == -ENOMEM ? r : -EKEYREJECTED;
-        }
-        if (strcmp(manifest.node_id, node_id) != 0 || strcmp(manifest.key_id, pair->u->key_id) != 0 ||
-            manifest.generation != pair->u->generation) {
-                snprintf(error, error_size, "key %.8s generation %u: the manifest is another node's, key's or generation's",
-                         pair->u->key_id, pair->u->generation);
-                manifest_done(&manifest);
-                return -EKEYREJECTED;
-        }
+        r = derive_manifest_key(k_b, claim->node_id, claim->generation, &key);
+        if (r >= 0)
+                r = manifest_mac(key, claim->manifest->data, claim->manifest->size, mac);
+        if (r < 0)
+                return r;
+        if (!bytes_equal_ct(mac, claim->mac, sizeof mac))
+                why = "the halves do not belong together, or the manifest was changed";
+        r = why ? 0 : manifest_parse(claim->manifest->data, claim->manifest->size, &manifest);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0)
+                why = "the manifest is malformed";
+        else if (!why && (strcmp(manifest.node_id, claim->node_id) != 0 || strcmp(manifest.key_id, claim->key_id) != 0 ||
+                          manifest.generation != claim->generation))
+                why = "the manifest is another node's, key's or generation's";
+        if (why)
+                return refuse_manifest(claim->key_id, claim->generation, why, error, error_size);
         *ret = manifest;
+        manifest = (struct manifest){};
+        return 0;
+}
+
+/* What the verifier has to say of the manifest whose MAC was right. */
+static const char *check_digest(const struct pair *pair) {
+        const struct wire_key *tenant = pair->tenant, *verifier = pair->verifier;
+        uint8_t digest[32];
+
+        if (!verifier->has_manifest_sha256)
+                return pair->confirm ? NULL : "the verifier does not confirm the manifest";
+        if (sha256(tenant->manifest.data, tenant->manifest.size, digest) < 0)
+                return "out of memory";
+        return bytes_equal_ct(digest, verifier->manifest_sha256, sizeof digest)
+                       ? NULL
+                       : "the verifier knows another manifest than the tenant";
+}
+
+/* Both parties answer for the manifest: the tenant with its bytes and the MAC that only K_b makes, the verifier with the digest. */
+int recombine_manifest(const struct pair *pair, const char *node_id, const struct secret *k_b, struct manifest *ret, char *error,
+                       size_t error_size) {
+        const struct recombine_claim claim = { .node_id = node_id,
+                                               .key_id = pair->u->key_id,
+                                               .generation = pair->u->generation,
+                                               .manifest = &pair->tenant->manifest,
+                                               .mac = pair->tenant->mac };
+        _cleanup_(manifest_done) struct manifest manifest = {};
+        const char *why = NULL;
+        int r;
+
+        if (pair->u->kind != KEY_VOLUMES || pair->tenant->kind != KEY_VOLUMES || pair->verifier->kind != KEY_VOLUMES)
+                why = "the key is not one for volumes";
+        else if (pair->tenant->manifest.size == 0)
+                why = "the tenant has no manifest for it";
+        if (why)
+                return refuse_manifest(pair->u->key_id, pair->u->generation, why, error, error_size);
+        r = recombine_claimed_manifest(&claim, k_b, &manifest, error, error_size);
+        if (r < 0)
+                return r;
+        why = check_digest(pair);
+        if (why)
+                return refuse_manifest(pair->u->key_id, pair->u->generation, why, error, error_size);
+        *ret = manifest;
+        manifest = (struct manifest){};
         return 0;
 }
