@@ -3,7 +3,7 @@
 
 #include "crypto/crypto.h"
 
-/* What the offline way keeps of one generation of one key for one volume (docs/protocol.md, 13): K_b and the manifest of that volume,
+/* What the offline way keeps of one generation of one key for one volume (docs/protocol.md, 14): K_b and the manifest of that volume,
  * sealed under a group key that only the node's PKCS#11 token gives back. Pure. */
 enum {
         OFFLINE_KEY_SIZE = 32,

@@ -302,12 +302,12 @@ const char *luks_header_uuid(const struct luks_header *header) {
         return header->uuid;
 }
 
-int luks_probe_token(const char *device, char ret_uuid[static LUKS_UUID_LENGTH + 1], struct luks_token *ret) {
+int luks_probe_tokens(const char *device, char ret_uuid[static LUKS_UUID_LENGTH + 1], struct luks_token ret[static LUKS_KEYSLOTS],
+                      size_t *ret_n) {
         _cleanup_(luks_header_freep) struct luks_header *header = NULL;
-        struct luks_token found = {};
-        bool any = false;
         const char *name;
         json_t *json;
+        size_t n = 0;
         int r;
 
         r = luks_header_probe(device, &header);
@@ -315,19 +315,31 @@ int luks_probe_token(const char *device, char ret_uuid[static LUKS_UUID_LENGTH +
                 return r;
         json_object_foreach (json_object_get(header->json, "tokens"), name, json) {
                 _cleanup_(freep) char *text = luks_json_canonical(json);
-                struct luks_token token;
 
                 if (!text)
                         return -ENOMEM;
-                if (luks_token_parse(text, &token, NULL, 0) < 0 || (any && !token.live))
-                        continue;
-                token.number = atoi(name);
-                found = token;
-                any = true;
+                if (n < LUKS_KEYSLOTS && luks_token_parse(text, ret + n, NULL, 0) >= 0)
+                        ret[n++].number = atoi(name);
         }
-        if (!any)
-                return -ENOENT;
         memcpy(ret_uuid, header->uuid, LUKS_UUID_LENGTH + 1);
-        *ret = found;
+        *ret_n = n;
+        return 0;
+}
+
+int luks_probe_token(const char *device, char ret_uuid[static LUKS_UUID_LENGTH + 1], struct luks_token *ret) {
+        struct luks_token tokens[LUKS_KEYSLOTS];
+        const struct luks_token *found = tokens;
+        size_t n;
+        int r;
+
+        r = luks_probe_tokens(device, ret_uuid, tokens, &n);
+        if (r < 0)
+                return r;
+        if (n == 0)
+                return -ENOENT;
+        for (size_t i = 1; i < n; i++)
+                if (tokens[i].live)
+                        found = tokens + i;
+        *ret = *found;
         return 0;
 }

@@ -110,8 +110,11 @@ int luks_token_malformed(struct luks_device *device, char *error, size_t error_s
 bool luks_token_owns_slot(struct luks_device *device, const struct luks_token *token);
 /* Whether a device carries a tallyboot token (a live one first), and its UUID, read cheaply; for `wait`. 0, -ENOENT, -EMEDIUMTYPE. */
 int luks_probe_token(const char *device, char ret_uuid[static LUKS_UUID_LENGTH + 1], struct luks_token *ret);
+/* All of them, as cheaply. 0 with none too. */
+int luks_probe_tokens(const char *device, char ret_uuid[static LUKS_UUID_LENGTH + 1], struct luks_token ret[static LUKS_KEYSLOTS],
+                      size_t *ret_n);
 
-/* A second token beside it, of the node's offline way (docs/protocol.md, 13): {"type":"tallyboot-offline","keyslots":[],"version":1,"node":id,
+/* A second token beside it, of the node's offline way (docs/protocol.md, 14): {"type":"tallyboot-offline","keyslots":[],"version":1,"node":id,
  * "key":hex,"generation":N,"mechanism":text,"group_key":bin,"sealed":bin,"signature":bin or left out}. What it says is a claim until it is
  * opened; "keyslots" is empty, so that nothing else takes it for a way to open a slot. */
 enum { LUKS_OFFLINE_MAX = 8 };

@@ -5,7 +5,7 @@
 #include "base/encode.h"
 #include "luks/internal.h"
 
-/* docs/protocol.md, 13: the token of type tallyboot-offline. */
+/* docs/protocol.md, 14: the token of type tallyboot-offline. */
 
 #define TYPE "tallyboot-offline"
 enum { GROUP_KEY_MAX = 4096, SEALED_MAX = 98304, SIGNATURE_MAX_SIZE = 512 };
