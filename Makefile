@@ -201,6 +201,7 @@ install: all
 		install -D -m 644 -t $(DESTDIR)$(mandir)/man$${page##*.} build/man/$$page || exit 1; done
 	if [ -d examples ]; then cp -r --no-preserve=mode examples $(DESTDIR)$(docdir); fi
 	install -m 644 $(wildcard README.md LICENSE SECURITY.md) $(DESTDIR)$(docdir)
+	install -D -m 644 -t $(DESTDIR)$(docdir)/docs $(wildcard docs/*.md docs/*.svg)
 
 clean:
 	rm -rf build

@@ -14,9 +14,13 @@ static void teardown(struct service *service) {
 }
 
 int main(int argc, char *argv[]) {
-        static const struct service_route *const routes[] = { registrar_node_routes,  registrar_operator_routes,
-                                                              service_common_routes,  service_audit_routes,
-                                                              service_metrics_routes, NULL };
+        static const struct service_route *const routes[] = { registrar_node_routes,
+                                                              registrar_operator_routes,
+                                                              service_common_routes,
+                                                              service_heads_routes,
+                                                              service_audit_routes,
+                                                              service_metrics_routes,
+                                                              NULL };
         const struct store_migration migrations[] = { registrar_migration, { 4, audit_peers_migration } };
         const struct service_definition definition = {
                 .role = "registrar",

@@ -55,14 +55,9 @@ int main(int argc, char *argv[]) {
                 {},
         };
         static const struct service_route *const routes[] = {
-                service_common_routes,
-                service_audit_routes,
-                service_metrics_routes,
-                party_routes,
-                node_routes,
-                accept_routes,
-                deal_routes,
-                NULL,
+                service_common_routes,  service_heads_routes, service_audit_routes,
+                service_metrics_routes, party_routes,         node_routes,
+                accept_routes,          deal_routes,          NULL,
         };
         struct store_migration migrations[PARTY_MIGRATIONS];
         const struct service_definition definition = {
