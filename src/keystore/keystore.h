@@ -38,7 +38,10 @@ struct keystore_options {
         enum keystore_mechanism mechanism;
         enum keystore_mac mac;
         bool iv_by_token, always_sensitive;
-        uint32_t seen; /* keystore_option()'s */
+        char *tpm;         /* a TCTI; NULL until keystore_options_check(): device:/dev/tpmrm0 */
+        uint32_t pcrs;     /* mask of those that a new master key is sealed to; PCR 7 */
+        unsigned gate_pcr; /* closed once the master key was unsealed; 14 */
+        uint32_t seen;     /* keystore_option()'s */
         unsigned
                 cache; /* seconds that the KEK of a group stays in locked memory; 0: every use asks the HSM. Default: 300 (pkcs11),
                          * for ever (file, tpm: their master is in memory, too) */

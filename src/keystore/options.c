@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -6,6 +7,7 @@
 #include "base/ini.h"
 #include "keystore/keystore.h"
 #include "pkcs11/pkcs11.h"
+#include "tpm/seal.h"
 
 enum { CACHE_MAX_S = 7 * 24 * 3600, CACHE_DEFAULT_S = 300 };
 
@@ -198,6 +200,49 @@ SETTER(set_cache) {
         return 0;
 }
 
+SETTER(set_tpm) {
+        return set_text(&options->tpm, value);
+}
+
+/* "7" or "0,2,7" or "4 7" */
+SETTER(set_pcrs) {
+        uint32_t mask = 0;
+        char *end;
+
+        for (const char *p = value; *p; p = end) {
+                unsigned long pcr;
+
+                p += strspn(p, ", ");
+                if (!*p)
+                        break;
+                pcr = *p >= '0' && *p <= '9' ? strtoul(p, &end, 10) : ULONG_MAX;
+                if (pcr > 22 || (*end && *end != ',' && *end != ' ')) {
+                        mask = 0;
+                        break;
+                }
+                mask |= UINT32_C(1) << pcr;
+        }
+        if (mask == 0 || mask & 1U << 16) {
+                (void) snprintf(
+                        error, error_size,
+                        "pcrs are numbers from 0 to 22, not 16 (which any program may reset), separated by commas: 7, or 4,7");
+                return -EINVAL;
+        }
+        options->pcrs = mask;
+        return 0;
+}
+
+SETTER(set_gate_pcr) {
+        uint64_t pcr;
+
+        if (parse_u64(value, 0, 23, &pcr) < 0 || !tpm_seal_gate_is_valid((unsigned) pcr)) {
+                (void) snprintf(error, error_size, "gate-pcr must be 8 to 15, and not 10 (which the kernel's IMA extends)");
+                return -EINVAL;
+        }
+        options->gate_pcr = (unsigned) pcr;
+        return 0;
+}
+
 static const struct option option_table[] = {
         { "master", set_master },
         { "module", set_module },
@@ -214,6 +259,9 @@ static const struct option option_table[] = {
         { "iv", set_iv },
         { "always-sensitive", set_always_sensitive },
         { "cache", set_cache },
+        { "tpm", set_tpm },
+        { "pcrs", set_pcrs },
+        { "gate-pcr", set_gate_pcr },
 };
 
 int keystore_option(struct keystore_options *options, const char *directory, const char *name, const char *value, char *error,
@@ -276,8 +324,31 @@ static int check_token(const struct keystore_options *options, char *error, size
         return 0;
 }
 
+static int check_tpm(struct keystore_options *options, char *error, size_t error_size) {
+        static const char *const names[] = { "tpm", "pcrs", "gate-pcr" };
+
+        if (options->master.kind != KEYSTORE_TPM && options->old.kind != KEYSTORE_TPM)
+                for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                        if (keystore_option_given(options, names[i])) {
+                                (void) snprintf(error, error_size, "%s is for a master key in the TPM (master = tpm)", names[i]);
+                                return -EBADMSG;
+                        }
+        if (!options->tpm)
+                options->tpm = strdup("device:/dev/tpmrm0");
+        if (!options->tpm)
+                return -ENOMEM;
+        if (options->pcrs == 0)
+                options->pcrs = 1U << 7;
+        if (options->gate_pcr == 0)
+                options->gate_pcr = 14;
+        if (options->pcrs & UINT32_C(1) << options->gate_pcr)
+                return wrong(error, error_size, "gate-pcr must not be one of pcrs: it changes once the master key was unsealed");
+        return 0;
+}
+
 int keystore_options_check(struct keystore_options *options, char *error, size_t error_size) {
         const char *name;
+        int r;
 
         if (options->master.kind == KEYSTORE_NONE)
                 return wrong(error, error_size, "key 'master' is missing in section [keystore]");
@@ -289,6 +360,9 @@ int keystore_options_check(struct keystore_options *options, char *error, size_t
         if (options->old.kind != KEYSTORE_NONE && strcmp(options->old.text, options->master.text) == 0 &&
             options->master.kind != KEYSTORE_TPM)
                 return wrong(error, error_size, "master and old-master are the same");
+        r = check_tpm(options, error, error_size);
+        if (r < 0)
+                return r;
         if (options->master.kind == KEYSTORE_PKCS11) {
                 if (!keystore_option_given(options, "cache"))
                         options->cache = CACHE_DEFAULT_S;
@@ -311,5 +385,6 @@ static void source_done(struct keystore_source *source) {
 void keystore_options_done(struct keystore_options *options) {
         source_done(&options->master);
         source_done(&options->old);
+        free(options->tpm);
         *options = (struct keystore_options){};
 }
