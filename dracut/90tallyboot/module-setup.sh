@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# dracut module: the unlocker, its units, the TPM's drivers, the fleet's configuration and CA. Dracut 059 and dracut-ng.
+# dracut module: the unlocker, its units, the TPM's drivers, the fleet's configuration and CA, and what a configured PKCS#11 token
+# needs (token-setup.sh). Dracut 059 and dracut-ng.
 #
 # In an image without /etc/tallyboot/tallyboot.conf everything is inert: a generic image can be built without it and get it
 # from a second cpio. dracut.conf: tallyboot_allow_sshd=yes permits an ssh server in the image.
@@ -28,6 +29,9 @@ depends() {
 installkernel() {
     hostonly='' instmods '=drivers/char/tpm'
     hostonly='' instmods -o algif_skcipher dm_crypt
+    # shellcheck source=dracut/90tallyboot/token-setup.sh
+    . "$moddir/token-setup.sh"
+    tallyboot_token_installkernel
 }
 
 # value KEY: from the configuration, empty where it is not there.
@@ -110,4 +114,7 @@ install() {
     else
         tallyboot_build_time "$(command -v tallyboot)"
     fi
+    # shellcheck source=dracut/90tallyboot/token-setup.sh
+    . "$moddir/token-setup.sh"
+    tallyboot_token_install
 }

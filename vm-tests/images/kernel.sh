@@ -15,6 +15,7 @@ modules=(
     dm_mod dm_crypt dm_integrity dm_snapshot dm_mirror dm_thin_pool xts cbc ecb essiv aesni_intel
     sha256_generic sha256_ssse3 sha512_generic drbg algif_skcipher algif_hash
     bonding 8021q
+    xhci_pci ehci_pci uhci_hcd ohci_pci    # readers of smart cards
 )
 
 cp --dereference /etc/resolv.conf "$debian/etc/resolv.conf"

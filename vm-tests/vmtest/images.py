@@ -25,6 +25,14 @@ class Image:
         self.files, self.product = [self.script, *files], product
 
 
+SOFTHSM, OPENSC = "/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so"
+
+
+def initramfs(*arguments):
+    """An initramfs with these arguments of initramfs.sh."""
+    return Image("initramfs.sh", arguments, needs=["debian", "kernel"], files=[GUEST, IN_TREE], product=True)
+
+
 IN_TREE, LUKS = SCRIPTS / "in-tree", [SCRIPTS / "luks.sh", SCRIPTS / "passphrase"]
 CATALOG = {
     "tpm-ca": Image("tpm-ca.sh"),
@@ -32,9 +40,13 @@ CATALOG = {
     "kernel": Image("kernel.sh", needs=["debian"], files=[IN_TREE]),
     "debian-root": Image("debian-root.sh", needs=["debian", "kernel"], files=[GUEST, IN_TREE, *LUKS], product=True),
     "tiny-root": Image("tiny-root.sh", files=[SCRIPTS / "tiny-init.c", *LUKS]),
-    "initramfs": Image("initramfs.sh", needs=["debian", "kernel"], files=[GUEST, IN_TREE], product=True),
-    "initramfs-lvm": Image("initramfs.sh", ["lvm"], needs=["debian", "kernel"], files=[GUEST, IN_TREE], product=True),
-    "initramfs-resume": Image("initramfs.sh", ["resume"], needs=["debian", "kernel"], files=[GUEST, IN_TREE], product=True),
+    "initramfs": initramfs(),
+    "initramfs-lvm": initramfs("lvm"),
+    "initramfs-resume": initramfs("resume"),
+    # As a configured node makes it: with a TPM; with a token.
+    "initramfs-node": initramfs("root=yes"),
+    "initramfs-softhsm": initramfs(f"token-module={SOFTHSM}", "token-key=pkcs11:object=node", "offline-key=pkcs11:object=wrap"),
+    "initramfs-opensc": initramfs(f"token-key=pkcs11:object=node?module-path={OPENSC}"),
     "lvm-volume": Image("lvm-volume.py", needs=["kernel", "initramfs-lvm", "tpm-ca"], files=LUKS),
 }
 # What the images' scripts gave their volumes and file systems.
