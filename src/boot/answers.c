@@ -147,7 +147,7 @@ static int open_messages(struct hpke *hpke, const struct wire_sealed *sealed, co
 }
 
 int conversation_open(const struct node *node, enum purpose purpose, enum party party, const struct wire_sealed *sealed,
-                      const struct blob *attest, const struct secret *credential, struct halves **ret_halves,
+                      const struct blob *proven, const struct secret *credential, struct halves **ret_halves,
                       struct wire_details *ret_details) {
         _cleanup_(blob_done) struct blob info = {}, psk_id = {};
         _cleanup_(hpke_freep) struct hpke *hpke = NULL;
@@ -166,7 +166,7 @@ int conversation_open(const struct node *node, enum purpose purpose, enum party 
                 return r;
         if (credential)
                 psk = (struct hpke_psk){ credential->data, credential->size, psk_id.data, psk_id.size };
-        r = sha256(attest->data, attest->size, aad);
+        r = sha256(proven->data, proven->size, aad);
         if (r < 0)
                 return r;
         r = hpke_receiver(node->nk, sealed->enc, info.data, info.size, credential ? &psk : NULL, &hpke);

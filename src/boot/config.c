@@ -295,6 +295,10 @@ static int check_token(const struct config *config, char *error, size_t error_si
                 snprintf(error, error_size, "unlock = %s needs offline-key =", unlock_choice_to_string(config->unlock));
                 return -EBADMSG;
         }
+        if (config->offline_after == 0) {
+                snprintf(error, error_size, "offline-after must not be 0; to ask no server at all say unlock = offline");
+                return -EBADMSG;
+        }
         if (config->offline_mechanism == WRAP_CBC_PAD && !config->offline_mac_key) {
                 snprintf(error, error_size, "offline-mechanism = cbc-pad needs offline-mac-key =");
                 return -EBADMSG;

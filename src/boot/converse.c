@@ -10,18 +10,20 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "boot/logs.h"
+#include "boot/token.h"
 
 enum { ANSWER_MAX = 512 * 1024, STALE_MAX = 3, LOGS_MAX = 2 };
 
-/* What one quote is, sent to both parties. */
+/* What one quote or one signature of a token is, sent to both parties. */
 struct evidence {
-        struct blob attest, signature;
-        struct pcr_values pcrs;
+        struct blob proven; /* what is signed: TPMS_ATTEST, or the message to a token */
+        struct blob signature;
+        struct pcr_values pcrs; /* of a quote */
         uint8_t nonces[2][WIRE_NONCE_SIZE];
 };
 
 static void evidence_done(struct evidence *evidence) {
-        blob_done(&evidence->attest);
+        blob_done(&evidence->proven);
         blob_done(&evidence->signature);
 }
 
@@ -98,7 +100,7 @@ static void take_challenge(struct node *node, enum party party, const struct htt
                 outcome_malformed(party, r, "its challenge", outcome);
                 return;
         }
-        if (challenge.gate != node->config->gate_pcr) {
+        if (node->kind == NODE_TPM && challenge.gate != node->config->gate_pcr) {
                 outcome->result = -EBADMSG;
                 snprintf(outcome->error, sizeof outcome->error,
                          "%s: this node's group has gate PCR %u, tallyboot.conf says %u; "
@@ -159,7 +161,7 @@ struct attach {
 static void *attach_thread(void *userdata) {
         struct attach *attach = userdata;
 
-        attach->result = node_attach_tpm(attach->node);
+        attach->result = node_attach(attach->node);
         return NULL;
 }
 
@@ -171,7 +173,7 @@ static int attach_and_ask(struct node *node, struct conversation *conversation) 
         int r, k;
 
         if (!conversation->id_hint) {
-                r = node_attach_tpm(node);
+                r = node_attach(node);
                 return r < 0 ? r : ask_challenges(node, conversation, node->id);
         }
         r = pthread_create(&thread, NULL, attach_thread, &attach);
@@ -215,9 +217,8 @@ static int activate_credentials(struct node *node, struct conversation *conversa
         return 0;
 }
 
-static int make_evidence(struct node *node, struct conversation *conversation, struct evidence *ret) {
+static int make_quote(struct node *node, const struct conversation *conversation, const uint8_t *nk, struct evidence *ret) {
         const struct wire_challenge challenges[2] = { conversation->nonces[0].challenge, conversation->nonces[1].challenge };
-        bool bound = conversation->purpose != PURPOSE_CONFIRM;
         const uint8_t(*nonces)[WIRE_NONCE_SIZE] = ret->nonces;
         uint8_t qualifying_data[32];
         uint32_t mask;
@@ -234,65 +235,80 @@ static int make_evidence(struct node *node, struct conversation *conversation, s
         }
         if (conversation->purpose == PURPOSE_BOOT || conversation->purpose == PURPOSE_ROTATE)
                 mask |= 1U << node->config->gate_pcr;
-        memcpy(ret->nonces[0], challenges[0].nonce, WIRE_NONCE_SIZE);
-        memcpy(ret->nonces[1], challenges[1].nonce, WIRE_NONCE_SIZE);
-        r = wire_qualifying_data(node->id, conversation->purpose, bound ? node->nk->public : NULL, nonces,
+        r = wire_qualifying_data(node->id, conversation->purpose, nk, nonces,
                                  conversation->body.size > 0 ? &conversation->body : NULL, qualifying_data);
         if (r < 0)
                 return r;
-        r = tpm_quote(node->tpm, bank, mask, qualifying_data, &ret->attest, &ret->signature, &ret->pcrs);
+        r = tpm_quote(node->tpm, bank, mask, qualifying_data, &ret->proven, &ret->signature, &ret->pcrs);
         if (r < 0)
                 snprintf(node->error, sizeof node->error, "TPM: the quote failed: %s", tpm_last_error(node->tpm));
         return r;
 }
 
-/* For purpose enroll: proof of the credential and, where there is one, the join token's part for this party. */
-static int add_proof(struct node *node, const struct conversation *conversation, enum party party,
+static int make_signature(struct node *node, const struct conversation *conversation, const uint8_t *nk, struct evidence *ret) {
+        const uint8_t(*nonces)[WIRE_NONCE_SIZE] = ret->nonces;
+        int r = wire_token_evidence_message(node->id, conversation->purpose, nk, nonces,
+                                            conversation->body.size > 0 ? &conversation->body : NULL, &ret->proven);
+
+        return r < 0 ? r : token_sign(node, &ret->proven, &ret->signature);
+}
+
+static int make_evidence(struct node *node, const struct conversation *conversation, struct evidence *ret) {
+        const uint8_t *nk = conversation->purpose != PURPOSE_CONFIRM ? node->nk->public : NULL;
+
+        for (size_t i = 0; i < 2; i++)
+                memcpy(ret->nonces[i], conversation->nonces[i].challenge.nonce, WIRE_NONCE_SIZE);
+        return node->kind == NODE_TOKEN ? make_signature(node, conversation, nk, ret) : make_quote(node, conversation, nk, ret);
+}
+
+/* For purpose enroll: proof that the credential was opened. */
+static int add_proof(const struct node *node, const struct conversation *conversation, enum party party,
                      const struct evidence *evidence, struct wire_evidence *wire) {
         const struct secret *credential = conversation->nonces[party].credential;
         uint8_t digest[32];
         int r;
 
-        r = sha256(evidence->attest.data, evidence->attest.size, digest);
+        r = sha256(evidence->proven.data, evidence->proven.size, digest);
         if (r < 0)
                 return r;
         r = fields_hmac(credential->data, credential->size,
                         FIELDS(field_text("tallyboot proof v1"), field_text(party_to_string(party)), field_text(node->id),
                                field_bytes(evidence->nonces[party], WIRE_NONCE_SIZE), field_bytes(digest, sizeof digest)),
                         wire->proof);
-        if (r < 0)
-                return r;
-        wire->has_proof = true;
-        if (conversation->join_token) {
-                r = join_token_for_party(conversation->join_token, party, wire->join);
-                if (r < 0)
-                        return r;
-                wire->has_join = true;
-        }
-        return 0;
+        wire->has_proof = r >= 0;
+        return r;
+}
+
+static int add_join(const struct conversation *conversation, enum party party, struct wire_evidence *wire) {
+        int r = join_token_for_party(conversation->join_token, party, wire->join);
+
+        wire->has_join = r >= 0;
+        return r;
 }
 
 static int release_body(struct node *node, const struct conversation *conversation, enum party party,
                         const struct evidence *evidence, char **ret) {
-        struct wire_evidence wire = {
-                .purpose = conversation->purpose,
-                .attest = evidence->attest,
-                .signature = evidence->signature,
-                .pcrs = evidence->pcrs,
-                .body = conversation->body,
-        };
-        int r;
+        struct wire_evidence wire = { .purpose = conversation->purpose, .body = conversation->body };
+        int r = 0;
 
+        if (node->kind == NODE_TOKEN)
+                wire.token_signature = evidence->signature;
+        else {
+                wire.attest = evidence->proven;
+                wire.signature = evidence->signature;
+                wire.pcrs = evidence->pcrs;
+        }
         memcpy(wire.nonce, evidence->nonces, sizeof wire.nonce);
         if (conversation->purpose != PURPOSE_CONFIRM) {
                 wire.has_nk = true;
                 memcpy(wire.nk, node->nk->public, POINT_SIZE);
         }
-        if (conversation->purpose == PURPOSE_ENROLL) {
+        if (conversation->purpose == PURPOSE_ENROLL && node->kind == NODE_TPM)
                 r = add_proof(node, conversation, party, evidence, &wire);
-                if (r < 0)
-                        return r;
-        }
+        if (r >= 0 && conversation->purpose == PURPOSE_ENROLL && conversation->join_token)
+                r = add_join(conversation, party, &wire);
+        if (r < 0)
+                return r;
         *ret = wire_evidence_encode(&wire);
         return *ret ? 0 : -ENOMEM;
 }
@@ -322,7 +338,7 @@ static void take_release(struct node *node, struct conversation *conversation, e
         else {
                 r = wire_sealed_parse((char *) exchange->answer.data, exchange->answer.size, &sealed);
                 if (r >= 0)
-                        r = conversation_open(node, conversation->purpose, party, &sealed, &evidence->attest,
+                        r = conversation_open(node, conversation->purpose, party, &sealed, &evidence->proven,
                                               conversation->nonces[party].credential, &outcome->halves, &outcome->details);
         }
         if (r < 0) {
@@ -448,6 +464,10 @@ static int converse_once(struct node *node, struct conversation *conversation) {
         _cleanup_(evidence_done) struct evidence evidence = {};
         int r;
 
+        /* A token is waited for before anything is asked, and again where it was pulled out. */
+        r = node->kind == NODE_TOKEN ? node_attach(node) : 0;
+        if (r < 0)
+                return r;
         r = node->has_id ? ask_challenges(node, conversation, node->id) : attach_and_ask(node, conversation);
         if (r < 0)
                 return r;
@@ -456,7 +476,7 @@ static int converse_once(struct node *node, struct conversation *conversation) {
                         return -EAGAIN;
         if (!conversation->nonces[0].has || !conversation->nonces[1].has)
                 return -EAGAIN;
-        if (conversation->purpose == PURPOSE_ENROLL) {
+        if (conversation->purpose == PURPOSE_ENROLL && node->kind == NODE_TPM) {
                 r = activate_credentials(node, conversation);
                 if (r < 0)
                         return r;

@@ -1,33 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include "boot/config.h"
+#include "boot/node.h"
 #include "crypto/split.h"
-#include "tpm/tpm.h"
 #include "wire/wire.h"
-
-/* The node in one boot, or one run of a command: its TPM with the AK, its NK, its connections, its incident id. */
-struct node {
-        struct config *config; /* not owned */
-        char incident[17];
-        struct tpm *tpm; /* NULL before node_attach_tpm(), and where nobody needs it any more */
-        bool has_id;
-        char id[NODE_ID_LENGTH + 1];
-        struct blob ak_public; /* TPMT_PUBLIC */
-        struct http_client *http;
-        struct keypair *nk; /* one per boot; node_wipe_nk() when the gate closes */
-        int cancel_fd;      /* readable: whatever is under way ends with -ECANCELED; -1: none */
-        char error[512];    /* why the last node_*() or converse*() failed, in words for a person */
-};
-
-/* A new incident id unless one is given; connections are made when they are needed. */
-int node_new(struct config *config, const char *incident, struct node **ret);
-/* Opens the TPM, makes the AK: id and ak_public. Errors of tpm.h; the words in error. */
-int node_attach_tpm(struct node *node);
-int node_make_nk(struct node *node);
-void node_wipe_nk(struct node *node);
-struct node *node_free(struct node *node);
-DEFINE_CLEANUP(struct node *, node_free)
 
 /* What came of one party. */
 struct outcome {
@@ -73,9 +49,10 @@ int converse_confirm(struct node *node, const struct wire_confirm_body *body, st
 bool conversation_nonce_is_fresh(const struct conversation_nonce *nonce, uint64_t now_ms); /* not past half its time to live */
 /* The selection of the quote: one bank for both (-EBADMSG where they differ), the union of the PCRs. */
 int conversation_selection(const struct wire_challenge challenges[static 2], uint16_t *ret_bank, uint32_t *ret_mask);
-/* Opens the sealed answer of a party: halves and details, each held against the other. -EBADMSG. */
+/* Opens the sealed answer of a party: halves and details, each held against the other. proven: what was quoted (TPMS_ATTEST) or signed.
+ * -EBADMSG. */
 int conversation_open(const struct node *node, enum purpose purpose, enum party party, const struct wire_sealed *sealed,
-                      const struct blob *attest, const struct secret *credential, struct halves **ret_halves,
+                      const struct blob *proven, const struct secret *credential, struct halves **ret_halves,
                       struct wire_details *ret_details);
 /* What an HTTP status and a problem document mean: fills result, problem, error, retry_after. */
 void outcome_from_answer(enum party party, int status, const struct blob *answer, unsigned retry_after, const char *incident,

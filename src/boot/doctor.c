@@ -82,7 +82,7 @@ static void check_gate(struct doctor *doctor) {
 static void check_tpm(struct doctor *doctor) {
         char description[128] = "";
         struct tpm_state state;
-        int r = node_attach_tpm(doctor->node);
+        int r = node_attach(doctor->node);
 
         if (r < 0) {
                 found(doctor, FOUND_PROBLEM, "tpm", "%s", doctor->node->error);

@@ -86,7 +86,7 @@ static void ask_parties(struct node *node, struct shown *shown) {
 
 static int collect(struct node *node, struct shown *shown) {
         uint8_t nonce[32];
-        int r = node_attach_tpm(node);
+        int r = node_attach(node);
 
         if (r < 0)
                 return r;

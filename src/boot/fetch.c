@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "boot/answers.h"
 #include "boot/gate.h"
+#include "boot/identity.h"
 #include "boot/payload.h"
 #include "boot/register.h"
 #include "boot/unlock.h"
@@ -130,8 +131,10 @@ static int enroll_here(struct unlocker *unlocker) {
 }
 
 static int new_conversation(struct unlocker *unlocker) {
-        int r = conversation_new(PURPOSE_BOOT, NULL, 0, &unlocker->conversation);
+        int r;
 
+        unlocker->conversation = conversation_free(unlocker->conversation);
+        r = conversation_new(PURPOSE_BOOT, NULL, 0, &unlocker->conversation);
         if (r >= 0 && unlocker->hint[0])
                 unlocker->conversation->id_hint = unlocker->hint;
         return r;
@@ -165,7 +168,6 @@ static bool payload_is_missing(const struct unlocker *unlocker) {
 
 static int wait_for_payload(struct unlocker *unlocker, uint64_t *ret_delay) {
         unlocker_say(unlocker, "tenant and verifier have no payload for this node yet: tallyctl payload set");
-        unlocker->conversation = conversation_free(unlocker->conversation);
         *ret_delay = PAYLOAD_RETRY_MS;
         return new_conversation(unlocker) < 0 ? -ENOMEM : -EAGAIN;
 }
@@ -176,13 +178,19 @@ static int fetch_once(struct unlocker *unlocker, unsigned failures, uint64_t *re
         int64_t delay;
         int r = converse(unlocker->node, conversation);
 
-        if (unlocker->node->has_id)
+        if (unlocker->node->has_id && unlocker->node->kind == NODE_TPM)
                 (void) gate_mark_seen(unlocker->run_dir);
         if (r == 0)
                 return payload_is_missing(unlocker) ? wait_for_payload(unlocker, ret_delay) : 0;
         if (r == -ECANCELED) {
                 *ret_delay = 0;
                 r = unlocker_answer(unlocker);
+                return r < 0 ? r : -EAGAIN;
+        }
+        if (r == -ENODEV && unlocker->node->kind == NODE_TOKEN) { /* pulled out: waited for again, if it is worth while */
+                unlocker_say(unlocker, "%s", unlocker->node->error);
+                *ret_delay = 0;
+                r = unlocker->test ? r : identity_begin(unlocker);
                 return r < 0 ? r : -EAGAIN;
         }
         if (r != -EAGAIN) {
@@ -202,8 +210,7 @@ static int fetch_once(struct unlocker *unlocker, unsigned failures, uint64_t *re
         return -EAGAIN;
 }
 
-int fetch_halves(struct unlocker *unlocker) {
-        uint64_t limit = unlocker->config->network_timeout;
+int fetch_halves(struct unlocker *unlocker, uint64_t limit) {
         uint64_t end = limit > 0 ? clock_monotonic_ms() + limit * 1000 : UINT64_MAX;
         int r = new_conversation(unlocker);
 

@@ -93,12 +93,19 @@ static bool gate_is_ignored_here(void) {
         return file_read("/proc/cmdline", 65536, &line) >= 0 && gate_is_ignored((char *) line.data);
 }
 
+/* The unlocker goes on with a token: it has waited for a TPM already, or is told that none counts. */
+static bool is_token_boot(const struct config *config, const char *run_dir) {
+        _cleanup_(freep) char *evidence = note_read(run_dir, "evidence");
+
+        return config->evidence == EVIDENCE_TOKEN || (evidence && strncmp(evidence, "token", strlen("token")) == 0);
+}
+
 /* A TPM whose driver is still on its way: a shell must not open in the moment before it answers. Not a second time in a boot. */
 static void wait_for_tpm(const struct config *config, const char *run_dir) {
         const char *device = config_tpm_device(config);
         uint64_t end = clock_monotonic_ms() + config->tpm_timeout * 1000;
 
-        if (note_exists(run_dir, "gate-closed"))
+        if (note_exists(run_dir, "gate-closed") || is_token_boot(config, run_dir))
                 return;
         while (device && access(device, F_OK) < 0 && clock_monotonic_ms() < end)
                 sleep_ms(GATE_PAUSE_MS / 5);
@@ -162,6 +169,9 @@ int gate_close(const struct config *config, const char *run_dir, char *error, si
                 snprintf(note, sizeof note, "PCR %u extended in every bank\n", config->gate_pcr);
                 return note_closed(run_dir, note, error, error_size);
         }
+        if (config->evidence == EVIDENCE_TOKEN) /* no half of this node hangs on that TPM */
+                return note_closed(run_dir, "no gate: evidence = token, and the TPM that is there cannot be extended\n", error,
+                                   error_size);
         if (ignored)
                 return note_closed(run_dir, "ignored: tallyboot.gate=ignore on the kernel command line\n", error, error_size);
         snprintf(

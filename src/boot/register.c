@@ -7,7 +7,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "boot/answers.h"
-#include "crypto/credential.h"
+#include "boot/token.h"
 
 enum { ANSWER_MAX = 64 * 1024 };
 
@@ -55,10 +55,10 @@ static int post(struct node *node, const char *path, const struct wire_registrat
 }
 
 static int read_identity(struct node *node, struct wire_registration *registration) {
-        int r = node_attach_tpm(node);
+        int r;
 
-        if (r < 0)
-                return r;
+        if (node->kind == NODE_TOKEN)
+                return blob_copy(node->token->public.data, node->token->public.size, &registration->token_public);
         r = tpm_read_ek(node->tpm, &registration->ek_public, &registration->ek_certificate, registration->ek_chain,
                         &registration->n_ek_chain);
         if (r < 0) {
@@ -69,32 +69,12 @@ static int read_identity(struct node *node, struct wire_registration *registrati
         return blob_copy(node->ak_public.data, node->ak_public.size, &registration->ak_public);
 }
 
-static int make_code(const struct node *node, const struct wire_registration *registration, char ret[static CODE_LENGTH + 1]) {
-        uint8_t digest[32];
-        EVP_PKEY *key = NULL;
-        int r = pubkey_from_tpmt(registration->ek_public.data, registration->ek_public.size, &key);
-
-        if (r < 0)
-                return r;
-        r = pubkey_digest(key, digest);
-        EVP_PKEY_free(key);
-        return r < 0 ? r : node_code(digest, node->id, ret);
-}
-
-/* The answer to the registrar's challenge: only the TPM that holds both EK and AK can give it. */
-static int prove(struct node *node, const struct wire_registered *registered, struct wire_registration *registration) {
+/* Only the TPM that holds both EK and AK can open the credential. */
+static int prove_tpm(struct node *node, const struct wire_registered *registered, struct blob *ret) {
         _cleanup_(secret_freep) struct secret *secret = NULL;
         uint8_t proof[32];
         int r;
 
-        if (strcmp(registered->id, node->id) != 0) {
-                snprintf(node->error, sizeof node->error, "registrar: it answered for another node");
-                return -EBADMSG;
-        }
-        if (!registered->has_credential) {
-                snprintf(node->error, sizeof node->error, "registrar: it sent no credential for the TPM");
-                return -EBADMSG;
-        }
         r = tpm_activate(node->tpm, &registered->credential, &secret);
         if (r < 0) {
                 snprintf(node->error, sizeof node->error, "TPM: the registrar's credential does not open: %s",
@@ -105,11 +85,27 @@ static int prove(struct node *node, const struct wire_registered *registered, st
                         FIELDS(field_text("tallyboot activate v1"), field_text(node->id),
                                field_bytes(registered->challenge.data, registered->challenge.size)),
                         proof);
-        if (r >= 0)
-                r = blob_copy(proof, sizeof proof, &registration->proof);
-        if (r >= 0)
-                r = blob_copy(registered->challenge.data, registered->challenge.size, &registration->challenge);
-        return r;
+        return r < 0 ? r : blob_copy(proof, sizeof proof, ret);
+}
+
+static int prove_token(struct node *node, const struct wire_registered *registered, struct blob *ret) {
+        _cleanup_(blob_done) struct blob message = {};
+        int r = wire_token_register_message(node->id, &registered->challenge, &message);
+
+        return r < 0 ? r : token_sign(node, &message, ret);
+}
+
+/* The answer to the registrar's challenge. */
+static int prove(struct node *node, const struct wire_registered *registered, struct wire_registration *registration) {
+        int r;
+
+        if (strcmp(registered->id, node->id) != 0 || registered->has_credential != (node->kind == NODE_TPM)) {
+                snprintf(node->error, sizeof node->error, "registrar: it answered for another node");
+                return -EBADMSG;
+        }
+        r = node->kind == NODE_TOKEN ? prove_token(node, registered, &registration->proof)
+                                     : prove_tpm(node, registered, &registration->proof);
+        return r < 0 ? r : blob_copy(registered->challenge.data, registered->challenge.size, &registration->challenge);
 }
 
 int register_node(struct node *node, char ret_code[static CODE_LENGTH + 1]) {
@@ -117,6 +113,7 @@ int register_node(struct node *node, char ret_code[static CODE_LENGTH + 1]) {
         _cleanup_(wire_registered_done) struct wire_registered registered = {};
         _cleanup_(blob_done) struct blob answer = {}, activated = {};
         _cleanup_(freep) char *path = NULL;
+        uint8_t digest[32];
         int r;
 
         node->error[0] = '\0';
@@ -124,10 +121,9 @@ int register_node(struct node *node, char ret_code[static CODE_LENGTH + 1]) {
                 snprintf(node->error, sizeof node->error, "tallyboot.conf names no registrar =");
                 return -EINVAL;
         }
-        r = read_identity(node, &registration);
-        if (r < 0)
-                return r;
-        r = make_code(node, &registration, ret_code);
+        r = node_digest(node, digest, ret_code);
+        if (r >= 0)
+                r = read_identity(node, &registration);
         if (r < 0)
                 return r;
         r = post(node, "/v1/nodes", &registration, 200, &answer);

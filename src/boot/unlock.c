@@ -13,12 +13,17 @@
 #include "base/log.h"
 #include "boot/confirm.h"
 #include "boot/gate.h"
+#include "boot/identity.h"
 #include "boot/notes.h"
+#include "boot/offline.h"
 #include "boot/payload.h"
 #include "boot/pid1.h"
+#include "boot/pin.h"
 #include "boot/rotate.h"
+#include "boot/token.h"
 #include "boot/unlock.h"
 #include "boot/verbs.h"
+#include "enroll/internal.h"
 
 enum { STAY_MS = 1000 };
 
@@ -46,6 +51,7 @@ static void unlocker_wipe_keys(struct unlocker *unlocker) {
         unlocker->conversation = conversation_free(unlocker->conversation);
         volumes_wipe_keys(&unlocker->volumes);
         node_wipe_nk(unlocker->node);
+        unlocker->node->token = token_free(unlocker->node->token);
 }
 
 void unlocker_wipe(struct unlocker *unlocker) {
@@ -98,7 +104,7 @@ static bool is_taken_over(struct unlocker *unlocker, const char *name) {
         return luks_probe_token(entry->header ? entry->header : entry->device, uuid, &token) >= 0;
 }
 
-int unlocker_answer(struct unlocker *unlocker) {
+static int answer(struct unlocker *unlocker) {
         struct control_request request;
         struct pollfd interrupted = { unlocker->node->cancel_fd, POLLIN, 0 };
 
@@ -120,6 +126,12 @@ int unlocker_answer(struct unlocker *unlocker) {
                 control_answer(unlocker->control, &request, request.verb == CONTROL_STOP ? "closed" : "ok");
         }
         return 0;
+}
+
+int unlocker_answer(struct unlocker *unlocker) {
+        if (!unlocker->ended)
+                unlocker->ended = answer(unlocker) < 0;
+        return unlocker->ended ? -ECANCELED : 0;
 }
 
 int unlocker_converse(struct unlocker *unlocker, struct conversation *conversation) {
@@ -180,32 +192,15 @@ static void start_network(const struct unlocker *unlocker) {
                 (void) pid1_start(pid1, "network-online.target");
 }
 
-static int start_tpm(struct unlocker *unlocker) {
-        int r = discover_tpm(unlocker);
-
-        if (r == -ENODEV) {
-                unlocker_say(unlocker,
-                             "no TPM appeared at %s within %llu s: this boot needs a passphrase; is the TPM switched on in the "
-                             "firmware?",
-                             unlocker->config->tpm, (unsigned long long) unlocker->config->tpm_timeout);
-                return r;
-        }
-        if (r < 0)
-                return r;
-        discover_hint(unlocker);
-        if (unlocker->hint[0] && network_wait(unlocker->config, 0, -1, (char[256]){}, 256) >= 0)
-                return 0; /* the AK is made while the parties answer */
-        r = node_attach_tpm(unlocker->node);
-        if (r < 0)
-                unlocker_say(unlocker, "%s", unlocker->node->error);
-        else
-                (void) gate_mark_seen(unlocker->run_dir);
-        return r;
-}
-
+/* Without a TPM there is no gate; that the boot may go on is for the gate's own unit to say. */
 static int close_gate(struct unlocker *unlocker) {
-        int r = gate_close_tpm(unlocker->node->tpm, unlocker->config);
+        int r = 0;
 
+        if (unlocker->node->kind == NODE_TPM) {
+                r = node_attach(unlocker->node);
+                if (r >= 0)
+                        r = gate_close_tpm(unlocker->node->tpm, unlocker->config);
+        }
         node_wipe_nk(unlocker->node);
         if (r < 0) {
                 unlocker_wipe(unlocker);
@@ -263,11 +258,11 @@ static int serve(struct unlocker *unlocker) {
                              unlocker->run_dir, strerror(-r));
                 return r;
         }
-        r = serve_prepare(unlocker);
+        r = unlocker->offline ? 0 : serve_prepare(unlocker);
         if (r < 0 && r != -ENOKEY)
                 return r;
         serve_pass(unlocker);
-        k = payload_fetch(unlocker);
+        k = unlocker->offline ? -ENODATA : payload_fetch(unlocker);
         if (k == -ECANCELED)
                 return k;
         control_payload(unlocker->control, k >= 0);
@@ -283,17 +278,56 @@ static int serve(struct unlocker *unlocker) {
         return is_complete(unlocker) ? r : stay(unlocker);
 }
 
+static int fetch_online(struct unlocker *unlocker, uint64_t limit) {
+        int r = identity_begin(unlocker);
+
+        return r < 0 ? r : fetch_halves(unlocker, limit);
+}
+
+static int fetch_offline(struct unlocker *unlocker) {
+        int r = offline_fetch(unlocker);
+
+        unlocker->offline = r >= 0;
+        return r;
+}
+
+/* A party that says no is obeyed: offline only stands in for one that cannot be reached. */
+static bool is_out_of_reach(int r) {
+        return r == -ENOLINK || r == -ETIMEDOUT || r == -EAGAIN || r == -EIO || r == -EKEYREJECTED;
+}
+
+/* Where the keys come from is the operator's choice (tallyboot.conf, unlock =). */
+static int fetch(struct unlocker *unlocker) {
+        uint64_t limit = unlocker->config->network_timeout;
+        int r;
+
+        switch (unlocker->config->unlock) {
+        case UNLOCK_OFFLINE:
+                return fetch_offline(unlocker);
+        case UNLOCK_ONLINE_THEN_OFFLINE:
+                r = fetch_online(unlocker, unlocker->config->offline_after);
+                if (is_out_of_reach(r))
+                        r = fetch_offline(unlocker);
+                else if (r != -EACCES)
+                        return r;
+                return r >= 0 || r == -ECANCELED || unlocker->test ? r : fetch_online(unlocker, limit);
+        case UNLOCK_ONLINE:
+                break;
+        }
+        return fetch_online(unlocker, limit);
+}
+
 static int run(struct unlocker *unlocker) {
         int r;
 
         start_network(unlocker);
-        r = start_tpm(unlocker);
+        r = identity_choose(unlocker);
         if (r < 0)
                 return r;
-        r = fetch_halves(unlocker);
+        r = fetch(unlocker);
         if (r < 0)
                 return r;
-        r = unlocker->test ? 0 : rotate_begin(unlocker);
+        r = unlocker->test || unlocker->offline ? 0 : rotate_begin(unlocker);
         if (r < 0)
                 return r;
         r = close_gate(unlocker);
@@ -301,7 +335,7 @@ static int run(struct unlocker *unlocker) {
                 return r;
         if (!unlocker->test)
                 return serve(unlocker);
-        r = serve_prepare(unlocker);
+        r = unlocker->offline ? 0 : serve_prepare(unlocker);
         return r < 0 ? r : serve_test(unlocker);
 }
 
@@ -347,6 +381,32 @@ static int open_test(struct unlocker *unlocker) {
         return unlocker->node->cancel_fd < 0 ? -errno : mkdir_p(unlocker->run_dir, 0700);
 }
 
+static void say_waiting(void *userdata, const char *text) {
+        unlocker_say(userdata, "%s", text);
+}
+
+static int answer_waiting(void *userdata) {
+        return unlocker_answer(userdata);
+}
+
+/* A test takes one look, and asks only where it was called by a person. */
+static void set_waiting(struct unlocker *unlocker) {
+        uint64_t timeout = unlocker->config->token_timeout;
+
+        unlocker->node->waiting = (struct node_waiting){
+                .run_dir = unlocker->run_dir,
+                .patience_ms = unlocker->test ? 0
+                               : timeout > 0  ? timeout * 1000
+                                              : UINT64_MAX,
+                .ask = !unlocker->test      ? pin_ask_agents
+                       : ask_has_terminal() ? ask_pin
+                                            : NULL,
+                .say = say_waiting,
+                .answer = answer_waiting,
+                .userdata = unlocker,
+        };
+}
+
 static int unlock(struct unlocker *unlocker) {
         int r;
 
@@ -361,6 +421,7 @@ static int unlock(struct unlocker *unlocker) {
                 log_error_errno(r, "The CA %s or the memory for keys cannot be used: %m", unlocker->config->ca);
                 return r == -ENOMEM ? EXIT_FAILED : EXIT_CONFIG;
         }
+        set_waiting(unlocker);
         r = unlocker->test ? open_test(unlocker) : open_control(unlocker);
         if (r >= 0)
                 r = run(unlocker);

@@ -18,6 +18,8 @@ struct unlocker {
         char **devices; /* --device */
         size_t n_devices;
         char hint[NODE_ID_LENGTH + 1];
+        bool ended;   /* it was told to end, and its keys are wiped */
+        bool offline; /* the token gave what the halves give: nothing was asked of the parties, and nothing is told them */
         bool gate_closed;
         bool payload_open; /* the payload was opened with the newest generation */
         struct rotation *rotations;
@@ -54,8 +56,9 @@ int discover_volume(const struct unlocker *unlocker, const struct volume *volume
                     struct found *ret); /* -ENOENT: not there (yet) */
 void found_done(struct found *found);
 
-/* fetch.c: both halves, with retries. 0; -ECANCELED; else what was refused or not reached for good, as converse(). */
-int fetch_halves(struct unlocker *unlocker);
+/* fetch.c: both halves, with retries, for at most limit seconds (0: for ever). 0; -ECANCELED; else what was refused or not reached for
+ * good, as converse(). */
+int fetch_halves(struct unlocker *unlocker, uint64_t limit);
 /* Pure: how long until a party is asked again, ms, -1: never. failures: how often in a row; random: any 32 bits, for jitter. */
 int64_t fetch_delay_ms(const struct outcome *outcome, unsigned failures, uint32_t random);
 

@@ -33,7 +33,7 @@ int exit_code_of(int r) {
         case EIO:
         case EPERM:
         case EOPNOTSUPP:
-                return EXIT_TPM;
+                return EXIT_TPM; /* or token */
         case EMEDIUMTYPE:
         case EUCLEAN:
         case ENOKEY:

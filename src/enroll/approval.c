@@ -6,37 +6,10 @@
 #include "boot/answers.h"
 #include "boot/register.h"
 #include "boot/verbs.h"
-#include "crypto/credential.h"
 #include "enroll/internal.h"
 
 /* docs/protocol.md, 11: on a living node a pending approval is asked for every 5 s. */
 enum { APPROVAL_MS = 5000, RETRY_MS = 2000, UNREACHED_MAX = 3 };
-
-int identity_code(struct node *node, uint8_t ret_ek_sha256[static 32], char ret[static CODE_LENGTH + 1]) {
-        struct blob chain[8] = {};
-        _cleanup_(blob_done) struct blob public = {}, certificate = {};
-        EVP_PKEY *key = NULL;
-        size_t n = 0;
-        int r;
-
-        r = node_attach_tpm(node);
-        if (r < 0)
-                return r;
-        r = tpm_read_ek(node->tpm, &public, &certificate, chain, &n);
-        if (r < 0) {
-                snprintf(node->error, sizeof(node->error), "TPM: the endorsement key cannot be read: %s",
-                         tpm_last_error(node->tpm));
-                return r;
-        }
-        for (size_t i = 0; i < n; i++)
-                blob_done(chain + i);
-        r = pubkey_from_tpmt(public.data, public.size, &key);
-        if (r < 0)
-                return r;
-        r = pubkey_digest(key, ret_ek_sha256);
-        EVP_PKEY_free(key);
-        return r < 0 ? r : node_code(ret_ek_sha256, node->id, ret);
-}
 
 /* result: of the last round; a party that was not asked for a release in it keeps the words of an older answer. */
 static bool any_problem(const struct conversation *conversation, const char *name) {
@@ -52,7 +25,9 @@ static int do_register(struct enroll *e) {
         if (e->registered) {
                 log_error(
                         "The node is registered, and yet a party does not know it: do registrar, tenant and verifier belong together, "
-                        "and do the parties trust the maker of this TPM? Incident %s.",
+                        "and %s? Incident %s.",
+                        e->node->kind == NODE_TOKEN ? "are all three of a version that knows nodes with a token"
+                                                    : "do the parties trust the maker of this TPM",
                         e->node->incident);
                 return -EACCES;
         }

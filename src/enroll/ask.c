@@ -84,6 +84,21 @@ int ask_secret(int cancel_fd, const char *prompt, struct secret **ret) {
         return ask_line(cancel_fd, prompt, false, ret);
 }
 
+/* Nobody looks for the token while a line is typed: the login will find out. */
+int ask_pin(struct node *node, const char *prompt, int (*check)(void *userdata) _unused_, void *userdata _unused_,
+            struct secret **ret) {
+        _cleanup_(secret_freep) struct secret *pin = NULL;
+        _cleanup_(freep) char *text = format("%s ", prompt);
+        int r = text ? ask_secret(node->cancel_fd, text, &pin) : -ENOMEM;
+
+        if (r < 0)
+                return r;
+        if (pin->size == 0)
+                return -ENODATA;
+        *ret = TAKE_PTR(pin);
+        return 0;
+}
+
 int ask_yes(int cancel_fd, const char *question, bool *ret) {
         _cleanup_(secret_freep) struct secret *line = NULL;
         int r;

@@ -84,16 +84,17 @@ static int look_at_volumes(struct enroll *e) {
 }
 
 static int open_node(struct enroll *e) {
-        uint8_t ek_sha256[32];
+        uint8_t sha256[32];
         int r;
 
-        r = node_new(e->config, NULL, &e->node);
+        r = living_node_new(e->config, e->cancel_fd, &e->node);
         if (r < 0) {
                 log_error_errno(r, "Cannot start: %m.");
                 return EXIT_FAILED;
         }
-        e->node->cancel_fd = e->cancel_fd;
-        r = identity_code(e->node, ek_sha256, e->code);
+        r = node_digest(e->node, sha256, e->code);
+        if (r == -ECANCELED)
+                return EXIT_INTERRUPTED;
         if (r < 0) {
                 log_error("%s.", e->node->error[0] ? e->node->error : strerror(-r));
                 return EXIT_TPM;

@@ -34,6 +34,8 @@ int cancel_wait(int cancel_fd, uint64_t ms); /* -ECANCELED */
 /* ask.c: the terminal (/dev/tty), and where else a secret can come from. */
 bool ask_has_terminal(void);
 int ask_secret(int cancel_fd, const char *prompt, struct secret **ret); /* no echo; -ENXIO no terminal, -ECANCELED */
+/* node_waiting.ask, on the terminal. */
+int ask_pin(struct node *node, const char *prompt, int (*check)(void *userdata), void *userdata, struct secret **ret);
 int ask_yes(int cancel_fd, const char *question, bool *ret);
 int ask_tell(const char *text, const struct secret *secret, const char *after); /* on the terminal and nowhere else */
 int ask_read_file(const char *path, struct secret **ret);                       /* "-": standard input */
@@ -105,7 +107,8 @@ struct enroll {
 };
 
 void say(const char *format, ...) _printf_(1, 2); /* progress, on standard output */
-int identity_code(struct node *node, uint8_t ret_ek_sha256[static 32], char ret[static CODE_LENGTH + 1]);
+/* A node for a command of root's: what it proves itself with is what is there now, and a PIN is asked on the terminal. */
+int living_node_new(struct config *config, int cancel_fd, struct node **ret);
 /* 0 with both halves in e->conversation, else an exit code, said. */
 int approval_fetch(struct enroll *e);
 /* The passphrase of our slot on the volume of that UUID; -EBADMSG where the halves do not belong together. */

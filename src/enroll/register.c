@@ -5,24 +5,42 @@
 
 #include "base/encode.h"
 #include "base/log.h"
+#include "boot/identity.h"
+#include "boot/token.h"
 #include "boot/verbs.h"
 #include "enroll/internal.h"
 
-/* The digest is what a group's list of endorsement keys takes (tallyctl group set --ek). */
+int living_node_new(struct config *config, int cancel_fd, struct node **ret) {
+        int r = node_new(config, NULL, ret);
+
+        if (r < 0)
+                return r;
+        (*ret)->cancel_fd = cancel_fd;
+        (*ret)->waiting = (struct node_waiting){ .run_dir = verb_run_dir(), .ask = ask_has_terminal() ? ask_pin : NULL };
+        identity_look(*ret);
+        return 0;
+}
+
+/* The digest is what a group's list takes (tallyctl group set --ek). */
 static int show(struct node *node) {
-        char code[CODE_LENGTH + 1], hex[65], tpm[128] = "";
-        uint8_t ek_sha256[32];
+        char code[CODE_LENGTH + 1], hex[65], what[128] = "";
+        uint8_t sha256[32];
         int r;
 
-        r = identity_code(node, ek_sha256, code);
+        r = node_digest(node, sha256, code);
         if (r < 0) {
                 log_error("%s.", node->error[0] ? node->error : strerror(-r));
                 return exit_code_of(r);
         }
-        hex_write(ek_sha256, sizeof(ek_sha256), hex);
-        (void) tpm_describe(node->tpm, tpm, sizeof(tpm));
+        hex_write(sha256, sizeof(sha256), hex);
         say("Registered: node %s, code %s", node->id, code);
-        say("Endorsement key (SHA-256): %s%s%s", hex, tpm[0] ? ", TPM " : "", tpm);
+        if (node->kind == NODE_TOKEN) {
+                text_sanitize(pkcs11_label(node->token->pkcs11), what, sizeof(what));
+                say("Token key (SHA-256): %s, token %s", hex, what);
+                return EXIT_OK;
+        }
+        (void) tpm_describe(node->tpm, what, sizeof(what));
+        say("Endorsement key (SHA-256): %s%s%s", hex, what[0] ? ", TPM " : "", what);
         return EXIT_OK;
 }
 
@@ -42,12 +60,11 @@ int register_run(int argc, char *argv[]) {
                 return r;
         r = cancel_new(&cancel_fd);
         if (r >= 0)
-                r = node_new(config, NULL, &node);
+                r = living_node_new(config, cancel_fd, &node);
         if (r < 0) {
                 log_error_errno(r, "Cannot start: %m.");
                 return EXIT_FAILED;
         }
-        node->cancel_fd = cancel_fd;
         r = register_node(node, code);
         if (r < 0) {
                 if (r == -ECANCELED)

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "boot/unlock.h"
+
+/* Whether this boot proves itself with the TPM or with a token (tallyboot.conf, evidence =). A TPM that is there stays what it is, even
+ * where it refuses: a token is taken where none appeared in time, or the configuration says so. */
+
+/* In a boot: waits for the TPM, says what was chosen, leaves the note "evidence". -ENODEV with words said. */
+int identity_choose(struct unlocker *unlocker);
+/* The TPM or the token itself. A TPM is left for later where its AK can be made while the parties answer. Words said. */
+int identity_begin(struct unlocker *unlocker);
+
+/* For a command in the running system: what is there now. */
+void identity_look(struct node *node);

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "boot/token.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "boot/pin.h"
+
+enum { LOOK_MS = 1000, SAY_MS = 3000 };
+
+static bool abandoned;
+
+bool token_is_abandoned(void) {
+        return abandoned;
+}
+
+/* The label is the token's own word. */
+static const char *label_of(const struct pkcs11 *pkcs11, char *ret, size_t size) {
+        text_sanitize(pkcs11_label(pkcs11), ret, size);
+        return ret;
+}
+
+static int fail(struct node *node, const struct pkcs11 *pkcs11, int r, const char *what) {
+        char label[64], error[256];
+
+        text_sanitize(pkcs11_error(pkcs11), error, sizeof error);
+        snprintf(node->error, sizeof node->error, "token %s: %s: %s", label_of(pkcs11, label, sizeof label), what,
+                 error[0] ? error : strerror(-r));
+        return r == -ENODEV || r == -ENOMEM || r == -ECANCELED ? r : -EPERM;
+}
+
+static int fail_locked(struct node *node, const struct pkcs11 *pkcs11) {
+        char label[64];
+
+        snprintf(
+                node->error, sizeof node->error,
+                "the PIN of token %s is locked after too many wrong ones; unlock it with its PUK or SO PIN (pkcs11-tool --init-pin)",
+                label_of(pkcs11, label, sizeof label));
+        return -EPERM;
+}
+
+/* A PIN that is typed at the reader: the module waits for it inside of C_Login, where nobody can stop it. */
+struct keypad {
+        struct pkcs11 *pkcs11;
+        int done_fd, result;
+};
+
+static void *keypad_thread(void *userdata) {
+        struct keypad *keypad = userdata;
+
+        keypad->result = pkcs11_login(keypad->pkcs11, NULL);
+        (void) eventfd_write(keypad->done_fd, 1);
+        return NULL;
+}
+
+/* Takes pkcs11 away from the caller where it is abandoned: *pkcs11 is NULL then. */
+static int login_keypad(struct node *node, struct pkcs11 **pkcs11) {
+        struct keypad *keypad = calloc(1, sizeof *keypad);
+        char label[64];
+        pthread_t thread;
+        int r;
+
+        if (!keypad)
+                return -ENOMEM;
+        keypad->pkcs11 = *pkcs11;
+        keypad->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (keypad->done_fd < 0 || pthread_create(&thread, NULL, keypad_thread, keypad) != 0) {
+                closep(&keypad->done_fd);
+                free(keypad);
+                return -ENOMEM;
+        }
+        node_say(node, "type the PIN of token %s at its reader", label_of(*pkcs11, label, sizeof label));
+        while ((r = node_wait(node, keypad->done_fd, LOOK_MS)) == 0)
+                ;
+        if (r < 0) {
+                abandoned = true;
+                *pkcs11 = NULL;
+                (void) pthread_detach(thread);
+                return r;
+        }
+        (void) pthread_join(thread, NULL);
+        r = keypad->result;
+        closep(&keypad->done_fd);
+        free(keypad);
+        return r;
+}
+
+/* The PIN that the configuration has. -EAGAIN: a person has to be asked. */
+static int login_by_itself(struct node *node, struct pkcs11 *pkcs11, const struct pkcs11_pin *state) {
+        const struct pin_source *source = &node->config->token_pin;
+        _cleanup_(secret_freep) struct secret *pin = NULL;
+        char label[64], what[256], error[sizeof node->error] = "";
+        int r;
+
+        label_of(pkcs11, label, sizeof label);
+        pin_source_describe(source, what, sizeof what);
+        if (state->last)
+                snprintf(error, sizeof error, "token %s has one try left: the PIN's %s is not used for it", label, what);
+        else if (pin_was_refused(node->waiting.run_dir, pkcs11_serial(pkcs11), source))
+                snprintf(error, sizeof error, "token %s has refused the PIN of %s in this boot: not tried again", label, what);
+        else if (pin_read(source, &pin, error, sizeof error) >= 0) {
+                r = pkcs11_login(pkcs11, pin);
+                if (r != -EKEYREJECTED && r != -EINVAL)
+                        return r;
+                (void) pin_note_refused(node->waiting.run_dir, pkcs11_serial(pkcs11), source);
+                snprintf(error, sizeof error, "the PIN of %s is wrong for token %s; it is not tried again", what, label);
+        }
+        snprintf(node->error, sizeof node->error, "%s", error);
+        return -EAGAIN;
+}
+
+static int check_there(void *userdata) {
+        struct pkcs11_pin state;
+
+        return pkcs11_pin(userdata, &state) == -ENODEV ? -ENODEV : 0;
+}
+
+/* One try of a person's. -EAGAIN: it was wrong. */
+static int login_by_person(struct node *node, struct pkcs11 *pkcs11, const struct pkcs11_pin *state, bool wrong) {
+        _cleanup_(secret_freep) struct secret *pin = NULL;
+        char label[64], prompt[256];
+        int r;
+
+        snprintf(prompt, sizeof prompt, "%s%sPIN of token %s, empty for a passphrase instead:", wrong ? "Wrong PIN. " : "",
+                 state->last            ? "LAST TRY, a wrong PIN locks the token. "
+                 : state->low && !wrong ? "A wrong PIN was given before. "
+                                        : "",
+                 label_of(pkcs11, label, sizeof label));
+        r = node->waiting.ask(node, prompt, check_there, pkcs11, &pin);
+        if (r == -ENODATA)
+                snprintf(node->error, sizeof node->error, "no PIN was given for token %s", label);
+        if (r < 0)
+                return r == -ENODATA || r == -ENOENT ? -EPERM : r;
+        r = pkcs11_login(pkcs11, pin);
+        return r == -EKEYREJECTED || r == -EINVAL ? -EAGAIN : r;
+}
+
+/* Says why the PIN that the configuration has does not do, and whether a person can be asked. */
+static int need_person(struct node *node, const struct pkcs11 *pkcs11) {
+        char label[64];
+
+        if (node->waiting.ask) {
+                if (node->error[0])
+                        node_say(node, "%s", node->error);
+                return 0;
+        }
+        if (!node->error[0])
+                snprintf(node->error, sizeof node->error,
+                         "token %s wants a PIN, and there is nobody to ask: see token-pin = in %s",
+                         label_of(pkcs11, label, sizeof label), node->config->path ? node->config->path : "tallyboot.conf");
+        return -EPERM;
+}
+
+static int login_asking(struct node *node, struct pkcs11 *pkcs11) {
+        bool wrong = false;
+        int r = need_person(node, pkcs11);
+
+        while (r >= 0) {
+                struct pkcs11_pin state;
+
+                r = pkcs11_pin(pkcs11, &state);
+                if (r < 0)
+                        return fail(node, pkcs11, r, "its PIN's state");
+                if (state.locked)
+                        return fail_locked(node, pkcs11);
+                node->error[0] = '\0';
+                r = login_by_person(node, pkcs11, &state, wrong);
+                if (r >= 0)
+                        return 0;
+                wrong = r == -EAGAIN;
+                if (wrong)
+                        r = 0;
+        }
+        if (node->error[0] && r != -ENODEV)
+                return r;
+        return fail(node, pkcs11, r, "login");
+}
+
+/* What the configuration says, but that a token with a keypad has its PIN typed there where a person would be asked. */
+static enum pin_kind pin_kind(const struct node *node, const struct pkcs11_pin *state) {
+        enum pin_kind kind = node->config->token_pin.kind;
+
+        return kind == PIN_ASK && state->keypad ? PIN_KEYPAD : kind == PIN_KEYPAD && !state->keypad ? PIN_ASK : kind;
+}
+
+static int login(struct node *node, struct pkcs11 **pkcs11) {
+        struct pkcs11_pin state;
+        int r = pkcs11_pin(*pkcs11, &state);
+
+        node->error[0] = '\0';
+        if (r < 0)
+                return fail(node, *pkcs11, r, "its PIN's state");
+        if (!state.needed)
+                return 0;
+        if (state.locked)
+                return fail_locked(node, *pkcs11);
+        switch (pin_kind(node, &state)) {
+        case PIN_KEYPAD:
+                r = login_keypad(node, pkcs11);
+                if (r == -ECANCELED)
+                        return r;
+                break;
+        case PIN_FILE:
+        case PIN_CREDENTIAL:
+                r = login_by_itself(node, *pkcs11, &state);
+                if (r == -EAGAIN)
+                        return login_asking(node, *pkcs11);
+                break;
+        case PIN_ASK:
+                return login_asking(node, *pkcs11);
+        }
+        if (r == -EPERM)
+                return fail_locked(node, *pkcs11);
+        return r < 0 ? fail(node, *pkcs11, r, "login") : 0;
+}
+
+/* Whether a look later may find what this one did not. */
+static bool may_come(int r) {
+        return r == -ENODEV || r == -ENOTUNIQ || r == -EBUSY;
+}
+
+/* Time has to pass until the next look. Says once, after some seconds, what is waited for. */
+static int wait_for_token(struct node *node, uint64_t begin, bool *said) {
+        uint64_t now = clock_monotonic_ms();
+
+        if (now - begin >= node->waiting.patience_ms)
+                return -ENODEV;
+        if (!*said && now - begin >= SAY_MS) {
+                node_say(node, "waiting for a token: %s", node->error);
+                *said = true;
+        }
+        return node_wait(node, -1, LOOK_MS);
+}
+
+int token_connect(struct node *node, const char *uri, struct pkcs11 **ret) {
+        const struct pkcs11_where where = { .uri = uri, .module = node->config->token_module, .apart = true };
+        uint64_t begin = clock_monotonic_ms();
+        bool said = false;
+
+        for (;;) {
+                _cleanup_(pkcs11_closep) struct pkcs11 *pkcs11 = NULL;
+                char error[320] = "";
+                int r = pkcs11_open(&where, &pkcs11, error, sizeof error);
+
+                if (r < 0)
+                        text_sanitize(error[0] ? error : strerror(-r), node->error, sizeof node->error);
+                else {
+                        r = login(node, &pkcs11);
+                        if (r == -ENODEV) { /* the clock starts anew: it had come */
+                                node_say(node, "%s", node->error);
+                                begin = clock_monotonic_ms();
+                                said = true;
+                        }
+                }
+                if (r >= 0) {
+                        *ret = TAKE_PTR(pkcs11);
+                        return 0;
+                }
+                if (!may_come(r))
+                        return r == -ENOMEM || r == -ECANCELED ? r : -EPERM;
+                r = wait_for_token(node, begin, &said);
+                if (r < 0)
+                        return r;
+        }
+}
+
+struct token *token_free(struct token *token) {
+        if (!token)
+                return NULL;
+        pkcs11_close(token->pkcs11);
+        blob_done(&token->public);
+        free(token);
+        return NULL;
+}
+
+/* docs/protocol.md, 13. */
+static int check_key(struct node *node, const struct pkcs11_key *key) {
+        bool fits = key->type == PKCS11_EC_P256 || key->type == PKCS11_EC_P384 ||
+                    (key->type == PKCS11_RSA && key->bits >= 2048 && key->bits <= 4096);
+
+        if (fits && key->signs)
+                return 0;
+        snprintf(node->error, sizeof node->error, "the key that token-key names %s",
+                 fits ? "must not sign (CKA_SIGN); make one with pkcs11-tool --keypairgen --usage-sign"
+                      : "is of no type that signs evidence: P-256, P-384, RSA of 2048 to 4096 bits");
+        return -EPERM;
+}
+
+static int token_read(struct node *node, struct token *token) {
+        char id[NODE_ID_LENGTH + 1];
+        int r = pkcs11_find(token->pkcs11, node->config->token_key, PKCS11_PRIVATE, &token->key);
+
+        if (r == -ENOKEY || r == -ENOTUNIQ)
+                return fail(node, token->pkcs11, r,
+                            r == -ENOKEY ? "no private key as token-key names it" : "token-key names more than one private key");
+        if (r < 0)
+                return fail(node, token->pkcs11, r, "its keys");
+        r = check_key(node, &token->key);
+        if (r < 0)
+                return r;
+        r = pkcs11_public(token->pkcs11, &token->key, &token->public);
+        if (r < 0)
+                return fail(node, token->pkcs11, r, "the public half of the key");
+        r = sha256(token->public.data, token->public.size, token->sha256);
+        if (r >= 0)
+                r = node_id_from_digest(token->sha256, id);
+        if (r < 0)
+                return r;
+        if (node->has_id && strcmp(node->id, id) != 0) {
+                snprintf(node->error, sizeof node->error, "this is another token than before: its node id is %s", id);
+                return -EPERM;
+        }
+        memcpy(node->id, id, sizeof node->id);
+        return 0;
+}
+
+int token_attach(struct node *node) {
+        struct token *token;
+        int r;
+
+        if (node->token)
+                return 0;
+        if (!node->config->token_key) {
+                snprintf(node->error, sizeof node->error, "no token-key = is in tallyboot.conf");
+                return -EPERM;
+        }
+        token = calloc(1, sizeof *token);
+        if (!token)
+                return -ENOMEM;
+        r = token_connect(node, node->config->token_key, &token->pkcs11);
+        if (r >= 0)
+                r = token_read(node, token);
+        if (r < 0) {
+                token_free(token);
+                return r;
+        }
+        node->token = token;
+        node->has_id = true;
+        return 0;
+}
+
+int token_sign(struct node *node, const struct blob *message, struct blob *ret) {
+        int r = node->token ? pkcs11_sign(node->token->pkcs11, &node->token->key, message->data, message->size, ret) : -ENODEV;
+
+        if (r >= 0)
+                return 0;
+        if (!node->token)
+                return r;
+        r = fail(node, node->token->pkcs11, r, r == -ENODEV ? "it was removed" : "it does not sign");
+        if (r == -ENODEV)
+                node->token = token_free(node->token);
+        return r;
+}
+
+bool token_key_is_shared(const struct node *node, char *ret, size_t size) {
+        if (!node->token || !node->token->key.decrypts)
+                return false;
+        snprintf(ret, size,
+                 "the token's key may also decrypt or derive keys; one that only signs, made for this machine, is better");
+        return true;
+}

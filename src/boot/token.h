@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "boot/node.h"
+#include "pkcs11/pkcs11.h"
+
+/* Tokens as people have them: they come late, have PINs, are pulled out. */
+
+/* Waits for the token that uri names (node->waiting), and logs in. -ENODEV: it did not come in time; -EPERM: it is there and cannot be
+ * used (PIN, module, two of them); -ECANCELED, -ENOMEM. Words in node->error. */
+int token_connect(struct node *node, const char *uri, struct pkcs11 **ret);
+
+/* The node's identity: the token of token-key, logged in, and the key. */
+struct token {
+        struct pkcs11 *pkcs11;
+        struct pkcs11_key key;
+        struct blob public; /* DER SubjectPublicKeyInfo */
+        uint8_t sha256[32]; /* of it: the node id */
+};
+/* Connects, finds the key, fills node->token and node->id. As token_connect(); -EPERM too where the key is not one for evidence, or not
+ * that of the node that this process has begun as. */
+int token_attach(struct node *node);
+struct token *token_free(struct token *token);
+/* By the node's key. -ENODEV: it was removed, node->token is NULL then, node_attach() waits for it; -EPERM. Words in node->error. */
+int token_sign(struct node *node, const struct blob *message, struct blob *ret);
+/* In words: what else the key may be used for, so that a signature made elsewhere could be of use here. false: nothing. */
+bool token_key_is_shared(const struct node *node, char *ret, size_t size);
+
+/* A person was being waited for inside of a module, which cannot be told: the process ends with _exit(). */
+bool token_is_abandoned(void);
