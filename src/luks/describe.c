@@ -15,6 +15,13 @@ int luks_fingerprint(const void *volume_key, size_t size, const char *uuid, uint
         return fields_hmac(volume_key, size, FIELDS(field_text("tallyboot volume v1"), field_text(uuid)), ret);
 }
 
+bool luks_fingerprint_is(const struct secret *volume_key, const char *uuid, const uint8_t fingerprint[static 32]) {
+        uint8_t own[32];
+
+        return luks_fingerprint(volume_key->data, volume_key->size, uuid, own) >= 0 &&
+               bytes_equal_ct(own, fingerprint, sizeof(own));
+}
+
 /* libcryptsetup opens a null-cipher segment without a word (2.6.1): the disk would be read as plain text that anyone can write. */
 static bool cipher_is_null(const char *cipher) {
         return strncmp(cipher, "cipher_null", 11) == 0 || strncmp(cipher, "null", 4) == 0 ||

@@ -80,6 +80,8 @@ int luks_slot_add(struct luks_device *device, const struct secret *volume_key, c
  * systemd-cryptenroll makes it: pbkdf2, 1,000 iterations, and a systemd-recovery token. */
 int luks_slot_add_passphrase(struct luks_device *device, const struct secret *volume_key, const struct secret *passphrase,
                              bool recovery, int *ret_slot);
+/* Whether a volume key is the one of which a manifest has the fingerprint. */
+bool luks_fingerprint_is(const struct secret *volume_key, const char *uuid, const uint8_t fingerprint[static 32]);
 int luks_slot_test(struct luks_device *device, int slot, const struct secret *key); /* 0, -ENOKEY */
 int luks_slot_wipe(struct luks_device *device, int slot);
 int luks_slot_first_free(struct luks_device *device); /* number or -ENOSPC */
@@ -142,5 +144,5 @@ int luks_offline_write(struct luks_device *device, struct luks_offline *offline)
 int luks_offline_list(struct luks_device *device, struct luks_offline_list *ret);
 /* Of a device that is not open yet, read cheaply. 0 with none too; -EMEDIUMTYPE. */
 int luks_offline_probe(const char *device, char ret_uuid[static LUKS_UUID_LENGTH + 1], struct luks_offline_list *ret);
-/* All of them. ret_removed: how many there were. */
-int luks_offline_remove_all(struct luks_device *device, size_t *ret_removed);
+/* All of them but the one of that number (-1: all), malformed ones too. ret_removed: how many there were. */
+int luks_offline_remove_others(struct luks_device *device, int number, size_t *ret_removed);

@@ -192,7 +192,7 @@ int luks_offline_probe(const char *device, char ret_uuid[static LUKS_UUID_LENGTH
         return 0;
 }
 
-int luks_offline_remove_all(struct luks_device *device, size_t *ret_removed) {
+int luks_offline_remove_others(struct luks_device *device, int number, size_t *ret_removed) {
         int max = crypt_token_max(CRYPT_LUKS2);
         size_t removed = 0;
 
@@ -200,7 +200,7 @@ int luks_offline_remove_all(struct luks_device *device, size_t *ret_removed) {
                 const char *text = NULL;
                 int r;
 
-                if (crypt_token_json_get(device->cd, i, &text) < 0 || !text || !luks_offline_is_called(text))
+                if (i == number || crypt_token_json_get(device->cd, i, &text) < 0 || !text || !luks_offline_is_called(text))
                         continue;
                 r = luks_token_remove(device, i);
                 if (r < 0)

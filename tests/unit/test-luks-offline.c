@@ -166,14 +166,23 @@ static void removed_are_all_of_them_and_nothing_else(void **state) {
         struct luks_token tokens[LUKS_KEYSLOTS];
         size_t n;
 
-        for (unsigned i = 0; i < 2; i++) {
+        int numbers[3];
+
+        for (unsigned i = 0; i < ELEMENTSOF(numbers); i++) {
                 _cleanup_(luks_offline_done) struct luks_offline offline = {};
 
                 make(64, &offline);
                 assert_int_equal(luks_offline_write(device, &offline), 0);
+                numbers[i] = offline.number;
         }
-        assert_int_equal(luks_offline_remove_all(device, &n), 0);
+        assert_int_equal(luks_offline_remove_others(device, numbers[1], &n), 0);
         assert_int_equal(n, 2);
+        assert_int_equal(luks_offline_list(device, &list), 0);
+        assert_int_equal(list.n, 1);
+        assert_int_equal(list.items[0].number, numbers[1]);
+        luks_offline_list_done(&list);
+        assert_int_equal(luks_offline_remove_others(device, -1, &n), 0);
+        assert_int_equal(n, 1);
         assert_int_equal(luks_offline_list(device, &list), 0);
         assert_int_equal(list.n, 0);
         assert_int_equal(luks_token_list(device, tokens, &n), 0);
