@@ -3,90 +3,105 @@
 
 #include "keystore/internal.h"
 
-enum { GROUPS_MAX = 1024, CONTEXT_MAX = 12 };
+enum { CONTEXT_MAX = 12 };
 
-/* The cache is asked with the row itself: a key that a rolled-back transaction made, or that another process replaced, is never used. */
-static int group_cached(struct keystore *keystore, const char *name, const struct blob *wrapped, struct secret **ret) {
-        int r = -ENOENT;
+struct warming {
+        struct keystore *keystore;
+        struct kek_row row;
+        struct blob wrapped;
+        int64_t generation, master;
+};
 
-        (void) pthread_mutex_lock(&keystore->lock);
-        for (size_t i = 0; i < keystore->n_groups; i++) {
-                const struct group_key *group = keystore->groups + i;
+/* The generation of a KEK for a group that has none. One that had, and lost its rows, does not begin again with a number that somebody may keep a copy of. */
+static int first_generation(struct store_txn *txn, const char *group, int64_t *ret) {
+        int64_t newest = 0;
+        int r;
 
-                if (strcmp(group->name, name) == 0 && memcmp(group->wrapped, wrapped->data, sizeof(group->wrapped)) == 0) {
-                        r = secret_copy(group->key->data, group->key->size, ret);
-                        break;
-                }
+        r = keystore_get_int(txn, "SELECT newest FROM keystore_floor WHERE name = $1", STORE_ARGS(store_text(group)), &newest);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        *ret = newest + 1;
+        return 0;
+}
+
+static int warm_read(struct store_txn *txn, void *userdata) {
+        struct warming *warming = userdata;
+        int r;
+
+        r = first_generation(txn, warming->row.name, &warming->generation);
+        return r < 0 ? r : kek_row_load(warming->keystore, txn, warming->row.name, 0, &warming->row);
+}
+
+static int warm_insert(struct store_txn *txn, void *userdata) {
+        struct warming *warming = userdata;
+        int r;
+
+        r = kek_row_insert(txn, warming->row.name, warming->generation, warming->master, &warming->wrapped);
+        return r < 0 ? r : kek_floor_write(warming->keystore, txn, warming->row.name);
+}
+
+/* The first KEK of a group. 0 also where another one was faster. */
+static int warm_make(struct warming *warming) {
+        _cleanup_(master_unrefp) struct master_ref *master = keystore_master_current(warming->keystore);
+        int r;
+
+        r = kek_wrap(warming->keystore, master, warming->row.name, warming->generation, NULL, &warming->wrapped, NULL);
+        if (r < 0)
+                return r;
+        warming->master = master->id;
+        r = store_write(warming->keystore->store, warm_insert, warming);
+        blob_done(&warming->wrapped);
+        return r == -EEXIST ? 0 : r;
+}
+
+int keystore_warm(struct keystore *keystore, const char *group) {
+        struct warming warming = { .keystore = keystore };
+        _cleanup_(kek_unrefp) struct kek *kek = NULL;
+        int r;
+
+        if (!*group || strlen(group) > KEK_NAME_MAX)
+                return -EINVAL;
+        strcpy(warming.row.name, group);
+
+        r = store_read(keystore->store, warm_read, &warming);
+        if (r == -ENOENT) {
+                r = warm_make(&warming);
+                if (r >= 0)
+                        r = store_read(keystore->store, warm_read, &warming);
         }
-        (void) pthread_mutex_unlock(&keystore->lock);
+        if (r >= 0)
+                r = kek_open(keystore, &warming.row, &kek);
+        if (r >= 0)
+                cache_ready(keystore, &warming.row, kek);
+        kek_row_done(&warming.row);
         return r;
 }
 
-/* A cache that is full, or for which there is no memory, only costs time. */
-static void group_remember(struct keystore *keystore, const char *name, const struct blob *wrapped, const struct secret *key) {
-        struct group_key *groups;
-        struct group_key group = {};
-
-        (void) pthread_mutex_lock(&keystore->lock);
-        groups = keystore->n_groups < GROUPS_MAX ? reallocarray(keystore->groups, keystore->n_groups + 1, sizeof(*groups)) : NULL;
-        if (groups) {
-                keystore->groups = groups;
-                memcpy(group.wrapped, wrapped->data, sizeof(group.wrapped));
-                group.name = strdup(name);
-                if (group.name && secret_copy(key->data, key->size, &group.key) >= 0)
-                        groups[keystore->n_groups++] = group;
-                else
-                        free(group.name);
-        }
-        (void) pthread_mutex_unlock(&keystore->lock);
-}
-
-static int group_get(struct keystore *keystore, struct store_txn *txn, const char *name, struct secret **ret) {
-        _cleanup_(secret_freep) struct secret *key = NULL;
+/* The newest KEK of a group, inside a write. It asks the HSM only where keystore_warm() was not called, or somebody else was faster. */
+static int kek_for_new(struct keystore *keystore, struct store_txn *txn, const char *group, int64_t *ret_generation,
+                       struct kek **ret) {
+        _cleanup_(master_unrefp) struct master_ref *master = NULL;
+        _cleanup_(kek_row_done) struct kek_row row = {};
         _cleanup_(blob_done) struct blob wrapped = {};
         int r;
 
-        r = keystore_get_blob(txn, "SELECT wrapped FROM keystore_group WHERE name = $1", STORE_ARGS(store_text(name)), &wrapped);
-        if (r < 0)
-                return r;
-        if (wrapped.size != AEAD_KEY_SIZE + BOX_OVERHEAD)
-                return -EKEYREJECTED;
-
-        r = group_cached(keystore, name, &wrapped, ret);
+        if (!*group)
+                return -EINVAL;
+        r = kek_row_load(keystore, txn, group, 0, &row);
+        if (r >= 0) {
+                *ret_generation = row.generation;
+                return kek_open(keystore, &row, ret);
+        }
         if (r != -ENOENT)
                 return r;
 
-        r = box_open(
-                keystore->group_key,
-                FIELDS(field_text("tallyboot keystore v1"), field_text(keystore->party), field_text("group"), field_text(name)),
-                wrapped.data, wrapped.size, &key);
-        if (r < 0)
-                return r;
-
-        group_remember(keystore, name, &wrapped, key);
-        *ret = TAKE_PTR(key);
-        return 0;
-}
-
-static int group_create(struct keystore *keystore, struct store_txn *txn, const char *name, struct secret **ret) {
-        _cleanup_(secret_freep) struct secret *key = NULL;
-        uint8_t wrapped[AEAD_KEY_SIZE + BOX_OVERHEAD];
-        int r;
-
-        r = secret_random(AEAD_KEY_SIZE, &key);
+        master = keystore_master_current(keystore);
+        r = first_generation(txn, group, ret_generation);
         if (r >= 0)
-                r = box_seal(keystore->group_key,
-                             FIELDS(field_text("tallyboot keystore v1"), field_text(keystore->party), field_text("group"),
-                                    field_text(name)),
-                             key, wrapped);
+                r = kek_wrap(keystore, master, group, *ret_generation, NULL, &wrapped, ret);
         if (r >= 0)
-                r = store_exec(txn, "INSERT INTO keystore_group (name, wrapped) VALUES ($1, $2)",
-                               STORE_ARGS(store_text(name), store_blob(wrapped, sizeof(wrapped))), NULL);
-        if (r < 0)
-                return r;
-
-        *ret = TAKE_PTR(key);
-        return 0;
+                r = kek_row_insert(txn, group, *ret_generation, master->id, &wrapped);
+        return r < 0 ? r : kek_floor_write(keystore, txn, group);
 }
 
 /* Never the same number twice, not even after its row is gone: an old reference cannot meet a new half. */
@@ -123,17 +138,15 @@ static int binding_make(const struct keystore *keystore, int64_t handle, const s
         return 0;
 }
 
-#define KEY_FIELDS(keystore, name, handle)                                                                              \
-        FIELDS(field_text("tallyboot keystore v1"), field_text((keystore)->party), field_text("key"), field_text(name), \
-               field_number((uint64_t) (handle)))
-
 /* Two rows: the half under a key of its own, and that key under the group's. Without the second the first is noise. */
-static int half_insert(struct store_txn *txn, const char *group, int64_t handle,
+static int half_insert(struct store_txn *txn, const char *group, int64_t generation, int64_t handle,
                        const uint8_t key[static AEAD_KEY_SIZE + BOX_OVERHEAD], const struct store_value *half) {
         int r;
 
-        r = store_exec(txn, "INSERT INTO keystore_key (handle, name, wrapped) VALUES ($1, $2, $3)",
-                       STORE_ARGS(store_int(handle), store_text(group), store_blob(key, AEAD_KEY_SIZE + BOX_OVERHEAD)), NULL);
+        r = store_exec(txn, "INSERT INTO keystore_key (handle, name, generation, wrapped) VALUES ($1, $2, $3, $4)",
+                       STORE_ARGS(store_int(handle), store_text(group), store_int(generation),
+                                  store_blob(key, AEAD_KEY_SIZE + BOX_OVERHEAD)),
+                       NULL);
         if (r < 0)
                 return r;
         return store_exec(txn, "INSERT INTO keystore_half (handle, wrapped) VALUES ($1, $2)",
@@ -142,11 +155,12 @@ static int half_insert(struct store_txn *txn, const char *group, int64_t handle,
 
 int keystore_wrap(struct keystore *keystore, struct store_txn *txn, const char *group, const struct field *context,
                   size_t n_context, const struct secret *secret, int64_t *ret_handle) {
-        _cleanup_(secret_freep) struct secret *group_key = NULL, *key = NULL;
         uint8_t wrapped_key[AEAD_KEY_SIZE + BOX_OVERHEAD], wrapped[BOX_SECRET_MAX + BOX_OVERHEAD];
+        _cleanup_(secret_freep) struct secret *key = NULL;
+        _cleanup_(kek_unrefp) struct kek *kek = NULL;
+        int64_t handle, generation;
         struct store_value half;
         struct binding binding;
-        int64_t handle;
         int r;
 
         if (secret->size == 0 || secret->size > BOX_SECRET_MAX)
@@ -155,37 +169,31 @@ int keystore_wrap(struct keystore *keystore, struct store_txn *txn, const char *
         r = handle_new(&handle);
         if (r >= 0)
                 r = binding_make(keystore, handle, context, n_context, &binding);
-        if (r < 0)
-                return r;
-
-        r = group_get(keystore, txn, group, &group_key);
-        if (r == -ENOENT)
-                r = group_create(keystore, txn, group, &group_key);
+        if (r >= 0)
+                r = kek_for_new(keystore, txn, group, &generation, &kek);
         if (r >= 0)
                 r = secret_random(AEAD_KEY_SIZE, &key);
         if (r >= 0)
-                r = box_seal(group_key, KEY_FIELDS(keystore, group, handle), key, wrapped_key);
+                r = kek_seal_key(kek, KEY_FIELDS(keystore, group, generation, handle), key, wrapped_key);
         if (r >= 0)
                 r = box_seal(key, binding.fields, binding.n, secret, wrapped);
         if (r < 0)
                 return r;
 
         half = store_blob(wrapped, secret->size + BOX_OVERHEAD);
-        r = half_insert(txn, group, handle, wrapped_key, &half);
-        if (r < 0)
-                return r;
-
-        *ret_handle = handle;
-        return 0;
+        r = half_insert(txn, group, generation, handle, wrapped_key, &half);
+        if (r >= 0)
+                *ret_handle = handle;
+        return r;
 }
 
 struct half_rows {
-        char *group;
+        char group[KEK_NAME_MAX + 1];
+        int64_t generation;
         struct blob key, half;
 };
 
 static void half_rows_done(struct half_rows *rows) {
-        free(rows->group);
         blob_done(&rows->key);
         blob_done(&rows->half);
 }
@@ -194,45 +202,55 @@ static int row_half(const struct store_value *columns, size_t n, void *userdata)
         struct half_rows *rows = userdata;
         int r;
 
-        if (n != 3 || columns[0].type != STORE_TEXT || columns[1].type != STORE_BLOB || columns[2].type != STORE_BLOB ||
-            rows->group)
+        if (n != 4 || columns[0].type != STORE_TEXT || columns[0].size > KEK_NAME_MAX || columns[1].type != STORE_INT ||
+            columns[2].type != STORE_BLOB || columns[3].type != STORE_BLOB || rows->key.data)
                 return -EUCLEAN;
 
-        rows->group = strdup(columns[0].data);
-        if (!rows->group)
-                return -ENOMEM;
-        r = blob_copy(columns[1].data, columns[1].size, &rows->key);
-        return r < 0 ? r : blob_copy(columns[2].data, columns[2].size, &rows->half);
+        strcpy(rows->group, columns[0].data);
+        rows->generation = columns[1].number;
+        r = blob_copy(columns[2].data, columns[2].size, &rows->key);
+        return r < 0 ? r : blob_copy(columns[3].data, columns[3].size, &rows->half);
 }
 
 int keystore_unwrap(struct keystore *keystore, struct store_txn *txn, int64_t handle, const struct field *context,
                     size_t n_context, struct secret **ret) {
-        _cleanup_(secret_freep) struct secret *group_key = NULL, *key = NULL;
         _cleanup_(half_rows_done) struct half_rows rows = {};
+        _cleanup_(kek_row_done) struct kek_row kek_row = {};
+        _cleanup_(secret_freep) struct secret *key = NULL;
+        _cleanup_(kek_unrefp) struct kek *kek = NULL;
         struct binding binding;
         int r;
 
         r = binding_make(keystore, handle, context, n_context, &binding);
-        if (r < 0)
-                return r;
-
-        r = store_query(txn,
-                        "SELECT k.name, k.wrapped, h.wrapped FROM keystore_key k JOIN keystore_half h ON h.handle = k.handle"
-                        " WHERE k.handle = $1",
-                        STORE_ARGS(store_int(handle)), row_half, &rows);
-        if (r < 0)
-                return r;
-        if (!rows.group)
-                return -ENOENT;
-
-        r = group_get(keystore, txn, rows.group, &group_key);
         if (r >= 0)
-                r = box_open(group_key, KEY_FIELDS(keystore, rows.group, handle), rows.key.data, rows.key.size, &key);
+                r = store_query(txn,
+                                "SELECT k.name, k.generation, k.wrapped, h.wrapped FROM keystore_key k"
+                                " JOIN keystore_half h ON h.handle = k.handle WHERE k.handle = $1",
+                                STORE_ARGS(store_int(handle)), row_half, &rows);
+        if (r < 0)
+                return r;
+        if (!rows.key.data)
+                return keystore_fail(-ENOENT, "%s: the rows of this half are gone", keystore->party);
+        if (rows.generation <= 0 || !rows.group[0])
+                return keystore_fail(-EKEYREJECTED, "%s: the row of this half names no KEK", keystore->party);
+
+        /* a KEK that is not there is not a half that was destroyed */
+        r = kek_row_load(keystore, txn, rows.group, rows.generation, &kek_row);
+        if (r >= 0)
+                r = kek_open(keystore, &kek_row, &kek);
+        if (r < 0)
+                return r == -ENOENT ? -EKEYREJECTED : r;
+
+        r = kek_open_key(kek, KEY_FIELDS(keystore, rows.group, rows.generation, handle), rows.key.data, rows.key.size, &key);
         if (r >= 0 && key->size != AEAD_KEY_SIZE)
                 r = -EKEYREJECTED;
-        if (r < 0)
-                return r;
-        return box_open(key, binding.fields, binding.n, rows.half.data, rows.half.size, ret);
+        if (r >= 0)
+                r = box_open(key, binding.fields, binding.n, rows.half.data, rows.half.size, ret);
+        if (r == -EKEYREJECTED)
+                return keystore_fail(r,
+                                     "%s: half in group '%s', KEK generation %lld: its rows were changed, or are another half's",
+                                     keystore->party, rows.group, (long long) rows.generation);
+        return r;
 }
 
 int keystore_destroy(struct keystore *keystore, struct store_txn *txn, int64_t handle) {

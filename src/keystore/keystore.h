@@ -72,6 +72,9 @@ void keystore_warnings(struct keystore *keystore, char *ret, size_t size);
 /* Wipes what is past its time, and looks for a token that was away. About once a second. */
 void keystore_tick(struct keystore *keystore);
 
+/* Why the last call of this thread failed, naming party, group and generation. */
+const char *keystore_error(void);
+
 /* A new master key file (0600, never overwrites: -EEXIST). */
 int keystore_create_master(const char *path);
 

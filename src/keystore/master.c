@@ -38,6 +38,8 @@ int master_open(const struct keystore_options *options, const struct keystore_so
                 return -ENOMEM;
 
         r = master->ops->open(master, options, source, parameters, error, error_size);
+        if (r >= 0 && master->secret)
+                r = master_derive(master, "kek", &master->key);
         if (r < 0)
                 return r;
 
@@ -52,9 +54,25 @@ struct master *master_close(struct master *master) {
         if (master->ops && master->ops->close)
                 master->ops->close(master);
         (void) secret_free(master->secret);
+        (void) secret_free(master->key);
+        blob_done(&master->proof);
         free(master->party);
         free(master);
         return NULL;
+}
+
+int master_expect(struct master *master, int64_t id, const struct blob *proof) {
+        struct blob copy = {};
+        int r;
+
+        r = blob_copy(proof->data, proof->size, &copy);
+        if (r < 0)
+                return r;
+        blob_done(&master->proof);
+        master->proof = copy;
+        master->id = id;
+        master->secret = secret_free(master->secret);
+        return 0;
 }
 
 int master_derive(const struct master *master, const char *use, struct secret **ret) {
@@ -82,7 +100,7 @@ static int bind_head(const uint8_t head[static HEAD_SIZE], const struct field *b
 
 static int memory_wrap(const struct master *master, int64_t id, const struct field *binding, size_t n, const struct secret *key,
                        struct blob *ret, struct secret **ret_key) {
-        _cleanup_(secret_freep) struct secret *derived = NULL, *made = NULL;
+        _cleanup_(secret_freep) struct secret *made = NULL;
         uint8_t data[HEAD_SIZE + AEAD_KEY_SIZE + BOX_OVERHEAD];
         struct field fields[BINDING_MAX];
         int r;
@@ -97,9 +115,7 @@ static int memory_wrap(const struct master *master, int64_t id, const struct fie
         if (r >= 0 && made->size != AEAD_KEY_SIZE)
                 r = -EINVAL;
         if (r >= 0)
-                r = master_derive(master, "kek", &derived);
-        if (r >= 0)
-                r = box_seal(derived, fields, n + 1, made, data + HEAD_SIZE);
+                r = box_seal(master->key, fields, n + 1, made, data + HEAD_SIZE);
         if (r >= 0)
                 r = blob_copy(data, sizeof(data), ret);
         if (r >= 0 && ret_key)
@@ -109,7 +125,6 @@ static int memory_wrap(const struct master *master, int64_t id, const struct fie
 
 static int memory_unwrap(const struct master *master, int64_t id, const struct field *binding, size_t n, const uint8_t *data,
                          size_t size, struct secret **ret) {
-        _cleanup_(secret_freep) struct secret *derived = NULL;
         struct field fields[BINDING_MAX];
         uint64_t found = 0;
         int r;
@@ -122,9 +137,7 @@ static int memory_unwrap(const struct master *master, int64_t id, const struct f
                 return -EKEYREJECTED;
 
         r = bind_head(data, binding, n, fields);
-        if (r >= 0)
-                r = master_derive(master, "kek", &derived);
-        return r < 0 ? r : box_open(derived, fields, n + 1, data + HEAD_SIZE, size - HEAD_SIZE, ret);
+        return r < 0 ? r : box_open(master->key, fields, n + 1, data + HEAD_SIZE, size - HEAD_SIZE, ret);
 }
 
 int master_wrap(struct master *master, int64_t id, const struct field *binding, size_t n, const struct secret *key,

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 enum {
@@ -46,7 +47,7 @@ static struct write *queue_pop(struct committer *committer) {
 
 /* One caller's changes, in a savepoint: when fn fails they go and those of the others stay. */
 static int write_run(struct sqlite *connection, const struct write *write) {
-        struct store_txn txn = { .connection = connection };
+        struct store_txn txn = { .connection = connection, .began = clock_monotonic_ms() };
         int r, k;
 
         r = sqlite_run(connection, "SAVEPOINT fn");

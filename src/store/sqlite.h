@@ -20,4 +20,5 @@ int sqlite_checkpoint(struct sqlite *connection);
 
 struct store_txn {
         struct sqlite *connection;
+        uint64_t began;
 };

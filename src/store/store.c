@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "store/commit.h"
 #include "store/sqlite.h"
 
@@ -319,7 +320,7 @@ int store_read(struct store *store, store_fn fn, void *userdata) {
 
         r = sqlite_run(connection, "BEGIN");
         if (r >= 0) {
-                txn.connection = connection;
+                txn = (struct store_txn){ .connection = connection, .began = clock_monotonic_ms() };
                 r = fn(&txn, userdata);
                 if (sqlite_in_transaction(connection))
                         (void) sqlite_run(connection, "ROLLBACK");
@@ -327,6 +328,10 @@ int store_read(struct store *store, store_fn fn, void *userdata) {
 
         reader_give(store, connection);
         return r;
+}
+
+uint64_t store_txn_began(const struct store_txn *txn) {
+        return txn->began;
 }
 
 int store_write(struct store *store, store_fn fn, void *userdata) {

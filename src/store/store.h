@@ -45,6 +45,8 @@ DEFINE_CLEANUP(struct store *, store_close)
  * on disk (-EDEADLK from inside a write); -EIO and the like where it could not be: nothing of it then happened. store_read() sees all commits that returned before. */
 typedef int (*store_fn)(struct store_txn *txn, void *userdata);
 int store_write(struct store *store, store_fn fn, void *userdata);
+/* clock_monotonic_ms() of just before: what was committed by then is seen. */
+uint64_t store_txn_began(const struct store_txn *txn);
 int store_read(struct store *store, store_fn fn, void *userdata);
 /* What was deleted is then in no file any more. It happens by itself after two quiet seconds; -EBUSY: a reader is in the way. */
 int store_checkpoint(struct store *store);

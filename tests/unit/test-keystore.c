@@ -13,14 +13,15 @@
 static char directory[64], path[128], master[128];
 static struct store *store;
 static struct keystore *keystore;
-static struct store_migration migrations[2];
+static struct store_migration migrations[3];
 
 static int open_all(const char *master_file, const char *party, char *error, size_t error_size) {
         int r;
 
         migrations[0] = (struct store_migration){ 1, "CREATE TABLE audit_place (id BIGINT)" };
         migrations[1] = keystore_migration;
-        r = store_open(path, "tenant", migrations, 2, &store, error, error_size);
+        migrations[2] = (struct store_migration){ 3, keystore_migration_generations };
+        r = store_open(path, "tenant", migrations, 3, &store, error, error_size);
         return r < 0 ? r
                      : keystore_open(&(struct keystore_options){ .master = { .kind = KEYSTORE_FILE,
                                                                              .text = (char *) master_file,
@@ -226,7 +227,8 @@ static void test_rows_exchanged(void **state) {
         static const char *const swaps[] = {
                 "UPDATE keystore_half SET wrapped = (SELECT wrapped FROM keystore_half h WHERE h.handle != keystore_half.handle)",
                 "UPDATE keystore_key SET wrapped = (SELECT wrapped FROM keystore_key k WHERE k.handle != keystore_key.handle)",
-                "UPDATE keystore_group SET wrapped = (SELECT wrapped FROM keystore_group g WHERE g.name != keystore_group.name)",
+                "UPDATE keystore_kek SET wrapped = (SELECT wrapped FROM keystore_kek g WHERE g.name <> '' AND g.name != keystore_kek.name) "
+                "WHERE name <> ''",
                 "UPDATE keystore_key SET name = 'db' WHERE name = 'web'",
         };
         _cleanup_(secret_freep) struct secret *a = new_half(), *b = new_half();
@@ -245,7 +247,7 @@ static void test_rows_exchanged(void **state) {
                 expect_no_half(&one, -EKEYREJECTED);
                 assert_int_equal(store_write(store, exec_fn, (void *) "DELETE FROM keystore_half"), 0);
                 assert_int_equal(store_write(store, exec_fn, (void *) "DELETE FROM keystore_key"), 0);
-                assert_int_equal(store_write(store, exec_fn, (void *) "DELETE FROM keystore_group"), 0);
+                assert_int_equal(store_write(store, exec_fn, (void *) "DELETE FROM keystore_kek WHERE name <> ''"), 0);
         }
 }
 
@@ -329,7 +331,7 @@ static void test_rewrap(void **state) {
         assert_int_equal(store_write(store, rewrap_fn, &call), 0);
         expect_half(&call);
         expect_no_half(&old, -ENOENT);
-        assert_int_equal(store_write(store, exec_fn, (void *) "DELETE FROM keystore_group WHERE name = 'web'"), 0);
+        assert_int_equal(store_write(store, exec_fn, (void *) "DELETE FROM keystore_kek WHERE name = 'web'"), 0);
         reopen();
         expect_half(&call);
 }

@@ -15,7 +15,9 @@ static const char id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 static const uint64_t now = 1800000000000;
 
 static int setup(void **state) {
-        const struct store_migration migrations[] = { audit_migration, keystore_migration, registrar_migration };
+        const struct store_migration migrations[] = {
+                audit_migration, keystore_migration, registrar_migration, { 4, keystore_migration_generations }
+        };
         char path[128], master[128], error[256];
 
         (void) state;

@@ -171,10 +171,11 @@ static int use(struct store_txn *txn, void *userdata) {
 static void open_store(const char *path, const char *master, struct store **store, struct keystore **keystore) {
         const struct store_migration migrations[] = { { 1, "CREATE TABLE first (id BIGINT)" },
                                                       keystore_migration,
-                                                      { 3, party_migration } };
+                                                      { 3, party_migration },
+                                                      { 4, keystore_migration_generations } };
         char error[256] = "";
 
-        if (store_open(path, "tenant", migrations, 3, store, error, sizeof(error)) < 0 ||
+        if (store_open(path, "tenant", migrations, 4, store, error, sizeof(error)) < 0 ||
             keystore_open(
                     &(struct keystore_options){
                             .master = { .kind = KEYSTORE_FILE, .text = (char *) master, .path = (char *) master } },
