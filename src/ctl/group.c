@@ -38,8 +38,13 @@ static void show_group(const char *server, const json_t *group) {
         ctl_print_line("%-9s %s: bank %s, gate PCR %lld, first boot %s", server, ctl_string(group, "name"),
                        ctl_string(group, "bank"), (long long) ctl_integer(group, "gate"),
                        json_is_true(json_object_get(group, "accept_first_boot")) ? "accepted UNSEEN" : "held for an operator");
+        if (ctl_integer(group, "tokens") > 0)
+                ctl_print_line("          %lld of its %lld nodes have a token and no TPM",
+                               (long long) ctl_integer(group, "tokens"), (long long) ctl_integer(group, "nodes"));
+        if (*ctl_string(group, "warning"))
+                ctl_print_line("          WARNING: %s", ctl_string(group, "warning"));
         json_array_foreach (json_object_get(group, "ek_sha256"), i, digest)
-                ctl_print_line("          approved ahead: EK %s", json_string_value(digest));
+                ctl_print_line("          approved ahead: EK, or token's key, %s", json_string_value(digest));
 }
 
 static int group_read(struct ctl *ctl, const char *path) {

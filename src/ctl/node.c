@@ -30,12 +30,15 @@ static void list_row(struct table *table, const char *id, struct ctl_call calls[
                      *verifier = find_node(calls[SERVER_VERIFIER].answer, id);
         const json_t *node = tenant ? tenant : verifier ? verifier : find_node(calls[SERVER_REGISTRAR].answer, id);
         const json_t *held_t = json_object_get(tenant, "held"), *held_v = json_object_get(verifier, "held");
-        char seen[21], held[64] = "";
+        char seen[21], held[64] = "", kind[32] = "TPM";
 
         time_text(MAX(ctl_integer(tenant, "seen"), ctl_integer(verifier, "seen")), seen);
         if (json_is_object(held_t) || json_is_object(held_v))
                 snprintf(held, sizeof held, "%s", ctl_string(json_is_object(held_t) ? held_t : held_v, "reason"));
+        if (*ctl_string(node, "token"))
+                snprintf(kind, sizeof kind, "token %s", ctl_string(node, "token"));
         const char *cells[] = { id,
+                                kind,
                                 ctl_string(node, "code"),
                                 ctl_string(node, "group"),
                                 calls[SERVER_TENANT].result < 0 ? "?"
@@ -90,7 +93,7 @@ static int list_parse(int argc, char *argv[], char *query, size_t size) {
 }
 
 static int node_list(struct ctl *ctl, int argc, char *argv[]) {
-        static const char *const headings[] = { "NODE", "CODE", "GROUP", "TENANT", "VERIFIER", "SEEN", "HELD" };
+        static const char *const headings[] = { "NODE", "KIND", "CODE", "GROUP", "TENANT", "VERIFIER", "SEEN", "HELD" };
         char query[160] = "";
         int r;
 
@@ -141,16 +144,18 @@ static void show_keys(const json_t *node) {
         }
 }
 
-static void show_held(const json_t *held) {
-        char at[21], state[STATE_LENGTH + 1];
+static void show_held(const json_t *held, bool token) {
+        char at[21], counters[48] = "", state[STATE_LENGTH + 1];
         const json_t *boot = json_object_get(held, "boot");
         json_t *difference, *rule, *value;
         const char *pcr;
         size_t i;
 
         time_text(ctl_integer(held, "time"), at);
-        ctl_print_line("    held: %s, incident %s, %s, boot %lld.%lld", ctl_string(held, "reason"), ctl_string(held, "incident"),
-                       at, (long long) ctl_integer(boot, "reset"), (long long) ctl_integer(boot, "restart"));
+        if (!token)
+                snprintf(counters, sizeof counters, ", boot %lld.%lld", (long long) ctl_integer(boot, "reset"),
+                         (long long) ctl_integer(boot, "restart"));
+        ctl_print_line("    held: %s, incident %s, %s%s", ctl_string(held, "reason"), ctl_string(held, "incident"), at, counters);
         if (held_state(held, state) >= 0)
                 ctl_print_line("      state %s", state);
         json_object_foreach (json_object_get(held, "pcrs"), pcr, value)
@@ -181,6 +186,7 @@ static void show_tpm(const json_t *tpm) {
 static void show_party(const struct ctl_call *call) {
         const json_t *node = call->answer, *boot = json_object_get(node, "boot"), *payload = json_object_get(node, "payload");
         const json_t *held = json_object_get(node, "held");
+        bool token = *ctl_string(node, "token");
         char seen[21], until[21];
 
         printf("  %s:\n", server_names[call->server]);
@@ -199,13 +205,17 @@ static void show_party(const struct ctl_call *call) {
                 time_text(ctl_integer(node, "next_boot"), until);
                 ctl_print_line("    its NEXT BOOT passes whatever its PCR values, until %s", until);
         }
-        show_tpm(json_object_get(node, "tpm"));
+        if (token)
+                ctl_print_line("    token with a %s key and no TPM: it shows who asks, not what was booted",
+                               ctl_string(node, "token"));
+        else
+                show_tpm(json_object_get(node, "tpm"));
         show_keys(node);
         if (json_is_object(payload))
                 ctl_print_line("    payload version %lld, sha256 %s", (long long) ctl_integer(payload, "version"),
                                ctl_string(payload, "sha256"));
         if (json_is_object(held))
-                show_held(held);
+                show_held(held, token);
 }
 
 static int node_show(struct ctl *ctl, int argc, char *argv[]) {
@@ -228,7 +238,8 @@ static int node_show(struct ctl *ctl, int argc, char *argv[]) {
         else {
                 time_text(ctl_integer(calls[SERVER_REGISTRAR].answer, "registered"), registered);
                 ctl_print_line("%s", id);
-                ctl_print_line("  code %s, EK %s, registered %s", ctl_string(calls[SERVER_REGISTRAR].answer, "code"),
+                ctl_print_line("  code %s, %s %s, registered %s", ctl_string(calls[SERVER_REGISTRAR].answer, "code"),
+                               *ctl_string(calls[SERVER_REGISTRAR].answer, "token") ? "token's key" : "EK",
                                ctl_string(calls[SERVER_REGISTRAR].answer, "ek_sha256"), registered);
                 show_party(calls + SERVER_TENANT);
                 show_party(calls + SERVER_VERIFIER);
@@ -318,7 +329,7 @@ static int simple_action(struct ctl *ctl, const struct node_action *action, int 
 
 ACTION(node_suspend, .method = "POST", .path = "suspend", .done = "suspended")
 ACTION(node_resume, .method = "POST", .path = "resume", .done = "resumed")
-ACTION(node_revoke, .method = "POST", .path = "revoke", .done = "revoked, and its EK with it", .registrar = true)
+ACTION(node_revoke, .method = "POST", .path = "revoke", .done = "revoked, and its EK or token's key with it", .registrar = true)
 ACTION(node_accept_reset, .method = "POST", .path = "accept-reset", .done = "the lower boot counters are accepted")
 ACTION(node_rotate, .method = "POST", .path = "rotate", .done = "marked: its next boot makes a new generation")
 ACTION(node_delete, .method = "DELETE", .done = "deleted", .registrar = true, .gone_is_done = true)
@@ -330,7 +341,8 @@ static const struct ctl_verb verbs[] = {
           "let a node enroll; with --capture, let what it booted pass from now on", ctl_node_approve },
         { "suspend", "NODE [--reason TEXT]", "no release until resumed", node_suspend },
         { "resume", "NODE", "end a suspension", node_resume },
-        { "revoke", "NODE [--reason TEXT]", "for ever: no release under this EK, whatever the node id", node_revoke },
+        { "revoke", "NODE [--reason TEXT]", "for ever: no release under this EK, or token's key, whatever the node id",
+          node_revoke },
         { "accept-reset", "NODE [--boot RESET.RESTART]", "accept boot counters that went down (TPM cleared, board restored)",
           node_accept_reset },
         { "rotate", "NODE [--key ID]", "new halves at the next boot", node_rotate },

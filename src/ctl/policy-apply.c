@@ -77,8 +77,8 @@ static void count_moved(const struct policy *policy, const json_t *answer, struc
         json_t *node;
 
         json_array_foreach (json_object_get(answer, "nodes"), i, node) {
-                if (strcmp(ctl_string(node, "state"), "approved") != 0)
-                        continue;
+                if (strcmp(ctl_string(node, "state"), "approved") != 0 || json_is_string(json_object_get(node, "token")))
+                        continue; /* a node with a token matches no set */
                 moved->nodes++;
                 if (has_moved(policy, node))
                         continue;
@@ -137,7 +137,7 @@ static int retire(struct ctl *ctl, const char *group, const struct policy *polic
                 r = policy_parse(text, strlen(text), &left, error, sizeof error);
         if (r < 0)
                 return log_error("Without what is kept: %s", error[0] ? error : strerror(-r)), CTL_FAILURE;
-        if (policy_allows_nothing(&left))
+        if (policy_allows_nothing(&left) && !left.release.token_evidence)
                 return log_error("Without what is kept the policy would allow no boot at all: set a new one."), CTL_REFUSED;
         policy_warn_uncovered(&left);
         return policy_put(ctl, group, text, versions);

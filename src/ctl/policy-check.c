@@ -168,8 +168,9 @@ static void print_sets(const struct policy *policy, const struct policy_decision
         }
 }
 
-static void print_text(const struct policy *policy, const struct policy_decision *decision) {
-        print_sets(policy, decision);
+static void print_text(const struct options *options, const struct policy *policy, const struct policy_decision *decision) {
+        if (!options->token) /* which has no values to match one */
+                print_sets(policy, decision);
         for (size_t i = 0; i < decision->n_findings; i++) {
                 const struct policy_finding *finding = decision->findings + i;
 
@@ -178,7 +179,13 @@ static void print_text(const struct policy *policy, const struct policy_decision
                 else
                         ctl_print_line("FAILED  %s (line %u): %s", finding->rule, finding->line, finding->why);
         }
-        ctl_print_line("%s", decision->allowed ? "This boot is allowed." : "This boot is not allowed.");
+        if (options->token && decision->allowed)
+                ctl_print_line("A token is allowed, and answered under another key after %llu s.",
+                               (unsigned long long) policy->release.token_interval);
+        else if (options->token)
+                ctl_print_line("A token is not allowed.");
+        else
+                ctl_print_line("%s", decision->allowed ? "This boot is allowed." : "This boot is not allowed.");
 }
 
 static int print_json(const struct policy_decision *decision) {
@@ -223,7 +230,7 @@ static int decide(const struct ctl *ctl, const struct options *options, const st
         if (ctl->json)
                 r = print_json(&decision);
         else
-                print_text(policy, &decision);
+                print_text(options, policy, &decision);
         return r < 0 ? CTL_FAILURE : decision.allowed ? CTL_OK : CTL_REFUSED;
 }
 

@@ -9,10 +9,26 @@
 void policy_warn_uncovered(const struct policy *policy) {
         _cleanup_(freep) char *uncovered = policy_uncovered(policy);
 
-        if (policy_allows_nothing(policy))
+        if (policy_allows_nothing(policy) && policy->release.token_evidence)
+                log_warning(
+                        "This policy has neither a set nor a [firmware] rule: it allows nodes with a token, and no boot of a TPM.");
+        else if (policy_allows_nothing(policy))
                 log_warning("This policy has neither a set nor a [firmware] rule: it allows no boot at all.");
-        else if (uncovered && *uncovered)
+        if (uncovered && *uncovered)
                 log_warning("Whoever can change what a policy leaves uncovered can have a half: %s.", uncovered);
+}
+
+void policy_warn_group(const struct ctl_call *calls, size_t n) {
+        const char *last = "";
+
+        for (size_t i = 0; i < n; i++) {
+                const char *warning = ctl_string(calls[i].answer, "warning");
+
+                if (*warning && strcmp(warning, last) != 0)
+                        log_warning("At the %s: %s.", server_names[calls[i].server], warning);
+                if (*warning)
+                        last = warning;
+        }
 }
 
 int policy_read_file(const char *path, struct blob *ret) {
@@ -50,6 +66,7 @@ int policy_put(struct ctl *ctl, const char *group, const char *text, const int64
                 ctl_print_line("Group %s: policy version %lld at the tenant, %lld at the verifier.", group,
                                (long long) ctl_integer(writes[1].answer, "version"),
                                (long long) ctl_integer(writes[0].answer, "version"));
+        policy_warn_group(writes, 2);
         for (int i = 0; i < 2; i++) {
                 ctl_call_done(writes + i);
                 json_decref(bodies[i]);
@@ -116,6 +133,7 @@ static int policy_show(struct ctl *ctl, int argc, char *argv[]) {
                 for (int i = 0; i < (same ? 1 : 2); i++)
                         if (calls[i].answer)
                                 show_one(calls + i);
+        policy_warn_group(calls, 2);
         r = ctl_followed(calls, 2);
         if (r == CTL_OK && same && !ctl->json)
                 policy_advise_retire(ctl, argv[1], ctl_string(calls[0].answer, "text"));

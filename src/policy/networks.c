@@ -6,7 +6,7 @@
 #include "base/ini.h"
 #include "policy/rules.h"
 
-enum { NETWORKS_MAX = 256, WINDOW_MAX = 3600, ABSENCE_MAX = 10 * 365 * 86400 };
+enum { NETWORKS_MAX = 256, WINDOW_MAX = 3600, ABSENCE_MAX = 10 * 365 * 86400, INTERVAL_MAX = 86400 };
 
 /* ret_v4: written as IPv4, so that a prefix counts from there. */
 static int address_parse(const char *text, uint8_t ret[static 16], bool *ret_v4) {
@@ -118,6 +118,20 @@ static int set_seconds(const char *value, uint64_t max, uint64_t *seconds, char 
         return 0;
 }
 
+/* 0 is a word for "no interval" that somebody has to write. */
+static int set_interval(struct policy_release *release, const char *value, unsigned line, char *error, size_t size) {
+        if (release->interval_line > 0) {
+                (void) snprintf(error, size, "token-interval is there already");
+                return -EEXIST;
+        }
+        release->interval_line = line;
+        if (parse_seconds(value, INTERVAL_MAX, &release->token_interval) < 0) {
+                (void) snprintf(error, size, "write a time such as 30s or 5min, at most %d s; 0 for no interval", INTERVAL_MAX);
+                return -EINVAL;
+        }
+        return 0;
+}
+
 int release_parse(struct policy *policy, const char *key, const char *value, unsigned line, char *error, size_t size) {
         struct policy_release *release = &policy->release;
 
@@ -129,6 +143,8 @@ int release_parse(struct policy *policy, const char *key, const char *value, uns
                 release->token_line = line;
                 return parse_bool(value, &release->token_evidence);
         }
+        if (strcmp(key, "token-interval") == 0)
+                return set_interval(release, value, line, error, size);
         if (strcmp(key, "another-nk-window") == 0)
                 return set_seconds(value, WINDOW_MAX, &release->another_nk_window, error, size);
         if (strcmp(key, "max-absence") == 0)

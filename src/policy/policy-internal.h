@@ -4,6 +4,7 @@
 #include "policy/policy.h"
 
 enum { BANK_SHA256 = 0x000b, BANK_SHA384 = 0x000c };
+enum { POLICY_TOKEN_INTERVAL = 30 /* seconds, where a policy does not say */ };
 enum {
         IMA_PCR = 10,
         AGGREGATE_PCRS = 0x3ff,

@@ -237,7 +237,7 @@ static int check_whole(const struct policy *policy, char *error, size_t error_si
 }
 
 int policy_parse(const char *text, size_t size, struct policy *ret, char *error, size_t error_size) {
-        struct parsing parsing = {};
+        struct parsing parsing = { .policy.release.token_interval = POLICY_TOKEN_INTERVAL };
         char unused[256];
         int r;
 

@@ -31,11 +31,12 @@ struct policy_network {
 };
 struct policy_release {
         bool token_evidence;             /* a PKCS#11 token's word is enough, without PCRs */
+        uint64_t token_interval;         /* seconds between answers to different NKs of a token */
         uint64_t another_nk_window;      /* seconds after a release in which another NK of the same boot is answered; 0: never */
         uint64_t max_absence;            /* seconds after which a node that was not seen is suspended; 0: never */
         struct policy_network *networks; /* policy_decide() looks at them */
         size_t n_networks;               /* 0: any */
-        unsigned token_line, networks_line;
+        unsigned token_line, interval_line, networks_line;
 };
 
 struct policy_rules; /* [firmware] and [ima] */
@@ -99,6 +100,6 @@ bool policy_wants_ima(const struct policy *policy);
 /* A set made from a verified boot's values, zeros by name, without the gate; appended to the policy. -EEXIST: that name is
  * there. */
 int policy_capture(struct policy *policy, const char *name, const struct pcr_values *pcrs, uint16_t bank, unsigned gate);
-/* What the policy leaves uncovered, in words, or "": initramfs (9 or 11), boot loader (4), command line, add-ons (12, 13). ret
- * owns. */
+/* What the policy leaves uncovered, in words, or "": initramfs (9 or 11), boot loader (4), command line, add-ons (12, 13); of nodes with a
+ * token everything. ret owns. */
 char *policy_uncovered(const struct policy *policy);

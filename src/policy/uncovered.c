@@ -90,6 +90,12 @@ char *policy_uncovered(const struct policy *policy) {
         }
         if (policy->n == 0 && rules_have_firmware(policy->rules))
                 append_uncovered(&none, "the [firmware] rules", &cover, &buffer);
+        if (policy->release.token_evidence)
+                buffer_printf(
+                        &buffer,
+                        "%stoken-evidence does not cover: anything that a node with a token boots (no PCRs, no logs), whether its "
+                        "gate is closed, whether it is another boot (no counters)",
+                        buffer.size > 0 ? "; " : "");
         buffer_u8(&buffer, '\0');
         return buffer_ok(&buffer) < 0 ? NULL : (char *) TAKE_PTR(buffer.data);
 }

@@ -22,7 +22,7 @@ int main(int argc, char *argv[]) {
                                                               service_metrics_routes,
                                                               NULL };
         const struct store_migration migrations[] = {
-                registrar_migration, { 4, audit_peers_migration }, { 5, "SELECT 5" }, { 6, keystore_migration_generations }
+                registrar_migration, { 4, audit_peers_migration }, token_migration, { 6, keystore_migration_generations }
         };
         const struct service_definition definition = {
                 .role = "registrar",

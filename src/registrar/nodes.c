@@ -18,6 +18,9 @@ const struct store_migration registrar_migration = {
                "CREATE INDEX node_ek ON node (ek_sha256);",
 };
 
+/* Which nodes have a token's key in place of EK and AK, and of which type it is. */
+const struct store_migration token_migration = { .number = 5, .sql = "ALTER TABLE node ADD COLUMN token_type TEXT;" };
+
 struct node_seen {
         const struct identity *identity;
         bool same, other_ek, other_ak, revoked;
@@ -43,10 +46,23 @@ static int row_seen(const struct store_value *columns, size_t n, void *userdata)
         return 0;
 }
 
-static const char *proof_detail(enum ek_proof proof) {
-        return proof == EK_CERTIFIED ? "{\"ek\":\"certificate\"}"
-               : proof == EK_LISTED  ? "{\"ek\":\"listed\"}"
-                                     : "{\"ek\":\"none\"}";
+static const char *proof_detail(const struct identity *identity) {
+        return identity->token                      ? "{\"token\":true}"
+               : identity->ek.proof == EK_CERTIFIED ? "{\"ek\":\"certificate\"}"
+               : identity->ek.proof == EK_LISTED    ? "{\"ek\":\"listed\"}"
+                                                    : "{\"ek\":\"none\"}";
+}
+
+static int insert(struct store_txn *txn, const struct node_addition *addition) {
+        const struct identity *identity = addition->identity;
+
+        return store_exec(txn,
+                          "INSERT INTO node (id, ek_sha256, code, state, registered, document, token_type)"
+                          " VALUES ($1, $2, $3, 'active', $4, $5, $6)",
+                          STORE_ARGS(store_text(identity->id), store_text(identity->ek_sha256), store_text(identity->code),
+                                     store_int((int64_t) (clock_realtime_ms() / 1000)), store_text(addition->document),
+                                     identity->token ? store_text(identity->type) : store_null()),
+                          NULL);
 }
 
 int node_add(struct store_txn *txn, void *userdata) {
@@ -67,18 +83,13 @@ int node_add(struct store_txn *txn, void *userdata) {
         if (addition->result == NODE_SAME)
                 return 0;
         if (addition->result == NODE_ADDED) {
-                r = store_exec(txn,
-                               "INSERT INTO node (id, ek_sha256, code, state, registered, document)"
-                               " VALUES ($1, $2, $3, 'active', $4, $5)",
-                               STORE_ARGS(store_text(identity->id), store_text(identity->ek_sha256), store_text(identity->code),
-                                          store_int((int64_t) (clock_realtime_ms() / 1000)), store_text(addition->document)),
-                               NULL);
+                r = insert(txn, addition);
                 if (r < 0)
                         return r;
         }
 
         addition->record.event = addition->result == NODE_ADDED ? "register" : "refusal";
-        addition->record.detail = addition->result == NODE_ADDED     ? proof_detail(identity->ek.proof)
+        addition->record.detail = addition->result == NODE_ADDED     ? proof_detail(identity)
                                   : addition->result == NODE_REVOKED ? "{\"reason\":\"revoked\"}"
                                   : seen.other_ek                    ? "{\"reason\":\"another EK for this node id\"}"
                                                                      : "{\"reason\":\"another AK for this EK\"}";
@@ -94,15 +105,15 @@ struct node_ask {
         json_t *json;
 };
 
-/* id, code, ek_sha256, state, registered, document or NULL */
+/* id, code, ek_sha256, state, registered, token_type or NULL, document or NULL */
 static int row_node(const struct store_value *columns, size_t n, void *userdata) {
         json_t *json, **array = userdata;
 
-        if (n != 6 || columns[0].type != STORE_TEXT || columns[1].type != STORE_TEXT || columns[2].type != STORE_TEXT ||
+        if (n != 7 || columns[0].type != STORE_TEXT || columns[1].type != STORE_TEXT || columns[2].type != STORE_TEXT ||
             columns[3].type != STORE_TEXT || columns[4].type != STORE_INT)
                 return -EUCLEAN;
 
-        json = columns[5].type == STORE_TEXT ? json_loads(columns[5].data, JSON_REJECT_DUPLICATES, NULL) : json_object();
+        json = columns[6].type == STORE_TEXT ? json_loads(columns[6].data, JSON_REJECT_DUPLICATES, NULL) : json_object();
         if (!json_is_object(json)) {
                 json_decref(json);
                 return -EUCLEAN;
@@ -111,14 +122,15 @@ static int row_node(const struct store_value *columns, size_t n, void *userdata)
             json_object_set_new(json, "code", json_string(columns[1].data)) < 0 ||
             json_object_set_new(json, "ek_sha256", json_string(columns[2].data)) < 0 ||
             json_object_set_new(json, "state", json_string(columns[3].data)) < 0 ||
-            json_object_set_new(json, "registered", json_integer(columns[4].number)) < 0) {
+            json_object_set_new(json, "registered", json_integer(columns[4].number)) < 0 ||
+            json_object_set_new(json, "token", columns[5].type == STORE_TEXT ? json_string(columns[5].data) : json_null()) < 0) {
                 json_decref(json);
                 return -ENOMEM;
         }
         return json_array_append_new(*array, json) == 0 ? 0 : -ENOMEM;
 }
 
-#define NODE_COLUMNS "SELECT id, code, ek_sha256, state, registered, "
+#define NODE_COLUMNS "SELECT id, code, ek_sha256, state, registered, token_type, "
 
 static int nodes_read(struct store_txn *txn, void *userdata) {
         struct node_ask *ask = userdata;

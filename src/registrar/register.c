@@ -12,14 +12,37 @@ static void pkey_freep(EVP_PKEY **key) {
         EVP_PKEY_free(*key);
 }
 
-int identity_check(struct service *service, const struct wire_registration *registration, struct identity *ret, char *error,
-                   size_t error_size) {
+/* Nobody vouches for a token: what it shows is that it has this key. Who approves it decides whether that is enough. */
+static int token_identity(const struct blob *public, struct identity *ret, char *error, size_t error_size) {
+        struct identity identity = { .token = true };
+        struct token_key key;
+        int r;
+
+        r = token_key_parse(public->data, public->size, &key);
+        if (r < 0) {
+                (void) snprintf(error, error_size,
+                                "the token's key is no P-256, P-384 or RSA key of 2048 to 4096 bits as DER has it");
+                return r;
+        }
+        token_key_name(&key, identity.type);
+        r = token_node_id(public->data, public->size, identity.ek.digest, identity.id);
+        if (r >= 0)
+                r = node_code(identity.ek.digest, identity.id, identity.code);
+        if (r < 0)
+                return r;
+
+        hex_write(identity.ek.digest, sizeof(identity.ek.digest), identity.ek_sha256);
+        *ret = identity;
+        return 0;
+}
+
+static int tpm_identity(struct service *service, const struct wire_registration *registration, struct identity *ret, char *error,
+                        size_t error_size) {
         _cleanup_(pkey_freep) EVP_PKEY *key = NULL;
         const struct blob *ak = &registration->ak_public;
         struct identity identity = { .name = { 0x00, 0x0b } };
         int r;
 
-        *error = 0;
         r = service_ek_check(service, registration, &identity.ek, error, error_size);
         if (r < 0)
                 return r;
@@ -43,6 +66,14 @@ int identity_check(struct service *service, const struct wire_registration *regi
         hex_write(identity.ek.digest, sizeof(identity.ek.digest), identity.ek_sha256);
         *ret = identity;
         return 0;
+}
+
+int identity_check(struct service *service, const struct wire_registration *registration, struct identity *ret, char *error,
+                   size_t error_size) {
+        *error = 0;
+        if (registration->token_public.size > 0)
+                return token_identity(&registration->token_public, ret, error, error_size);
+        return tpm_identity(service, registration, ret, error, error_size);
 }
 
 static bool registration_read(const struct service_call *call, struct http_response *response, struct wire_registration *ret) {
@@ -74,47 +105,73 @@ static bool identity_read(const struct service_call *call, struct http_response 
         if (service_may_log(call, "registration"))
                 log_info("Registration refused (incident %s): %s", *call->request->incident ? call->request->incident : "-",
                          *error ? error : "the keys are malformed");
-        service_problem(call, response, "bad-evidence", "The endorsement or attestation key is not accepted here");
+        service_problem(call, response, "bad-evidence",
+                        registration->token_public.size > 0 ? "The token's key is not accepted here"
+                                                            : "The endorsement or attestation key is not accepted here");
         return false;
+}
+
+/* The challenge in registered, and for a TPM its credential. -EBADMSG, -EOPNOTSUPP: none can be made for this EK. */
+static int challenge_tpm(struct service *service, const struct wire_registration *registration, const struct identity *identity,
+                         struct wire_registered *registered) {
+        _cleanup_(wipe_32) uint8_t secret[32];
+        uint8_t challenge[REGISTER_CHALLENGE_SIZE];
+        int r;
+
+        r = challenge_make(service->keystore, registration, clock_realtime_ms(), challenge, secret);
+        if (r >= 0)
+                r = credential_make(registration->ek_public.data, registration->ek_public.size, identity->name, secret,
+                                    sizeof(secret), &registered->credential.id_object, &registered->credential.secret);
+        if (r >= 0)
+                r = blob_copy(challenge, sizeof(challenge), &registered->challenge);
+        registered->has_credential = true;
+        return r;
+}
+
+static int challenge_token(struct service *service, const struct wire_registration *registration,
+                           struct wire_registered *registered) {
+        uint8_t challenge[REGISTER_TOKEN_CHALLENGE_SIZE];
+        int r;
+
+        r = challenge_make_token(service->keystore, registration, clock_realtime_ms(), challenge);
+        return r < 0 ? r : blob_copy(challenge, sizeof(challenge), &registered->challenge);
 }
 
 static void handle_register(const struct service_call *call, struct http_response *response) {
         _cleanup_(wire_registration_done) struct wire_registration registration = {};
         _cleanup_(wire_registered_done) struct wire_registered registered = {};
-        _cleanup_(wipe_32) uint8_t secret[32];
-        uint8_t challenge[REGISTER_CHALLENGE_SIZE];
         struct identity identity;
         int r;
 
         if (!registration_read(call, response, &registration) || !identity_read(call, response, &registration, &identity))
                 return;
 
-        r = challenge_make(call->service->keystore, &registration, clock_realtime_ms(), challenge, secret);
-        if (r >= 0)
-                r = credential_make(registration.ek_public.data, registration.ek_public.size, identity.name, secret,
-                                    sizeof(secret), &registered.credential.id_object, &registered.credential.secret);
+        r = identity.token ? challenge_token(call->service, &registration, &registered)
+                           : challenge_tpm(call->service, &registration, &identity, &registered);
         if (r == -EBADMSG || r == -EOPNOTSUPP) {
                 service_problem(call, response, "bad-evidence", "No credential can be made for this endorsement key");
                 return;
         }
-        if (r >= 0)
-                r = blob_copy(challenge, sizeof(challenge), &registered.challenge);
         if (r < 0) {
                 service_failure(call, response, r);
                 return;
         }
 
-        registered.has_credential = true;
         memcpy(registered.id, identity.id, sizeof(registered.id));
         service_text(response, 200, wire_registered_encode(&registered));
 }
 
-/* Proof first: what has not shown that EK and AK are in one TPM changes nothing and learns nothing about what is registered. */
+/* Proof first: what has not shown that EK and AK are in one TPM, or that it has the token's key, changes nothing and learns nothing about what is registered. */
 static bool proof_check(const struct service_call *call, struct http_response *response,
                         const struct wire_registration *registration) {
+        const char *id = service_parameter(call, "id");
+        struct keystore *keystore = call->service->keystore;
         int r;
 
-        r = challenge_check(call->service->keystore, registration, service_parameter(call, "id"), clock_realtime_ms());
+        if (registration->token_public.size > 0)
+                r = challenge_check_token(keystore, registration, id, clock_realtime_ms());
+        else
+                r = challenge_check(keystore, registration, id, clock_realtime_ms());
         if (r == -ESTALE)
                 service_problem(call, response, "stale-nonce", "The challenge is too old: register again");
         else if (r == -EBADMSG)
@@ -171,7 +228,7 @@ static void handle_activate(const struct service_call *call, struct http_respons
                 return;
 
         if (strcmp(identity.id, service_parameter(call, "id")) != 0) {
-                service_problem(call, response, "malformed", "This is not the id of this attestation key");
+                service_problem(call, response, "malformed", "This is not the id of this key");
                 return;
         }
 

@@ -2,23 +2,26 @@
 #pragma once
 
 #include "audit/audit.h"
+#include "evidence/token.h"
 #include "service/service.h"
 
 /* The registrar: a directory of endorsement and attestation keys. Nobody has to trust it with more: each party checks all of it again. */
 
-enum { REGISTER_CHALLENGE_SIZE = 28, REGISTER_TTL_MS = 120000 };
+enum { REGISTER_CHALLENGE_SIZE = 28, REGISTER_TOKEN_CHALLENGE_SIZE = 60, REGISTER_TTL_MS = 120000 };
 
 /* What follows from a registration once it is checked. */
 struct identity {
         char id[NODE_ID_LENGTH + 1];
-        uint8_t name[34]; /* of the AK */
-        struct ek_verdict ek;
+        bool token;                 /* else a TPM */
+        char type[TOKEN_NAME_SIZE]; /* of a token's key */
+        uint8_t name[34];           /* of the AK */
+        struct ek_verdict ek;       /* of a token: its digest alone */
         char ek_sha256[65];
         char code[CODE_LENGTH + 1];
 };
 
-/* EK (certificate, restricted decryption key) and AK (template) of a registration (register.c). On -EKEYREJECTED and -EBADMSG error
- * says why, for the log; -EOPNOTSUPP where the EK is of a type that no credential can be made for. */
+/* EK (certificate, restricted decryption key) and AK (template) of a registration, or a token's key (register.c). On -EKEYREJECTED and
+ * -EBADMSG error says why, for the log; -EOPNOTSUPP where the EK is of a type that no credential can be made for. */
 int identity_check(struct service *service, const struct wire_registration *registration, struct identity *ret, char *error,
                    size_t error_size);
 
@@ -28,6 +31,12 @@ int challenge_make(struct keystore *keystore, const struct wire_registration *re
                    uint8_t ret_challenge[static REGISTER_CHALLENGE_SIZE], uint8_t ret_secret[static 32]);
 /* -ESTALE: too old; -EKEYREJECTED: the proof is not of this registration, challenge and node id. */
 int challenge_check(struct keystore *keystore, const struct wire_registration *registration, const char *id, uint64_t now_ms);
+/* A token opens no credential, so its challenge has what shows that it is ours: the 28 bytes above and HMAC(MAC key, L("tallyboot token
+ * challenge v1", number, time, random, SHA-256 of the registration's fields)). The proof is a signature of wire_token_register_message(). */
+int challenge_make_token(struct keystore *keystore, const struct wire_registration *registration, uint64_t now_ms,
+                         uint8_t ret_challenge[static REGISTER_TOKEN_CHALLENGE_SIZE]);
+int challenge_check_token(struct keystore *keystore, const struct wire_registration *registration, const char *id,
+                          uint64_t now_ms);
 
 /* What the directory says (nodes.c). */
 enum node_result { NODE_ADDED, NODE_SAME, NODE_CONFLICT, NODE_REVOKED };
@@ -41,4 +50,5 @@ struct node_addition {
 int node_add(struct store_txn *txn, void *userdata);
 
 extern const struct store_migration registrar_migration; /* number 3 */
+extern const struct store_migration token_migration;     /* number 5 */
 extern const struct service_route registrar_node_routes[], registrar_operator_routes[];

@@ -61,10 +61,22 @@ static int parse_request(struct admission *a, const struct wire_span *text) {
         return parse_body(a);
 }
 
+/* Of the TPMS_ATTEST, or of what a token signed: what is sealed is bound to it. */
+static int evidence_digest(struct admission *a) {
+        const uint8_t *nk = a->evidence.has_nk ? a->evidence.nk : NULL;
+        _cleanup_(blob_done) struct blob message = {};
+        int r;
+
+        if (a->evidence.token_signature.size == 0)
+                return sha256(a->evidence.attest.data, a->evidence.attest.size, a->attest_digest);
+        r = wire_token_evidence_message(a->id, a->evidence.purpose, nk, a->evidence.nonce, &a->evidence.body, &message);
+        return r < 0 ? r : sha256(message.data, message.size, a->attest_digest);
+}
+
 static int digests(struct admission *a) {
         int r;
 
-        r = sha256(a->evidence.attest.data, a->evidence.attest.size, a->attest_digest);
+        r = evidence_digest(a);
         if (r < 0 || !a->evidence.has_nk)
                 return r;
         return sha256(a->evidence.nk, sizeof(a->evidence.nk), a->nk_digest);
@@ -216,6 +228,7 @@ static int judge(struct admission *a) {
         struct evidence_expected expected = {
                 .node_id = a->id,
                 .ak_public = &a->node.ak_public,
+                .token_public = &a->node.token_public,
                 .bank = a->node.bank,
                 .pcrs = group_pcrs(&a->group, &a->policy, a->node.bank, a->evidence.purpose),
                 .gate = a->group.gate,
@@ -239,6 +252,15 @@ static int check_firmware(struct admission *a) {
         return r < 0 ? r : json_object_set_new(a->refusal.detail, "why", json_string(why));
 }
 
+/* What a TPM alone shows of itself: that the EK's TPM has this AK, and which firmware it runs. */
+static int check_tpm(struct admission *a) {
+        int r = 0;
+
+        if (a->evidence.purpose == PURPOSE_ENROLL)
+                r = check_credential(a);
+        return r < 0 || a->refusal.problem ? r : check_firmware(a);
+}
+
 int admit_verify(struct admission *a, struct http_response *response) {
         int r;
 
@@ -257,10 +279,8 @@ int admit_verify(struct admission *a, struct http_response *response) {
                 r = admit_refuse(a, "revoked", "This node was revoked.");
         else if (a->verdict.fault != EVIDENCE_OK)
                 r = refuse_fault(a);
-        else if (a->evidence.purpose == PURPOSE_ENROLL)
-                r = check_credential(a);
-        if (r >= 0 && !a->refusal.problem)
-                r = check_firmware(a);
+        else if (!node_has_token(&a->node))
+                r = check_tpm(a);
         if (r < 0)
                 return r;
 

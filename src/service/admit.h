@@ -16,8 +16,9 @@ struct refusal {
         json_t *detail;
         bool hold; /* keep the evidence for the operator */
         struct held held;
-        bool rolled_back; /* remember the boot, for accept-reset */
-        bool absent;      /* not seen for too long: suspended from now on */
+        bool rolled_back;     /* remember the boot, for accept-reset */
+        bool absent;          /* not seen for too long: suspended from now on */
+        unsigned retry_after; /* seconds; 0: as the problem has it */
 };
 
 /* 10, for purposes boot and rotate. */
@@ -97,7 +98,7 @@ int admit_use_nonce(struct admission *a, struct store_txn *txn); /* -ESTALE: use
 int admit_recheck(struct admission *a, struct store_txn *txn);   /* -EAGAIN: node or group changed since; a->node is fresh */
 int admit_record_refusal(struct admission *a, struct store_txn *txn);
 int admit_require_state(struct admission *a); /* approved; else a refusal is set */
-/* One NK a boot: sets a->refusal, or a->row and a->node's boot row (not yet saved). */
+/* One NK a boot, or with a token one in the policy's interval: sets a->refusal, or a->row and a->node's boot row (not yet saved). */
 int admit_boot_row(struct admission *a);
 json_t *admit_detail(const struct admission *a); /* {"purpose", "boot"} */
 /* What store_write() of such a transaction returned, as an answer: -ESTALE is the problem stale-nonce. */

@@ -7,6 +7,8 @@
 #include "service/limiter.h"
 
 json_t *admit_detail(const struct admission *a) {
+        if (node_has_token(&a->node)) /* which counts no boots */
+                return json_pack("{s:s, s:s}", "purpose", purpose_to_string(a->evidence.purpose), "evidence", "token");
         return json_pack("{s:s, s:{s:I, s:I}}", "purpose", purpose_to_string(a->evidence.purpose), "boot", "reset",
                          (json_int_t) a->verdict.boot.reset, "restart", (json_int_t) a->verdict.boot.restart);
 }
@@ -165,6 +167,7 @@ int admit_written(struct admission *a, int r, struct http_response *response) {
                 return r;
 
         service_recorded(a->call);
+        response->retry_after = a->refusal.retry_after;
         log_info("Node %s, incident %s: refused, %s.", a->id, a->call->request->incident, a->refusal.problem);
         service_problem(a->call, response, a->refusal.problem, "%s", a->refusal.title);
         return -ECANCELED;
@@ -204,7 +207,38 @@ static bool in_window(const struct admission *a) {
         return window > 0 && a->now >= began && (a->now - began) / 1000 < window;
 }
 
-int admit_boot_row(struct admission *a) {
+/* Seconds until another NK of a node with a token is answered. A clock that was set back by more than the interval keeps nobody out. */
+static unsigned token_wait(const struct admission *a) {
+        uint64_t began = (uint64_t) a->node.boot_time, interval = a->policy.release.token_interval * 1000;
+        uint64_t passed = a->now > began ? a->now - began : began - a->now;
+
+        return a->node.has_nk && passed < interval ? (unsigned) ((interval - passed + 999) / 1000) : 0;
+}
+
+/* A token counts no boots, so nothing says that an NK is of another boot. What it cannot be used for is answers one after the other: whoever
+ * holds it for a moment gets one, and the log shows it. */
+static int token_row(struct admission *a) {
+        struct node *node = &a->node;
+        bool same_nk = node->has_nk && bytes_equal_ct(node->nk, a->nk_digest, sizeof(node->nk));
+        unsigned wait = same_nk ? 0 : token_wait(a);
+        int r;
+
+        a->row = (struct boot_row){ .first = !same_nk, .repeat = same_nk };
+        if (wait > 0) {
+                r = admit_refuse(a, "rate-limited", "Another key of this node was answered a moment ago.");
+                a->refusal.retry_after = wait;
+                return r < 0 ? r : json_object_set_new(a->refusal.detail, "why", json_string("token-interval"));
+        }
+        if (!same_nk) {
+                node->boots++;
+                node->boot_time = (int64_t) a->now;
+                memcpy(node->nk, a->nk_digest, sizeof(node->nk));
+                node->has_nk = true;
+        }
+        return 0;
+}
+
+static int tpm_row(struct admission *a) {
         struct node *node = &a->node;
         int order = node->has_boot ? boot_counters_compare(a->verdict.boot, node->boot) : 1;
         bool same_nk = node->has_nk && bytes_equal_ct(node->nk, a->nk_digest, sizeof(node->nk));
@@ -231,4 +265,8 @@ int admit_boot_row(struct admission *a) {
         memcpy(node->nk, a->nk_digest, sizeof(node->nk));
         node->has_boot = node->has_nk = true;
         return 0;
+}
+
+int admit_boot_row(struct admission *a) {
+        return node_has_token(&a->node) ? token_row(a) : tpm_row(a);
 }

@@ -119,6 +119,11 @@ static int approve_txn(struct store_txn *txn, void *userdata) {
         if (node->state == NODE_SUSPENDED)
                 return conflict(approval, "This node is suspended: resume it.");
 
+        if (node_has_token(node) && (approval->capture || approval->next_boot))
+                return conflict(
+                        approval,
+                        "This node has a token: its boots show no values. Its group's policy takes it by token-evidence = yes.");
+
         r = group_load(txn, approval->has_group ? approval->group : node->group, &group);
         if (r == -ENOENT)
                 return conflict(approval, "There is no such group.");

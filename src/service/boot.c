@@ -104,8 +104,21 @@ static int load_halves(struct store_txn *txn, void *userdata) {
         return r < 0 ? r : release_describe(a, txn);
 }
 
+/* A new boot of a TPM takes its time; a token's only sign of one is another NK, which costs nothing. */
 static bool is_answered_boot(const struct admission *a) {
+        if (node_has_token(&a->node))
+                return true;
         return a->node.has_boot && a->node.has_nk && boot_counters_compare(a->verdict.boot, a->node.boot) == 0;
+}
+
+static void log_release(const struct admission *a) {
+        char what[64] = "token's word";
+
+        if (!node_has_token(&a->node))
+                (void) snprintf(what, sizeof(what), "boot %u.%u", a->verdict.boot.reset, a->verdict.boot.restart);
+        log_info("Node %s, incident %s: %s released, %zu halves%s%s%s.", a->id, a->call->request->incident, what, a->halves->n,
+                 a->row.repeat ? ", again to the same key" : "", a->row.another_nk ? ", to another key within the window" : "",
+                 a->decision.pardoned ? ", as an operator said of this boot" : "");
 }
 
 int release_boot(struct admission *a, struct http_response *response) {
@@ -134,11 +147,7 @@ int release_boot(struct admission *a, struct http_response *response) {
         }
         r = admit_written(a, r, response);
         if (r >= 0)
-                log_info("Node %s, incident %s: boot %u.%u released, %zu halves%s%s%s.", a->id, a->call->request->incident,
-                         a->verdict.boot.reset, a->verdict.boot.restart, a->halves->n,
-                         a->row.repeat ? ", again to the same key" : "",
-                         a->row.another_nk ? ", to another key within the window" : "",
-                         a->decision.pardoned ? ", as an operator said of this boot" : "");
+                log_release(a);
         return r;
 }
 

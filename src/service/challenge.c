@@ -65,7 +65,7 @@ static int make_challenge(struct party_service *party, const struct nonce_scope 
         answer->gate = (uint8_t) challenge->group.gate;
 
         r = nonce_new(party->service->keystore, scope, clock_realtime_ms(), answer->nonce);
-        if (r < 0 || scope->purpose != PURPOSE_ENROLL)
+        if (r < 0 || scope->purpose != PURPOSE_ENROLL || node_has_token(&challenge->node))
                 return r;
         return make_credential(party, scope, &challenge->node, answer);
 }

@@ -52,10 +52,22 @@ static bool release_rule_failed(const struct policy_decision *decision) {
         return rule_failed(decision, "[release]");
 }
 
+/* Those that no change of the policy's words on evidence would have helped. */
+static bool place_failed(const struct policy_decision *decision) {
+        return rule_failed(decision, "[release] networks");
+}
+
 static int words(const struct policy_decision *decision, struct decision *ret) {
         ret->differences = differences_object(decision);
         ret->findings = findings_object(decision);
         return ret->differences && ret->findings ? 0 : -ENOMEM;
+}
+
+/* Nobody has said yet what this node may boot. Sets and rules on firmware are not for tokens, so for these their lack says nothing. */
+static bool waits_for_policy(const struct admission *a) {
+        bool none = node_has_token(&a->node) ? a->group.policy_version == 0 : policy_allows_nothing(&a->policy);
+
+        return none || a->node.boots == 0;
 }
 
 /* Not allowed: held for an operator, who sees what differs and which rules failed. */
@@ -63,7 +75,7 @@ static int refuse(struct admission *a, const struct policy_decision *decision) {
         json_t *detail;
         int r;
 
-        if ((policy_allows_nothing(&a->policy) || a->node.boots == 0) && !release_rule_failed(decision))
+        if (waits_for_policy(a) && !place_failed(decision))
                 r = admit_refuse(a, "pending-policy", "No policy allows this boot yet; an operator can look at it.");
         else
                 r = admit_refuse(a, "policy-refused", "The policy does not allow this boot.");
@@ -127,6 +139,7 @@ static int policy_says(struct admission *a, struct policy_decision *ret) {
                 .ima = a->logs.has_ima ? &a->logs.ima : NULL,
                 .ima_aggregate_right = a->logs.aggregate_right,
                 .address = a->call->request->peer.address,
+                .token = node_has_token(&a->node),
         };
 
         return policy_decide(&a->policy, &input, ret);
@@ -198,6 +211,9 @@ int decide(struct admission *a, struct http_response *response) {
                 return r;
         if (is_absent(a))
                 return refuse_absent(a);
+
+        if (node_has_token(&a->node)) /* nothing was measured, so no log says more */
+                return judge(a, response);
 
         r = logs_collect(a);
         if (r >= 0 && a->logs.want_ima && a->logs.is_known)

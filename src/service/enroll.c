@@ -67,7 +67,7 @@ static int approve_ahead(struct admission *a, struct store_txn *txn, struct node
 
         r = use_join_token(a, txn, name);
         if (r == -ENOENT) {
-                by = "endorsement key on the group's list";
+                by = "key on the group's list";
                 r = group_of_ek(txn, node->ek_sha256, name);
         }
         if (r == -ENOENT)
@@ -84,7 +84,7 @@ static int approve_ahead(struct admission *a, struct store_txn *txn, struct node
         return party_audit(txn, a->call, "approve", a->id, json_pack("{s:s, s:s}", "group", group.name, "by", by));
 }
 
-/* One active AK for each EK; a revoked EK under no id. */
+/* One active AK for each EK; a revoked EK, or a token's revoked key, under no id. */
 static int store_new(struct admission *a, struct store_txn *txn, struct node *node) {
         bool revoked, taken;
         int r;
@@ -92,19 +92,19 @@ static int store_new(struct admission *a, struct store_txn *txn, struct node *no
         if ((r = ek_is_revoked(txn, node->ek_sha256, &revoked)) < 0 || (r = ek_is_taken(txn, node->ek_sha256, a->id, &taken)) < 0)
                 return r;
         if (revoked)
-                return admit_refuse(a, "revoked", "This machine's endorsement key was revoked.");
+                return admit_refuse(a, "revoked", "This machine's key was revoked.");
         if (taken)
                 return admit_refuse(a, "conflict", "This machine's endorsement key belongs to another node.");
 
         r = node_insert(txn, node);
         if (r < 0)
                 return r == -EEXIST ? -EAGAIN : r;
-        r = node_tpm_insert(txn, node->id, &node->tpm);
+        r = node_has_token(node) ? 0 : node_tpm_insert(txn, node->id, &node->tpm);
         if (r < 0)
                 return r;
         return party_audit(txn, a->call, "enroll", a->id,
-                           json_pack("{s:s, s:s, s:o}", "ek_sha256", node->ek_sha256, "code", node->code, "tpm",
-                                     node_tpm_object(&node->tpm)));
+                           json_pack("{s:s, s:s, s:o, s:o}", "ek_sha256", node->ek_sha256, "code", node->code, "tpm",
+                                     node_tpm_object(&node->tpm), "token", node_token_object(node)));
 }
 
 /* Room for a new key: one that was asked for at least a day ago and never confirmed makes place. */
@@ -194,19 +194,18 @@ static int enroll_keys(struct admission *a, struct store_txn *txn, const struct 
         return 0;
 }
 
-/* -EUSERS: one more that waits for approval, and shows no certificate. The transaction is rolled back then. */
+/* -EUSERS: one more that waits for approval, and shows no certificate, or has a token, which none vouches for. The transaction is rolled back then. */
 static int check_room(struct store_txn *txn, const struct node *node) {
         int64_t waiting;
         int r;
 
         if (node->state != NODE_PENDING || node->tpm.proof != EK_UNPROVEN)
                 return 0;
-        r = query_int(
-                txn,
-                "SELECT COUNT(*) FROM nodes, node_tpms WHERE node_tpms.node = nodes.id AND nodes.state = $1 AND node_tpms.proof = "
-                "$2",
-                STORE_ARGS(store_text(node_state_to_string(NODE_PENDING)), store_text(ek_proof_to_string(EK_UNPROVEN))),
-                &waiting);
+        r = query_int(txn,
+                      "SELECT COUNT(*) FROM nodes LEFT JOIN node_tpms ON node_tpms.node = nodes.id WHERE nodes.state = $1 AND "
+                      "(node_tpms.proof = $2 OR nodes.token_public IS NOT NULL)",
+                      STORE_ARGS(store_text(node_state_to_string(NODE_PENDING)), store_text(ek_proof_to_string(EK_UNPROVEN))),
+                      &waiting);
         if (r < 0)
                 return r;
         return waiting > UNPROVEN_PENDING_MAX ? -EUSERS : 0;

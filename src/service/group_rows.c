@@ -130,3 +130,25 @@ uint32_t group_pcrs(const struct group *group, const struct policy *policy, uint
         pcrs = policy_pcrs(policy, bank);
         return (policy->n == 0 || pcrs == 0 ? pcrs | PCRS_DEFAULT : pcrs) | UINT32_C(1) << group->gate;
 }
+
+/* Nobody is let in by it: which kind a node is, is its own. But who mixes both in a group has judged them to need the same, or has taken the
+ * wrong group. */
+int group_warning(struct store_txn *txn, const char *group, const struct policy *policy, char ret[static GROUP_WARNING_SIZE]) {
+        int64_t n;
+        int r;
+
+        ret[0] = '\0';
+        if (!policy->release.token_evidence)
+                return 0;
+        r = query_int(txn, "SELECT COUNT(*) FROM nodes WHERE group_name = $1 AND token_public IS NULL",
+                      STORE_ARGS(store_text(group)), &n);
+        if (r < 0 || n == 0)
+                return r;
+
+        (void) snprintf(
+                ret, GROUP_WARNING_SIZE,
+                "token-evidence = yes is for nodes with a token; %lld of this group registered with a TPM, and a token's word is "
+                "never taken for these: give nodes with a token a group of their own",
+                (long long) n);
+        return 0;
+}

@@ -15,16 +15,27 @@ static int on_ek(const struct store_value *columns, size_t n, void *userdata) {
         return json_array_append_new(userdata, json_string(columns[0].data)) < 0 ? -ENOMEM : 0;
 }
 
-/* {"name", "bank", "gate", "accept_first_boot", "ek_sha256", "policy_version", "nodes", "uncovered"} */
+static int count_nodes(struct store_txn *txn, const char *group, int64_t *ret, int64_t *ret_tokens) {
+        int r;
+
+        r = query_int(txn, "SELECT COUNT(*) FROM nodes WHERE group_name = $1", STORE_ARGS(store_text(group)), ret);
+        if (r < 0)
+                return r;
+        return query_int(txn, "SELECT COUNT(token_public) FROM nodes WHERE group_name = $1", STORE_ARGS(store_text(group)),
+                         ret_tokens);
+}
+
+/* {"name", "bank", "gate", "accept_first_boot", "ek_sha256", "policy_version", "nodes", "tokens", "uncovered", "warning"?} */
 static int group_object(struct store_txn *txn, const struct group *group, json_t **ret) {
         _cleanup_(policy_done) struct policy policy = {};
         _cleanup_(freep) char *uncovered = NULL;
+        char warning[GROUP_WARNING_SIZE];
         json_t *eks, *object;
-        int64_t nodes;
+        int64_t nodes, tokens;
         int r;
 
-        if ((r = policy_load(txn, group, &policy)) < 0 || (r = query_int(txn, "SELECT COUNT(*) FROM nodes WHERE group_name = $1",
-                                                                         STORE_ARGS(store_text(group->name)), &nodes)) < 0)
+        if ((r = policy_load(txn, group, &policy)) < 0 || (r = group_warning(txn, group->name, &policy, warning)) < 0 ||
+            (r = count_nodes(txn, group->name, &nodes, &tokens)) < 0)
                 return r;
         uncovered = policy_uncovered(&policy);
         eks = json_array();
@@ -40,10 +51,11 @@ static int group_object(struct store_txn *txn, const struct group *group, json_t
                 return r;
         }
 
-        object = json_pack("{s:s, s:s, s:i, s:b, s:o, s:I, s:I, s:s}", "name", group->name, "bank",
+        object = json_pack("{s:s, s:s, s:i, s:b, s:o, s:I, s:I, s:I, s:s, s:s*}", "name", group->name, "bank",
                            pcr_alg_to_string(group->bank), "gate", (int) group->gate, "accept_first_boot",
                            (int) group->accept_first_boot, "ek_sha256", eks, "policy_version", (json_int_t) group->policy_version,
-                           "nodes", (json_int_t) nodes, "uncovered", uncovered);
+                           "nodes", (json_int_t) nodes, "tokens", (json_int_t) tokens, "uncovered", uncovered, "warning",
+                           warning[0] ? warning : NULL);
         if (!object)
                 return -ENOMEM;
         *ret = object;

@@ -75,11 +75,11 @@ int node_object(struct party_service *party, struct store_txn *txn, const struct
         if ((r = generations_load(txn, node->id, &generations)) < 0 || (r = node_tpm_load(txn, node->id, &tpm)) < 0)
                 return r;
 
-        object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o}", "id", node->id, "code", node->code,
+        object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "id", node->id, "code", node->code,
                            "ek_sha256", node->ek_sha256, "state", node_state_to_string(node->state), "group", node->group, "bank",
                            pcr_alg_to_string(node->bank), "registered", (json_int_t) node->registered, "seen",
                            node->seen ? json_integer(node->seen) : json_null(), "boot", boot_object(node), "keys",
-                           keys_object(&generations), "tpm", node_tpm_object(&tpm));
+                           keys_object(&generations), "tpm", node_tpm_object(&tpm), "token", node_token_object(node));
         if (!object)
                 return -ENOMEM;
 

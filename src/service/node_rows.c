@@ -28,8 +28,12 @@ int node_state_from_string(const char *text, enum node_state *ret) {
 void node_done(struct node *node) {
         blob_done(&node->ek_public);
         blob_done(&node->ak_public);
+        blob_done(&node->token_public);
         *node = (struct node){};
 }
+
+/* Which kind a node is, is which keys it has: written once, with the node. */
+const char token_migration[] = "ALTER TABLE nodes ADD COLUMN token_public BLOB;";
 
 struct node_row {
         struct node node;
@@ -59,7 +63,7 @@ static int on_node(const struct store_value *columns, size_t n, void *userdata) 
         struct node *node = &row->node;
         int r;
 
-        assert(n == 22);
+        assert(n == 23);
         r = read_identity(columns, node);
         if (r < 0)
                 return r;
@@ -88,7 +92,7 @@ static int on_node(const struct store_value *columns, size_t n, void *userdata) 
                         return r;
         }
         row->found = true;
-        return 0;
+        return columns[22].type == STORE_NULL ? 0 : column_blob(columns + 22, &node->token_public);
 }
 
 int node_load(struct store_txn *txn, const char *id, struct node *ret) {
@@ -98,7 +102,8 @@ int node_load(struct store_txn *txn, const char *id, struct node *ret) {
         r = store_query(
                 txn,
                 "SELECT id, ek_sha256, code, ek_public, ak_public, state, group_name, bank, registered, seen, boots, boot_reset, "
-                "boot_restart, boot_nk, refused_reset, refused_restart, revision, boot_time, boot_pardoned, next_boot, welcomed, set_name "
+                "boot_restart, boot_nk, refused_reset, refused_restart, revision, boot_time, boot_pardoned, next_boot, welcomed, set_name, "
+                "token_public "
                 "FROM nodes WHERE id = $1",
                 STORE_ARGS(store_text(id)), on_node, &row);
         if (r >= 0 && !row.found)
@@ -119,11 +124,12 @@ int node_insert(struct store_txn *txn, const struct node *node) {
         r = store_exec(
                 txn,
                 "INSERT INTO nodes (id, ek_sha256, code, ek_public, ak_public, state, group_name, bank, registered, seen, boots, "
-                "revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 1) ON CONFLICT DO NOTHING",
+                "revision, token_public) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 1, $10) ON CONFLICT DO NOTHING",
                 STORE_ARGS(store_text(node->id), store_text(node->ek_sha256), store_text(node->code),
                            store_blob(node->ek_public.data, node->ek_public.size),
                            store_blob(node->ak_public.data, node->ak_public.size), store_text(node_state_to_string(node->state)),
-                           store_text(node->group), store_text(pcr_alg_to_string(node->bank)), store_int(node->registered)),
+                           store_text(node->group), store_text(pcr_alg_to_string(node->bank)), store_int(node->registered),
+                           node_has_token(node) ? store_blob(node->token_public.data, node->token_public.size) : store_null()),
                 &changes);
         if (r < 0)
                 return r;

@@ -13,8 +13,13 @@ enum {
 
 void party_migrations(const char *own, struct store_migration ret[static PARTY_MIGRATIONS]) {
         const struct store_migration migrations[PARTY_MIGRATIONS] = {
-                { 3, party_migration }, { 4, own },        { 5, party_migration_release },        { 6, audit_peers_migration },
-                { 7, tpm_migration },   { 8, "SELECT 8" }, { 9, keystore_migration_generations },
+                { 3, party_migration },
+                { 4, own },
+                { 5, party_migration_release },
+                { 6, audit_peers_migration },
+                { 7, tpm_migration },
+                { 8, token_migration },
+                { 9, keystore_migration_generations },
         };
 
         memcpy(ret, migrations, sizeof(migrations));

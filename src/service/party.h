@@ -43,6 +43,7 @@ struct party_service { /* service->data */
 extern const char party_migration[];         /* the SQL of migration 3: the tables that both parties have */
 extern const char party_migration_release[]; /* of migration 5 */
 extern const char tpm_migration[];           /* of migration 7: node_tpms */
+extern const char token_migration[];         /* of migration 8 */
 extern const struct service_route party_routes[];
 
 /* The tables of a party, in the order in which they came: 3 to 9. own: the SQL of 4, which only this party has. */

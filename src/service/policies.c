@@ -7,11 +7,12 @@
 struct policy_call {
         const struct service_call *call;
         struct group group;
-        char *text;       /* read */
-        const char *put;  /* to be stored */
-        uint64_t version; /* that it replaces */
-        size_t sets;
-        char *uncovered; /* by the policy that is to be stored */
+        char *text;           /* read */
+        const char *put;      /* to be stored */
+        uint64_t version;     /* that it replaces */
+        struct policy policy; /* to be stored, parsed */
+        char *uncovered;      /* by it */
+        char warning[GROUP_WARNING_SIZE];
 };
 
 static int on_text(const struct store_value *columns, size_t n, void *userdata) {
@@ -31,6 +32,9 @@ static int get_read(struct store_txn *txn, void *userdata) {
         r = group_load(txn, service_parameter(p->call, "name"), &p->group);
         if (r < 0)
                 return r;
+        if ((r = policy_load(txn, &p->group, &p->policy)) < 0 ||
+            (r = group_warning(txn, p->group.name, &p->policy, p->warning)) < 0)
+                return r;
         return store_query(txn, "SELECT text FROM policies WHERE group_name = $1 AND version = $2",
                            STORE_ARGS(store_text(p->group.name), store_int(p->group.policy_version)), on_text, p);
 }
@@ -45,9 +49,10 @@ void policy_get(const struct service_call *call, struct http_response *response)
         else if (r < 0)
                 service_failure(call, response, r);
         else
-                service_json(
-                        response, 200,
-                        json_pack("{s:s, s:I}", "text", p.text ? p.text : "", "version", (json_int_t) p.group.policy_version));
+                service_json(response, 200,
+                             json_pack("{s:s, s:I, s:s*}", "text", p.text ? p.text : "", "version",
+                                       (json_int_t) p.group.policy_version, "warning", p.warning[0] ? p.warning : NULL));
+        policy_done(&p.policy);
         free(p.text);
 }
 
@@ -61,20 +66,19 @@ static int put_txn(struct store_txn *txn, void *userdata) {
         if ((uint64_t) p->group.policy_version != p->version)
                 return -ECANCELED;
 
-        r = policy_store(txn, &p->group, p->put, p->call->who);
-        if (r < 0)
+        if ((r = policy_store(txn, &p->group, p->put, p->call->who)) < 0 ||
+            (r = group_warning(txn, p->group.name, &p->policy, p->warning)) < 0)
                 return r;
         return party_audit(txn, p->call, "policy", "",
-                           json_pack("{s:s, s:I, s:I, s:s}", "group", p->group.name, "version",
-                                     (json_int_t) p->group.policy_version, "sets", (json_int_t) p->sets, "uncovered",
-                                     p->uncovered));
+                           json_pack("{s:s, s:I, s:I, s:s, s:s*}", "group", p->group.name, "version",
+                                     (json_int_t) p->group.policy_version, "sets", (json_int_t) p->policy.n, "uncovered",
+                                     p->uncovered, "warning", p->warning[0] ? p->warning : NULL));
 }
 
 /* Parsed before it is stored: what is stored always parses. */
 static bool check(struct policy_call *p, const json_t *body, struct http_response *response) {
         const json_t *text = json_object_get(body, "text");
         char error[256] = "";
-        struct policy policy = {};
         int r;
 
         if (!json_is_string(text) || wire_get_u64(body, "version", INT64_MAX / 2, &p->version) < 0) {
@@ -83,7 +87,7 @@ static bool check(struct policy_call *p, const json_t *body, struct http_respons
                 return false;
         }
 
-        r = policy_parse(json_string_value(text), json_string_length(text), &policy, error, sizeof(error));
+        r = policy_parse(json_string_value(text), json_string_length(text), &p->policy, error, sizeof(error));
         if (r == -ENOMEM) {
                 service_failure(p->call, response, r);
                 return false;
@@ -94,9 +98,7 @@ static bool check(struct policy_call *p, const json_t *body, struct http_respons
         }
 
         p->put = json_string_value(text);
-        p->sets = policy.n;
-        p->uncovered = policy_uncovered(&policy);
-        policy_done(&policy);
+        p->uncovered = policy_uncovered(&p->policy);
         if (!p->uncovered) {
                 service_failure(p->call, response, -ENOMEM);
                 return false;
@@ -123,11 +125,14 @@ void policy_put(const struct service_call *call, struct http_response *response)
                         service_failure(call, response, r);
                 else {
                         log_info("Group %s: policy %lld with %zu sets by %s.", p.group.name, (long long) p.group.policy_version,
-                                 p.sets, call->who);
-                        service_json(response, 200, json_pack("{s:I}", "version", (json_int_t) p.group.policy_version));
+                                 p.policy.n, call->who);
+                        service_json(response, 200,
+                                     json_pack("{s:I, s:s*}", "version", (json_int_t) p.group.policy_version, "warning",
+                                               p.warning[0] ? p.warning : NULL));
                 }
         }
 
+        policy_done(&p.policy);
         free(p.uncovered);
         json_decref(body);
 }

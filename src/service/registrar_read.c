@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/encode.h"
 #include "base/log.h"
+#include "evidence/token.h"
 #include "service/admit.h"
 
 /* Anyone can ask for a challenge: at most so many workers wait for the registrar at once, the others go on serving nodes that are known. */
@@ -66,7 +67,38 @@ static int check_ak(const char *id, const struct wire_registration *registration
         return 0;
 }
 
-static int to_node(struct party_service *party, const char *id, struct wire_registration *registration, struct node *ret) {
+/* A token's key is checked as what it is, and the id is its digest: no registrar can put another in its place. */
+static int token_to_node(const char *id, struct wire_registration *registration, struct node *ret) {
+        struct node node = { .state = NODE_PENDING, .group = "default" };
+        const struct blob *public = &registration->token_public;
+        char derived[NODE_ID_LENGTH + 1];
+        struct token_key key;
+        uint8_t digest[32];
+        int r;
+
+        r = token_key_parse(public->data, public->size, &key);
+        if (r == -EBADMSG || r == -EOPNOTSUPP) {
+                log_notice("Node %s is not taken: its token's key is not of a type that is accepted.", id);
+                return -EKEYREJECTED;
+        }
+        if (r < 0 || (r = token_node_id(public->data, public->size, digest, derived)) < 0 ||
+            (r = node_code(digest, id, node.code)) < 0)
+                return r;
+        if (strcmp(derived, id) != 0) {
+                log_warning("The registrar answers for node %s with the key of node %s.", id, derived);
+                return -EKEYREJECTED;
+        }
+
+        memcpy(node.id, id, sizeof(node.id));
+        hex_write(digest, sizeof(digest), node.ek_sha256);
+        node.registered = (int64_t) (clock_realtime_ms() / 1000);
+        node.token_public = registration->token_public;
+        registration->token_public = (struct blob){};
+        *ret = node;
+        return 0;
+}
+
+static int tpm_to_node(struct party_service *party, const char *id, struct wire_registration *registration, struct node *ret) {
         struct node node = { .state = NODE_PENDING, .group = "default" };
         struct ek_verdict ek;
         int r;
@@ -110,7 +142,8 @@ static int read_one(struct party_service *party, const char *id, const char *inc
         if (r < 0)
                 return r;
 
-        return to_node(party, id, &registration, ret);
+        return registration.token_public.size > 0 ? token_to_node(id, &registration, ret)
+                                                  : tpm_to_node(party, id, &registration, ret);
 }
 
 int registrar_read(struct party_service *party, const char *id, const char *incident, struct node *ret) {
@@ -133,8 +166,7 @@ void registrar_problem(const struct service_call *call, struct http_response *re
                 service_problem(call, response, "revoked", "This node was revoked.");
                 break;
         case -EKEYREJECTED:
-                service_problem(call, response, "bad-evidence",
-                                "This node's endorsement or attestation key is not accepted here.");
+                service_problem(call, response, "bad-evidence", "This node's keys are not accepted here.");
                 break;
         case -ENOMEM:
         case -EIO:

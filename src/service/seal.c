@@ -88,7 +88,7 @@ static int new_context(struct admission *a, struct hpke **ret_hpke, uint8_t ret_
                           &info);
         if (r < 0)
                 return r;
-        if (a->evidence.purpose != PURPOSE_ENROLL)
+        if (a->evidence.purpose != PURPOSE_ENROLL || node_has_token(&a->node))
                 return hpke_sender(a->evidence.nk, info.data, info.size, NULL, ret_enc, ret_hpke);
 
         r = fields_encode(FIELDS(field_text("tallyboot credential v1"), field_text(party), field_text(a->id)), &psk_id);

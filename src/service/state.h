@@ -22,6 +22,7 @@ struct node {
         char ek_sha256[65];
         char code[CODE_LENGTH + 1];
         struct blob ek_public, ak_public; /* pinned: never written again */
+        struct blob token_public;         /* the same, of a node with a token; the two above are empty then, here they are not */
         enum node_state state;
         char group[65];
         uint16_t bank;         /* pinned when the node was approved */
@@ -32,7 +33,7 @@ struct node {
         bool has_refused;      /* the boot that was refused as rolled back */
         struct boot_counters boot, refused;
         uint8_t nk[32];
-        int64_t boot_time;   /* milliseconds: the first release of that boot */
+        int64_t boot_time;   /* milliseconds: the first release of that boot; with a token, to that NK */
         bool pardoned;       /* that boot was let through by next_boot: the same NK is answered again */
         int64_t next_boot;   /* seconds: until then the next boot is, whatever its values; 0: not */
         int64_t welcomed;    /* an operator last approved or resumed it */
@@ -40,11 +41,15 @@ struct node {
         struct node_tpm tpm; /* set for a new node; else node_tpm_load() */
         int64_t revision;    /* counts what an operator or an enrollment changed: a decision on another one is made again */
 };
+static inline bool node_has_token(const struct node *node) {
+        return node->token_public.size > 0;
+}
 void node_done(struct node *node);
 int node_load(struct store_txn *txn, const char *id, struct node *ret); /* -ENOENT */
 int node_tpm_insert(struct store_txn *txn, const char *node, const struct node_tpm *tpm);
 int node_tpm_load(struct store_txn *txn, const char *node, struct node_tpm *ret); /* not known: 0 too */
 json_t *node_tpm_object(const struct node_tpm *tpm);                              /* null where not known */
+json_t *node_token_object(const struct node *node);                               /* the key's type, "P-256"; null: a TPM */
 int node_insert(struct store_txn *txn, const struct node *node);                  /* -EEXIST: the id, or its EK */
 /* All but who it is; with a new revision where touch. */
 int node_save(struct store_txn *txn, struct node *node, bool touch);
@@ -53,6 +58,7 @@ int node_object(struct party_service *party, struct store_txn *txn, const struct
 int ek_is_taken(struct store_txn *txn, const char *ek_sha256, const char *but_id, bool *ret);
 int ek_is_revoked(struct store_txn *txn, const char *ek_sha256, bool *ret);
 
+enum { GROUP_WARNING_SIZE = 256 };
 struct group {
         char name[65];
         uint16_t bank;
@@ -64,6 +70,8 @@ struct group {
 };
 int group_load(struct store_txn *txn, const char *name, struct group *ret);         /* -ENOENT */
 int group_of_ek(struct store_txn *txn, const char *ek_sha256, char ret[static 65]); /* allow list; -ENOENT */
+/* What an operator should know of this policy for the nodes that the group has, "" or a sentence. */
+int group_warning(struct store_txn *txn, const char *group, const struct policy *policy, char ret[static GROUP_WARNING_SIZE]);
 /* The current policy; one without sets where there is none. */
 int policy_load(struct store_txn *txn, const struct group *group, struct policy *ret);
 /* A new version that replaces the current one; group is changed too. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <string.h>
 
+#include "evidence/token.h"
 #include "service/state.h"
 
 /* What a node's EK certificate said, and whether it had one: as of its enrollment. */
@@ -59,4 +60,16 @@ json_t *node_tpm_object(const struct node_tpm *tpm) {
                 return json_null();
         return json_pack("{s:s, s:s, s:s, s:s}", "proof", ek_proof_to_string(tpm->proof), "manufacturer",
                          tpm->identity.manufacturer, "model", tpm->identity.model, "version", tpm->identity.version);
+}
+
+json_t *node_token_object(const struct node *node) {
+        char name[TOKEN_NAME_SIZE];
+        struct token_key key;
+
+        if (!node_has_token(node))
+                return json_null();
+        if (token_key_parse(node->token_public.data, node->token_public.size, &key) < 0)
+                return json_string("unknown");
+        token_key_name(&key, name);
+        return json_string(name);
 }
