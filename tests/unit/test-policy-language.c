@@ -55,6 +55,10 @@ static void bad_rules(void **state) {
         refused("[ima]\nrequire = no\n", "write yes");
         refused("[ima]\nexclude = /var/**\n", "2: nothing to exclude from");
         refused("[release]\ntoken-evidence = maybe\n", "2: the value of");
+        refused("[release]\ntoken-interval = 30 parsecs\n", "2: write a time");
+        refused("[release]\ntoken-interval = 2d\n", "2: write a time");
+        refused("[release]\ntoken-interval = -1\n", "2: write a time");
+        refused("[release]\ntoken-interval = 0\ntoken-interval = 0\n", "3: token-interval is there already");
         refused("[release]\ntoken-evidence = yes\ntoken-evidence = yes\n", "3: token-evidence is there already");
         refused("[release]\nnetworks =\n", "no network");
         refused("[release]\nnetworks = 10.0.0.1/8\n", "10.0.0.1/8 has bits after its prefix");
@@ -119,6 +123,10 @@ static void pattern_budget(void **state) {
         assert_false(pattern_match("a", "a", ' ', &budget));
 }
 
+#define TOKENS                                                                                                                    \
+        "token-evidence does not cover: anything that a node with a token boots (no PCRs, no logs), whether its gate is closed, " \
+        "whether it is another boot (no counters)"
+
 static void uncovered_is(const char *text, const char *expected) {
         struct policy policy = parsed(text);
         char *uncovered = policy_uncovered(&policy);
@@ -157,7 +165,12 @@ static void uncovered(void **state) {
         uncovered_is("[set x]\nbank = sha256\npcr 0 = " A32 "\npcr 2 = " A32 "\npcr 4 = " A32 "\npcr 7 = " A32 "\npcr 9 = " A32
                      "\npcr 12 = zero\npcr 13 = zero\n" FIRMWARE "command-line like = root=* ro\n",
                      "");
-        uncovered_is("[release]\ntoken-evidence = yes\n", "");
+        uncovered_is("[release]\ntoken-evidence = no\n", "");
+        uncovered_is("[release]\ntoken-evidence = yes\n", TOKENS);
+        uncovered_is("[set x]\nbank = sha256\npcr 0 = " A32 "\npcr 2 = " A32 "\npcr 4 = " A32 "\npcr 7 = " A32 "\npcr 9 = " A32
+                     "\npcr 12 = zero\npcr 13 = zero\n" FIRMWARE
+                     "command-line like = root=* ro\n[release]\ntoken-evidence = yes\n",
+                     TOKENS);
         /* a driver on the ESP is in none of the lists of images */
         for (size_t i = 0; i < 2; i++)
                 uncovered_is(i == 0 ? FIRMWARE "uki = " A32 "\nadd-ons = refuse\nsecure-boot = off\n"
@@ -173,8 +186,16 @@ static void release_is_read(void **state) {
         assert_true(policy.release.token_evidence);
         assert_int_equal(policy.release.another_nk_window, 300);
         assert_int_equal(policy.release.max_absence, 30 * 86400);
+        assert_int_equal(policy.release.token_interval, 30);
         assert_int_equal(policy.release.n_networks, 0);
         assert_true(policy_allows_nothing(&policy));
+        policy_done(&policy);
+
+        policy = parsed("[release]\ntoken-interval = 5min\n");
+        assert_int_equal(policy.release.token_interval, 300);
+        policy_done(&policy);
+        policy = parsed("[release]\ntoken-interval = 0\n");
+        assert_int_equal(policy.release.token_interval, 0);
         policy_done(&policy);
 
         policy = parsed("");
