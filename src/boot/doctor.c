@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "boot/doctor.h"
 #include "boot/gate.h"
+#include "boot/identity.h"
+#include "boot/token.h"
 #include "boot/verbs.h"
 #include "boot/volumes.h"
 
@@ -79,6 +81,45 @@ static void check_gate(struct doctor *doctor) {
                 found(doctor, FOUND_OK, "gate", "PCR %u is closed for this boot", doctor->config->gate_pcr);
 }
 
+/* Nobody is asked for a PIN here, and a last try is not used up: what needs one is left open. */
+static void check_token_state(struct doctor *doctor) {
+        const struct pkcs11_where where = { doctor->config->token_key, doctor->config->token_module, true };
+        _cleanup_(pkcs11_closep) struct pkcs11 *pkcs11 = NULL;
+        struct pkcs11_pin pin = {};
+        char error[320] = "";
+
+        if (pkcs11_open(&where, &pkcs11, error, sizeof error) < 0)
+                found(doctor, FOUND_PROBLEM, "token", "%s", error);
+        else if (pkcs11_pin(pkcs11, &pin) < 0)
+                found(doctor, FOUND_PROBLEM, "token", "%s: %s", pkcs11_label(pkcs11), pkcs11_error(pkcs11));
+        else if (pin.locked)
+                found(doctor, FOUND_PROBLEM, "token", "the PIN of %s is locked: pkcs11-tool --init-pin", pkcs11_label(pkcs11));
+        else if (pin.last)
+                found(doctor, FOUND_PROBLEM, "token", "the PIN of %s has one try left; a right one, typed, gives them back",
+                      pkcs11_label(pkcs11));
+        else if (pin.low)
+                found(doctor, FOUND_WARNING, "token", "a wrong PIN was given to %s", pkcs11_label(pkcs11));
+        else
+                found(doctor, FOUND_OK, "token", "%s is there", pkcs11_label(pkcs11));
+}
+
+static void check_token_key(struct doctor *doctor) {
+        enum pin_kind kind = doctor->config->token_pin.kind;
+        char why[256];
+
+        check_token_state(doctor);
+        if (doctor->problems > 0 || kind == PIN_ASK || kind == PIN_KEYPAD)
+                return; /* tallyboot evidence asks, and tries the key */
+        doctor->node->waiting.run_dir = verb_run_dir();
+        if (node_attach(doctor->node) < 0)
+                found(doctor, FOUND_PROBLEM, "token-key", "%s", doctor->node->error);
+        else if (token_key_is_shared(doctor->node, why, sizeof why))
+                found(doctor, FOUND_WARNING, "token-key", "%s, node id %s; %s", token_key_describe(doctor->node->token),
+                      doctor->node->id, why);
+        else
+                found(doctor, FOUND_OK, "token-key", "%s, node id %s", token_key_describe(doctor->node->token), doctor->node->id);
+}
+
 static void check_tpm(struct doctor *doctor) {
         char description[128] = "";
         struct tpm_state state;
@@ -96,6 +137,14 @@ static void check_tpm(struct doctor *doctor) {
                       "tpm2_dictionarylockout --clear-lockout");
         check_banks(doctor);
         check_gate(doctor);
+}
+
+static void check_identity(struct doctor *doctor) {
+        identity_look(doctor->node);
+        if (doctor->node->kind == NODE_TPM)
+                check_tpm(doctor);
+        else
+                check_token_key(doctor);
 }
 
 static void check_slots(struct doctor *doctor, const struct crypttab_entry *entry, const char *path) {
@@ -137,8 +186,8 @@ static bool check_volume(struct doctor *doctor, const struct crypttab_entry *ent
         if (luks_probe_token(path, uuid, &token) < 0)
                 return false;
         if (doctor->node && doctor->node->has_id && strcmp(token.node_id, doctor->node->id) != 0)
-                found(doctor, FOUND_PROBLEM, entry->name, "its token is of node %s, another TPM's: tallyboot enroll %s",
-                      token.node_id, path);
+                found(doctor, FOUND_PROBLEM, entry->name,
+                      "its token is of node %s, another TPM's or token's: tallyboot enroll %s", token.node_id, path);
         else if (!token.live)
                 found(doctor, FOUND_PROBLEM, entry->name, "its enrollment was not finished: tallyboot enroll %s", path);
         else
@@ -173,7 +222,7 @@ static void check_all(struct doctor *doctor, bool offline) {
         if (r < 0)
                 found(doctor, FOUND_PROBLEM, "ca", "%s cannot be used: %s", doctor->config->ca, strerror(-r));
         else
-                check_tpm(doctor);
+                check_identity(doctor);
         check_volumes(doctor);
         if (doctor->node && !offline)
                 doctor_check_services(doctor);

@@ -3,12 +3,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/encode.h"
 #include "base/log.h"
-#include "boot/converse.h"
+#include "boot/identity.h"
 #include "boot/logs.h"
+#include "boot/token.h"
 #include "boot/verbs.h"
+#include "enroll/internal.h"
 
-/* What a party would be sent: the PCRs that it asks for, quoted. Where no party answers, those that every group starts with. */
+/* What a party would be sent: the PCRs that it asks for, quoted. Where no party answers, those that every group starts with. Of a node
+ * without a TPM: a signature of its token's key. */
 
 enum {
         DEFAULT_BANK = 0xb,
@@ -86,10 +90,8 @@ static void ask_parties(struct node *node, struct shown *shown) {
 
 static int collect(struct node *node, struct shown *shown) {
         uint8_t nonce[32];
-        int r = node_attach(node);
+        int r;
 
-        if (r < 0)
-                return r;
         ask_parties(node, shown);
         shown->mask |= 1U << node->config->gate_pcr | (shown->with_logs ? LOGS_MASK : 0);
         r = random_bytes(nonce, sizeof nonce);
@@ -135,6 +137,41 @@ static int print_json(const struct node *node, const struct shown *shown) {
         return r;
 }
 
+/* A signature of a message like the parties': with nonces of nobody, so that it is of no use to anyone. */
+static int show_token(struct node *node, bool as_json) {
+        uint8_t nonces[2][WIRE_NONCE_SIZE];
+        _cleanup_(blob_done) struct blob message = {}, signature = {};
+        char label[64], hex[65];
+        json_t *object;
+        int r = random_bytes(nonces, sizeof nonces);
+
+        if (r >= 0)
+                r = wire_token_evidence_message(node->id, PURPOSE_CONFIRM, NULL, (const uint8_t(*)[WIRE_NONCE_SIZE]) nonces, NULL,
+                                                &message);
+        if (r >= 0)
+                r = token_sign(node, &message, &signature);
+        if (r < 0)
+                return r;
+        text_sanitize(pkcs11_label(node->token->pkcs11), label, sizeof label);
+        hex_write(node->token->sha256, sizeof node->token->sha256, hex);
+        if (!as_json) {
+                printf("Node   %s\nToken  %s\nKey    %s, SHA-256 %s\nThe key signs. Without a TPM nothing is said of what was booted.\n",
+                       node->id, label, token_key_describe(node->token), hex);
+                return 0;
+        }
+        object = json_pack("{s:s, s:s, s:s}", "node", node->id, "token", label, "key_type", token_key_describe(node->token));
+        r = -ENOMEM;
+        if (object && wire_set_bin(object, "token_public", node->token->public.data, node->token->public.size) >= 0 &&
+            wire_set_bin(object, "message", message.data, message.size) >= 0 &&
+            wire_set_bin(object, "token_signature", signature.data, signature.size) >= 0 &&
+            json_dumpf(object, stdout, JSON_INDENT(2)) >= 0) {
+                putchar('\n');
+                r = 0;
+        }
+        json_decref(object);
+        return r;
+}
+
 static void print_text(const struct node *node, const struct shown *shown) {
         const struct pcr_bank *bank = pcr_values_bank(&shown->pcrs, shown->bank);
 
@@ -149,6 +186,16 @@ static void print_text(const struct node *node, const struct shown *shown) {
                         printf("%02x", bank->values[i][j]);
                 printf("%s\n", i == node->config->gate_pcr ? "   the gate: must be zero for a release" : "");
         }
+}
+
+static int show_tpm(struct node *node, struct shown *shown, bool as_json) {
+        int r = collect(node, shown);
+
+        if (r >= 0 && as_json)
+                return print_json(node, shown);
+        if (r >= 0)
+                print_text(node, shown);
+        return r;
 }
 
 int evidence_run(int argc, char *argv[]) {
@@ -171,11 +218,11 @@ int evidence_run(int argc, char *argv[]) {
                 log_error_errno(r, "The CA %s cannot be used: %m", config->ca);
                 return EXIT_CONFIG;
         }
-        r = collect(node, &shown);
-        if (r >= 0 && as_json)
-                r = print_json(node, &shown);
-        else if (r >= 0)
-                print_text(node, &shown);
+        identity_look(node);
+        node->waiting = (struct node_waiting){ .run_dir = verb_run_dir(), .ask = ask_has_terminal() ? ask_pin : NULL };
+        r = node_attach(node);
+        if (r >= 0)
+                r = node->kind == NODE_TOKEN ? show_token(node, as_json) : show_tpm(node, &shown, as_json);
         if (r < 0) {
                 log_error("No evidence: %s.", node->error[0] ? node->error : strerror(-r));
                 return EXIT_TPM;

@@ -54,11 +54,16 @@ static json_t *enrolled_json(void) {
 }
 
 static json_t *status_json(void) {
-        _cleanup_(freep) char *gate = note_read(verb_run_dir(), "gate-closed"), *incident = note_read(verb_run_dir(), "incident");
+        _cleanup_(freep) char *gate = note_read(verb_run_dir(), "gate-closed"), *incident = note_read(verb_run_dir(), "incident"),
+                              *evidence = note_read(verb_run_dir(), "evidence");
+        _cleanup_(config_freep) struct config *config = NULL;
+        char error[256];
 
-        return json_pack("{s:b, s:s, s:s?, s:s?, s:b, s:b, s:o, s:o}", "configured", access(verb_config_path(), F_OK) == 0,
-                         "boot", describe_boot(), "incident", incident, "gate", gate, "tpm",
-                         note_exists(verb_run_dir(), "tpm-seen"), "payload", note_exists(verb_run_dir(), "payload-ready"),
+        (void) config_load(verb_config_path(), &config, error, sizeof error); /* doctor says what is wrong with it */
+        return json_pack("{s:s?, s:s?, s:b, s:s, s:s?, s:s?, s:b, s:b, s:o, s:o}", "unlock",
+                         config ? unlock_choice_to_string(config->unlock) : NULL, "evidence", evidence, "configured",
+                         access(verb_config_path(), F_OK) == 0, "boot", describe_boot(), "incident", incident, "gate", gate,
+                         "tpm", note_exists(verb_run_dir(), "tpm-seen"), "payload", note_exists(verb_run_dir(), "payload-ready"),
                          "opened", opened_json(), "enrolled", enrolled_json());
 }
 
@@ -73,8 +78,10 @@ static void print_status(const json_t *status) {
         size_t i;
 
         printf("Configured  %s\n", json_is_true(json_object_get(status, "configured")) ? verb_config_path() : "no");
+        printf("Unlocks     %s\n", text_of(status, "unlock", "-"));
         printf("This boot   %s\n", text_of(status, "boot", "?"));
         printf("Incident    %s\n", text_of(status, "incident", "-"));
+        printf("Evidence    %s\n", text_of(status, "evidence", "-"));
         printf("Gate        %s\n", text_of(status, "gate", "not closed by tallyboot in this boot"));
         printf("Payload     %s\n", json_is_true(json_object_get(status, "payload")) ? RUN_DIR "/payload" : "-");
         json_array_foreach (json_object_get(status, "opened"), i, item)

@@ -246,9 +246,9 @@ int token_connect(struct node *node, const char *uri, struct pkcs11 **ret) {
                 char error[320] = "";
                 int r = pkcs11_open(&where, &pkcs11, error, sizeof error);
 
-                if (r < 0)
-                        text_sanitize(error[0] ? error : strerror(-r), node->error, sizeof node->error);
-                else {
+                if (r < 0) {
+                        snprintf(node->error, sizeof node->error, "%s (%s)", error[0] ? error : strerror(-r), uri);
+                } else {
                         r = login(node, &pkcs11);
                         if (r == -ENODEV) { /* the clock starts anew: it had come */
                                 node_say(node, "%s", node->error);
@@ -280,13 +280,13 @@ struct token *token_free(struct token *token) {
 /* docs/protocol.md, 13. */
 static int check_key(struct node *node, const struct pkcs11_key *key) {
         bool fits = key->type == PKCS11_EC_P256 || key->type == PKCS11_EC_P384 ||
-                    (key->type == PKCS11_RSA && key->bits >= 2048 && key->bits <= 4096);
+                    (key->type == PKCS11_RSA && (key->bits == 2048 || key->bits == 3072 || key->bits == 4096));
 
         if (fits && key->signs)
                 return 0;
         snprintf(node->error, sizeof node->error, "the key that token-key names %s",
                  fits ? "must not sign (CKA_SIGN); make one with pkcs11-tool --keypairgen --usage-sign"
-                      : "is of no type that signs evidence: P-256, P-384, RSA of 2048 to 4096 bits");
+                      : "is of no type that signs evidence: P-256, P-384, RSA of 2048, 3072 or 4096 bits");
         return -EPERM;
 }
 
@@ -354,6 +354,17 @@ int token_sign(struct node *node, const struct blob *message, struct blob *ret) 
         if (r == -ENODEV)
                 node->token = token_free(node->token);
         return r;
+}
+
+const char *token_key_describe(const struct token *token) {
+        switch (token->key.type) {
+        case PKCS11_EC_P256:
+                return "P-256";
+        case PKCS11_EC_P384:
+                return "P-384";
+        default:
+                return token->key.bits == 2048 ? "RSA-2048" : token->key.bits == 3072 ? "RSA-3072" : "RSA-4096";
+        }
 }
 
 bool token_key_is_shared(const struct node *node, char *ret, size_t size) {

@@ -23,6 +23,8 @@ int token_attach(struct node *node);
 struct token *token_free(struct token *token);
 /* By the node's key. -ENODEV: it was removed, node->token is NULL then, node_attach() waits for it; -EPERM. Words in node->error. */
 int token_sign(struct node *node, const struct blob *message, struct blob *ret);
+/* "P-256", "RSA-2048". */
+const char *token_key_describe(const struct token *token);
 /* In words: what else the key may be used for, so that a signature made elsewhere could be of use here. false: nothing. */
 bool token_key_is_shared(const struct node *node, char *ret, size_t size);
 
