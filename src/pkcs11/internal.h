@@ -24,6 +24,13 @@ struct found_key {
         struct pkcs11_key key;
 };
 
+/* What a key can do with a mechanism: CKF_ flags. */
+struct ability {
+        CK_OBJECT_HANDLE handle;
+        CK_MECHANISM_TYPE type;
+        CK_FLAGS can;
+};
+
 struct apart;
 
 struct pkcs11 {
@@ -45,6 +52,8 @@ struct pkcs11 {
 
         struct found_key found[FOUND_CACHE]; /* of this session, for wrap_open() */
         size_t n_found;
+        struct ability abilities[FOUND_CACHE];
+        size_t n_abilities;
 
         char label[33], serial[17];
 };
@@ -119,6 +128,8 @@ int key_find_cached(struct pkcs11 *pkcs11, const char *uri, enum pkcs11_class cl
 void key_forget_found(struct pkcs11 *pkcs11);
 int key_handle(struct pkcs11 *pkcs11, const struct pkcs11_key *key, CK_OBJECT_HANDLE *ret);
 int key_describe(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE handle, struct pkcs11_key *ret);
+/* The objects of this class that the URI names, by its id and label. */
+int objects_named(struct pkcs11 *pkcs11, const char *uri, CK_OBJECT_CLASS class, CK_OBJECT_HANDLE ret[static 2], size_t *ret_n);
 /* At most max objects with these attributes. */
 int objects_find(struct pkcs11 *pkcs11, CK_ATTRIBUTE *attributes, size_t n, CK_OBJECT_HANDLE *ret, size_t max, size_t *ret_n);
 /* -ENODATA: the object has no such attribute, or does not show it. */
@@ -128,6 +139,8 @@ bool attribute_true(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE object, CK_ATTRIBUTE
 
 /* public.c, sign.c, generate.c, mechanism.c */
 int key_public(struct pkcs11 *pkcs11, const struct pkcs11_key *key, struct blob *ret);
+/* Of the key pair that the URI names, from what the token shows of it: before login, too, where that is a public key or certificate. */
+int key_public_by_uri(struct pkcs11 *pkcs11, const char *uri, struct blob *ret);
 int key_sign(struct pkcs11 *pkcs11, const struct pkcs11_key *key, const void *message, size_t size, struct blob *ret);
 int key_generate(struct pkcs11 *pkcs11, const struct pkcs11_new *new, struct pkcs11_key *ret);
 int mechanism_list(struct pkcs11 *pkcs11, CK_MECHANISM_TYPE **ret, size_t *ret_n);

@@ -174,13 +174,12 @@ static int none_found(struct pkcs11 *pkcs11, const char *uri, enum pkcs11_class 
                     state.needed ? ", or shows it only after the PIN" : "");
 }
 
-int key_find(struct pkcs11 *pkcs11, const char *uri, enum pkcs11_class class, struct pkcs11_key *ret) {
+int objects_named(struct pkcs11 *pkcs11, const char *uri, CK_OBJECT_CLASS class, CK_OBJECT_HANDLE ret[static 2], size_t *ret_n) {
         _cleanup_(p11_uri_freep) P11KitUri *parsed = NULL;
-        CK_ATTRIBUTE wanted[8] = { { CKA_CLASS, (void *) (classes + class), sizeof(*classes) } };
-        CK_OBJECT_HANDLE handles[2] = {};
+        CK_ATTRIBUTE wanted[8] = { { CKA_CLASS, &class, sizeof(class) } };
         CK_ATTRIBUTE *attributes;
         CK_ULONG n_attributes = 0;
-        size_t n = 1, found = 0;
+        size_t n = 1;
         int r;
 
         r = uri_parse(uri, &parsed);
@@ -190,7 +189,15 @@ int key_find(struct pkcs11 *pkcs11, const char *uri, enum pkcs11_class class, st
         for (size_t i = 0; i < n_attributes && n < ELEMENTSOF(wanted); i++)
                 if (attributes[i].type != CKA_CLASS)
                         wanted[n++] = attributes[i];
-        r = objects_find(pkcs11, wanted, n, handles, ELEMENTSOF(handles), &found);
+        return objects_find(pkcs11, wanted, n, ret, 2, ret_n);
+}
+
+int key_find(struct pkcs11 *pkcs11, const char *uri, enum pkcs11_class class, struct pkcs11_key *ret) {
+        CK_OBJECT_HANDLE handles[2] = {};
+        size_t found = 0;
+        int r;
+
+        r = objects_named(pkcs11, uri, classes[class], handles, &found);
         if (r < 0)
                 return r;
         if (found == 0)
@@ -226,6 +233,7 @@ void key_forget_found(struct pkcs11 *pkcs11) {
         for (size_t i = 0; i < pkcs11->n_found; i++)
                 free(pkcs11->found[i].uri);
         pkcs11->n_found = 0;
+        pkcs11->n_abilities = 0;
 }
 
 /* Handles end with their session; the key is looked for again, by what it was known by. */

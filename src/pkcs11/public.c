@@ -171,3 +171,25 @@ int key_public(struct pkcs11 *pkcs11, const struct pkcs11_key *key, struct blob 
         spki = (struct blob){};
         return 0;
 }
+
+int key_public_by_uri(struct pkcs11 *pkcs11, const char *uri, struct blob *ret) {
+        CK_OBJECT_HANDLE handles[2] = {};
+        struct pkcs11_key key;
+        size_t n = 0;
+        int r;
+
+        r = key_find(pkcs11, uri, PKCS11_PUBLIC, &key);
+        if (r >= 0)
+                return key_public(pkcs11, &key, ret);
+        if (r != -ENOKEY)
+                return r;
+        r = objects_named(pkcs11, uri, CKO_CERTIFICATE, handles, &n);
+        if (r < 0)
+                return r;
+        if (n == 1)
+                return certificate_public(pkcs11, handles[0], ret);
+        if (n > 1)
+                return fail(ENOTUNIQ, "the token \"%s\" has more than one certificate that \"%s\" names", pkcs11->label, uri);
+        r = key_find(pkcs11, uri, PKCS11_PRIVATE, &key);
+        return r < 0 ? r : key_public(pkcs11, &key, ret);
+}

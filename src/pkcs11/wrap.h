@@ -13,13 +13,12 @@
  * same value, or additional data; anyone can wrap to a public key, so the caller signs the blob where that matters. */
 
 enum wrap_mechanism {
-        WRAP_KWP = 1, /* CKM_AES_KEY_WRAP_KWP, RFC 5649 */
-        WRAP_KEY_WRAP_PAD =
-                2,         /* CKM_AES_KEY_WRAP_PAD: RFC 5649 in SoftHSM, something else elsewhere: only the same token opens it */
-        WRAP_GCM = 3,      /* CKM_AES_GCM */
-        WRAP_CBC_PAD = 4,  /* CKM_AES_CBC_PAD, a MAC is required */
-        WRAP_RSA_OAEP = 5, /* SHA-256, or SHA-1 where the token has only that: the blob says which */
-        WRAP_ECDH = 6,     /* CKM_ECDH1_DERIVE, X9.63 KDF with SHA-256, then AES-256-GCM */
+        WRAP_KWP = 1,          /* CKM_AES_KEY_WRAP_KWP, RFC 5649 */
+        WRAP_KEY_WRAP_PAD = 2, /* CKM_AES_KEY_WRAP_PAD: RFC 5649 in SoftHSM, something else elsewhere; keys of 8 n bytes */
+        WRAP_GCM = 3,          /* CKM_AES_GCM */
+        WRAP_CBC_PAD = 4,      /* CKM_AES_CBC_PAD, a MAC is required */
+        WRAP_RSA_OAEP = 5,     /* SHA-256, or SHA-1 where the token has only that: the blob says which */
+        WRAP_ECDH = 6,         /* CKM_ECDH1_DERIVE, X9.63 KDF with SHA-256, then AES-256-GCM */
 };
 
 enum wrap_mac {
