@@ -16,6 +16,7 @@ enum ctl_exit {
         CTL_REFUSED = 3,      /* every server that the verb concerns said no */
         CTL_UNREACHED = 4,    /* no server could be reached */
         CTL_NOT_FOLLOWED = 5, /* some followed, one has not: run the same command again */
+        CTL_BROKEN = 6,       /* keystore verify: something does not open */
 };
 
 enum server { SERVER_REGISTRAR, SERVER_TENANT, SERVER_VERIFIER, SERVERS };
@@ -23,6 +24,7 @@ extern const char *const server_names[SERVERS];
 
 struct ctl {
         bool json;
+        const char *config; /* --config before the verb, or NULL */
         char *ca, *certificate, *key;
         struct http_server_list servers[SERVERS];
         struct http_client *client; /* made at the first call */
@@ -76,6 +78,7 @@ void ctl_print_line(const char *format, ...) _printf_(1, 2);    /* sanitized, to
 struct ctl_verb {
         const char *name, *arguments, *help;
         int (*run)(struct ctl *ctl, int argc, char *argv[]); /* argv[0] is the verb; returns enum ctl_exit */
+        bool own_help;                                       /* it answers --help itself, at length */
 };
 int ctl_dispatch(struct ctl *ctl, const char *group, const struct ctl_verb *verbs, size_t n, int argc, char *argv[]);
 void ctl_print_verbs(const char *prefix, const struct ctl_verb *verbs, size_t n);
@@ -89,5 +92,6 @@ int ctl_payload(struct ctl *ctl, int argc, char *argv[]);
 int ctl_audit(struct ctl *ctl, int argc, char *argv[]);
 int ctl_log(struct ctl *ctl, int argc, char *argv[]);
 int ctl_cert(struct ctl *ctl, int argc, char *argv[]);
+int ctl_keystore(struct ctl *ctl, int argc, char *argv[]);
 int ctl_health(struct ctl *ctl, int argc, char *argv[]);
 int ctl_node_approve(struct ctl *ctl, int argc, char *argv[]);

@@ -20,12 +20,13 @@ static const struct ctl_verb verbs[] = {
         { "payload", "set NODE PATH", "give a node its files", ctl_payload },
         { "log", "[--node NODE] [--incident ID]", "read the audit logs of all three services", ctl_log },
         { "audit", "VERB", "export and verify the audit logs", ctl_audit },
+        { "keystore", "VERB", "a service's master key and what it wraps: on the service's own machine", ctl_keystore },
         { "cert", "VERB --dir DIR", "show and renew certificates", ctl_cert },
 };
 
 /* Verbs that work on files alone. */
 static bool needs_config(int argc, char *argv[]) {
-        if (strcmp(argv[0], "init") == 0 || strcmp(argv[0], "cert") == 0)
+        if (strcmp(argv[0], "init") == 0 || strcmp(argv[0], "cert") == 0 || strcmp(argv[0], "keystore") == 0)
                 return false;
         if (strcmp(argv[0], "audit") == 0)
                 return argc < 2 || strcmp(argv[1], "verify") != 0;
@@ -50,7 +51,7 @@ static void print_help(void) {
                "A NODE is a node id, its code (abcd-efgh, as the node prints it), or the first 6 or more characters of its id.\n"
                "\"tallyctl VERB --help\" says more of a verb.\n\n"
                "Exit status: 0 done, 1 failed on this machine, 2 usage, 3 refused, 4 not reached, 5 one server has not followed\n"
-               "(run the same command again).\n");
+               "(run the same command again), 6 keystore verify: something does not open.\n");
 }
 
 static const struct ctl_verb *find_verb(const char *name) {
@@ -101,7 +102,7 @@ int main(int argc, char *argv[]) {
         while ((c = getopt_long(argc, argv, "+c:jhv", options, NULL)) >= 0)
                 switch (c) {
                 case 'c':
-                        config = optarg;
+                        config = ctl.config = optarg;
                         break;
                 case 'j':
                         ctl.json = true;

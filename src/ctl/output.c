@@ -130,7 +130,7 @@ int ctl_dispatch(struct ctl *ctl, const char *group, const struct ctl_verb *verb
         }
         for (size_t i = 0; i < n; i++)
                 if (strcmp(argv[1], verbs[i].name) == 0) {
-                        if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
+                        if (argc > 2 && !verbs[i].own_help && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
                                 printf("tallyctl %s %s %s\n    %s\n", group, verbs[i].name, verbs[i].arguments, verbs[i].help);
                                 return CTL_OK;
                         }
