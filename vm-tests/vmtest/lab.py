@@ -150,16 +150,17 @@ class Lab:
         for path, (content, mode) in self.node_files().items():
             machine.put(f"/{path}", content, mode)
 
-    def node_command(self, *words, tpm, status=0, **settings):
-        """Run the node's program on the host, with a machine's TPM (tpm.powered_on_by_host()); returns what it printed.
-        settings: more of its configuration; `status` is the exit status it has to have."""
+    def node_command(self, *words, tpm=None, token=None, status=0, **settings):
+        """Run the node's program on the host, with a machine's TPM (tpm.powered_on_by_host()) or token (softhsm.Token); returns what
+        it printed. settings: more of its configuration; `status` is the exit status it has to have."""
         config = self.directory / "host.conf"
         text = (node_directory(self.directory) / "tallyboot.conf").read_text().replace(FROM_GUEST, FROM_HOST)
-        text = text.replace("/etc/tallyboot", str(node_directory(self.directory))) + f"tpm = {tpm}\n"
+        text = text.replace("/etc/tallyboot", str(node_directory(self.directory)))
+        settings = token.on_host(settings) if token else {"tpm": tpm} | settings
         config.write_text(text + "".join(f"{name.replace('_', '-')} = {value}\n" for name, value in settings.items()))
         command = [str(program("tallyboot")), *map(str, words), "--config", str(config), "--run-dir", str(self.directory / "run")]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=120 * process.PATIENCE, check=False)
+                              env=token.environment if token else None, timeout=120 * process.PATIENCE, check=False)
         log = self.log("tallyboot")
         with open(log, "a") as file:
             print(f"+ {' '.join(command)}\n{done.stdout}= {done.returncode}", file=file)
@@ -171,16 +172,29 @@ class Lab:
         """What a node boots first becomes its group's policy with nobody looking: saves the scenarios a minute each."""
         self.ctl("group", "set", "default", "--accept-first-boot", "yes")
 
+    def accept_tokens(self):
+        """The policy of the group says that a token is evidence enough."""
+        policy = Path("token.policy")
+        policy.write_text("[release]\ntoken-evidence = yes\n")
+        self.ctl("policy", "set", "default", policy)
+
     def enroll(self, machine, *volumes, payload=False):
         """Enroll a machine that is off, from the host, by its TPM: volumes are (disk, name, role), role root or other.
         Its approval is given ahead. Returns the node's id."""
-        token, more = Path("join-token"), ["--payload"] if payload else []
-        token.write_text(self.ctl("join-token", "create", "--group", "default")["token"] + "\n")
         with machine.tpm.powered_on_by_host() as tpm:
-            for disk, name, role in volumes or [(None, None, None)]:
-                words = [f"--{role}", "--name", name, "--key-file", images.SCRIPTS / "passphrase", disk] if disk else []
-                said = self.node_command("enroll", "--recovery-key", "no", "--join-token-file", token, *more, *words, tpm=tpm)
-                more = []
+            return self._enroll(volumes, payload, tpm=tpm)
+
+    def enroll_by_token(self, token, *volumes, **settings):
+        """The same of a machine without a TPM, by its token; settings: more of its configuration."""
+        return self._enroll(volumes, False, token=token, **settings)
+
+    def _enroll(self, volumes, payload, **how):
+        file, more = Path("join-token"), ["--payload"] if payload else []
+        file.write_text(self.ctl("join-token", "create", "--group", "default")["token"] + "\n")
+        for disk, name, role in volumes or [(None, None, None)]:
+            words = [f"--{role}", "--name", name, "--key-file", images.SCRIPTS / "passphrase", disk] if disk else []
+            said = self.node_command("enroll", "--recovery-key", "no", "--join-token-file", file, *more, *words, **how)
+            more = []
         return re.search(r"Node ([a-z2-7]{52})", said)[1]
 
     def events(self, server, event=None, **which):

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A machine's PKCS#11 token in software: SoftHSM's, made on the host; its folder goes into the guest's initramfs or onto a disk."""
+import os
+from pathlib import Path
+
+from . import process
+
+MODULE = "/usr/lib/softhsm/libsofthsm2.so"
+# Where a guest's SoftHSM looks, as its package configures it.
+GUEST_FOLDER = "var/lib/softhsm/tokens"
+PIN, WRONG_PIN, SO_PIN = "481516", "000000", "23424815"
+LABEL = "node"
+
+
+class Token:
+    """One token, in the run directory's NAME/: a key `sign` for evidence, and a key `wrap` for the offline way."""
+
+    def __init__(self, name="token"):
+        self.directory = Path(name).resolve()
+        (self.directory / "tokens").mkdir(parents=True)
+        conf = self.directory / "softhsm2.conf"
+        conf.write_text(f"directories.tokendir = {self.directory}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n")
+        self.environment = os.environ | {"SOFTHSM2_CONF": str(conf)}
+        self._command("softhsm2-util", "--init-token", "--free", "--label", LABEL, "--so-pin", SO_PIN, "--pin", PIN)
+        self._tool("--keypairgen", "--key-type", "EC:prime256v1", "--usage-sign", "--label", "sign", "--id", "01")
+        self._tool("--keygen", "--key-type", "AES:32", "--usage-wrap", "--sensitive", "--label", "wrap", "--id", "02")
+
+    def _command(self, *words):
+        return process.command(*words, env=self.environment).decode()
+
+    def _tool(self, *words):
+        return self._command("pkcs11-tool", "--module", MODULE, "--token-label", LABEL, "--login", "--pin", PIN, *words)
+
+    def settings(self, **more):
+        """Of a node's tallyboot.conf: no TPM is waited for long, and the token signs."""
+        return {"tpm_timeout": 1, "token_module": MODULE, "token_key": f"pkcs11:token={LABEL};object=sign"} | more
+
+    def offline_settings(self, **more):
+        """The same, and the volume's key lies wrapped by the token in its header."""
+        return self.settings(unlock="offline", offline_key=f"pkcs11:token={LABEL};object=wrap",
+                             offline_mechanism="key-wrap-pad") | more
+
+    def on_host(self, settings):
+        """Settings of the node's program on the host, which is not asked for a PIN and has a TPM of its own perhaps."""
+        pin = self.directory / "pin"
+        pin.write_text(PIN + "\n")
+        pin.chmod(0o600)
+        return self.settings() | settings | {"evidence": "token", "token_module": MODULE, "token_pin": f"file:{pin}"}
+
+    def files(self, folder=GUEST_FOLDER):
+        """{path: content} of the token in the guest."""
+        top = self.directory / "tokens"
+        return {f"{folder}/{file.relative_to(top)}": (file, 0o600) for file in top.rglob("*") if file.is_file()}
