@@ -3,7 +3,7 @@
 
 #include "keystore/internal.h"
 
-enum { CONTEXT_MAX = 12 };
+enum { CONTEXT_MAX = BINDING_MAX - 4 };
 
 struct warming {
         struct keystore *keystore;
@@ -37,7 +37,9 @@ static int warm_insert(struct store_txn *txn, void *userdata) {
         int r;
 
         r = kek_row_insert(txn, warming->row.name, warming->generation, warming->master, &warming->wrapped);
-        return r < 0 ? r : kek_floor_write(warming->keystore, txn, warming->row.name);
+        return r < 0 ? r
+                     : kek_floor_write(warming->keystore, txn, warming->row.name, warming->generation, warming->generation,
+                                       warming->master);
 }
 
 /* The first KEK of a group. 0 also where another one was faster. */
@@ -101,7 +103,7 @@ static int kek_for_new(struct keystore *keystore, struct store_txn *txn, const c
                 r = kek_wrap(keystore, master, group, *ret_generation, NULL, &wrapped, ret);
         if (r >= 0)
                 r = kek_row_insert(txn, group, *ret_generation, master->id, &wrapped);
-        return r < 0 ? r : kek_floor_write(keystore, txn, group);
+        return r < 0 ? r : kek_floor_write(keystore, txn, group, *ret_generation, *ret_generation, master->id);
 }
 
 /* Never the same number twice, not even after its row is gone: an old reference cannot meet a new half. */
@@ -117,10 +119,13 @@ static int handle_new(int64_t *ret) {
         return 0;
 }
 
-struct binding {
-        struct field fields[CONTEXT_MAX + 4];
-        size_t n;
-};
+int binding_of(const struct field *fields, size_t n, struct binding *ret) {
+        if (n > BINDING_MAX)
+                return -EINVAL;
+        memcpy(ret->fields, fields, n * sizeof(*fields));
+        ret->n = n;
+        return 0;
+}
 
 /* What a half is bound to: the party, the row, and what its owner says that it is. */
 static int binding_make(const struct keystore *keystore, int64_t handle, const struct field *context, size_t n,

@@ -115,8 +115,9 @@ void kek_row_done(struct kek_row *row);
 /* generation 0: the newest. Checked against the floor. -ENOENT. */
 int kek_row_load(struct keystore *keystore, struct store_txn *txn, const char *name, int64_t generation, struct kek_row *ret);
 int kek_row_insert(struct store_txn *txn, const char *name, int64_t generation, int64_t master, const struct blob *wrapped);
-/* Writes what is there from now on as the oldest and newest that are accepted. */
-int kek_floor_write(struct keystore *keystore, struct store_txn *txn, const char *name);
+/* What is accepted from now on: given by who has checked what was, never read off rows that anybody may have put there. */
+int kek_floor_write(struct keystore *keystore, struct store_txn *txn, const char *name, int64_t oldest, int64_t newest,
+                    int64_t master);
 int kek_floor_check(struct keystore *keystore, const struct store_txn *txn, const struct kek_row *row);
 int kek_wrap(struct keystore *keystore, struct master_ref *master, const char *name, int64_t generation, struct kek *key,
              struct blob *ret, struct kek **ret_kek);
@@ -140,12 +141,23 @@ int seen_check(struct keystore *keystore, const struct store_txn *txn, const str
 /* own.c: what hangs off the service's KEK. */
 enum { OWN_INBOX = 1, OWN_AUDIT = 2, OWN_FLOOR = 3 }; /* rows of keystore_inbox, which is older than the other two */
 int own_prepare(struct keystore *keystore);
-int own_floor_make(struct keystore *keystore, struct store_txn *txn, struct kek *kek, int64_t generation);
+int own_floor_make(struct keystore *keystore, struct store_txn *txn, struct kek *kek, const struct kek_row *row);
+
+int own_verify(struct keystore *keystore, int64_t *ret_n);
+const char *own_name(int64_t id); /* of a row of keystore_inbox; NULL: no such one */
 
 /* upgrade.c: a database of before the generations. */
 int upgrade_needed(struct store *store, bool *ret);
 int upgrade_master_is(struct store *store, const struct master *master); /* -EKEYREJECTED: another one */
 int upgrade_run(struct keystore *keystore, struct master *master, const struct keystore_source *source);
+
+/* What a row is bound to, kept. */
+enum { BINDING_MAX = 16 };
+struct binding {
+        struct field fields[BINDING_MAX];
+        size_t n;
+};
+int binding_of(const struct field *fields, size_t n, struct binding *ret);
 
 #define KEY_FIELDS(keystore, name, generation, handle)                                                                  \
         FIELDS(field_text("tallyboot keystore v2"), field_text((keystore)->party), field_text("key"), field_text(name), \

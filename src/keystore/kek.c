@@ -152,21 +152,12 @@ int kek_row_insert(struct store_txn *txn, const char *name, int64_t generation, 
                           NULL);
 }
 
-int kek_floor_write(struct keystore *keystore, struct store_txn *txn, const char *name) {
-        int64_t oldest, newest, master;
+int kek_floor_write(struct keystore *keystore, struct store_txn *txn, const char *name, int64_t oldest, int64_t newest,
+                    int64_t master) {
         uint8_t mac[SHA256_SIZE];
         int r;
 
-        r = keystore_get_int(txn, "SELECT MIN(generation) FROM keystore_kek WHERE name = $1", STORE_ARGS(store_text(name)),
-                             &oldest);
-        if (r >= 0)
-                r = keystore_get_int(txn, "SELECT MAX(generation) FROM keystore_kek WHERE name = $1",
-                                     STORE_ARGS(store_text(name)), &newest);
-        if (r >= 0)
-                r = keystore_get_int(txn, "SELECT MIN(master) FROM keystore_kek WHERE name = $1", STORE_ARGS(store_text(name)),
-                                     &master);
-        if (r >= 0)
-                r = floor_mac(keystore, name, oldest, newest, master, mac);
+        r = floor_mac(keystore, name, oldest, newest, master, mac);
         if (r < 0)
                 return r;
 

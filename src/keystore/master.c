@@ -7,7 +7,7 @@
 #include "keystore/box.h"
 
 static const char magic[] = "tbk1";
-enum { MAGIC_SIZE = 4, HEAD_SIZE = MAGIC_SIZE + 8, BINDING_MAX = 16 };
+enum { MAGIC_SIZE = 4, HEAD_SIZE = MAGIC_SIZE + 8, FIELDS_MAX = 16 };
 
 const struct master_ops *master_ops_of(enum keystore_kind kind) {
         switch (kind) {
@@ -88,8 +88,8 @@ int master_derive(const struct master *master, const char *use, struct secret **
 
 /* Magic and generation are bound by what AES-GCM covers: as two fields in front of the caller's. */
 static int bind_head(const uint8_t head[static HEAD_SIZE], const struct field *binding, size_t n,
-                     struct field ret[static BINDING_MAX]) {
-        if (n + 1 > BINDING_MAX)
+                     struct field ret[static FIELDS_MAX]) {
+        if (n + 1 > FIELDS_MAX)
                 return -EINVAL;
 
         ret[0] = field_bytes(head, HEAD_SIZE);
@@ -102,7 +102,7 @@ static int memory_wrap(const struct master *master, int64_t id, const struct fie
                        struct blob *ret, struct secret **ret_key) {
         _cleanup_(secret_freep) struct secret *made = NULL;
         uint8_t data[HEAD_SIZE + AEAD_KEY_SIZE + BOX_OVERHEAD];
-        struct field fields[BINDING_MAX];
+        struct field fields[FIELDS_MAX];
         int r;
 
         memcpy(data, magic, MAGIC_SIZE);
@@ -125,7 +125,7 @@ static int memory_wrap(const struct master *master, int64_t id, const struct fie
 
 static int memory_unwrap(const struct master *master, int64_t id, const struct field *binding, size_t n, const uint8_t *data,
                          size_t size, struct secret **ret) {
-        struct field fields[BINDING_MAX];
+        struct field fields[FIELDS_MAX];
         uint64_t found = 0;
         int r;
 

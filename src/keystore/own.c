@@ -7,6 +7,10 @@
 /* What hangs off the service's own KEK: MAC keys, key pairs, the key of the floors. Made here, once, when the keystore is opened: later
  * calls only read, and can come from inside a write. */
 
+const char *own_name(int64_t id) {
+        return id == OWN_INBOX ? "inbox" : id == OWN_AUDIT ? "audit" : id == OWN_FLOOR ? "floor" : NULL;
+}
+
 enum { GENERATIONS_MAX = 8, RACES_MAX = 5 };
 
 struct own {
@@ -160,14 +164,14 @@ static int own_ensure(struct own *own, struct store_txn *txn, const char *what, 
         return r < 0 ? r : insert_row(own->keystore, txn, own->keks[0], own->rows[0].generation, what, number, *ret);
 }
 
-int own_floor_make(struct keystore *keystore, struct store_txn *txn, struct kek *kek, int64_t generation) {
+int own_floor_make(struct keystore *keystore, struct store_txn *txn, struct kek *kek, const struct kek_row *row) {
         int r;
 
         keystore->floor_key = secret_free(keystore->floor_key);
         r = secret_random(AEAD_KEY_SIZE, &keystore->floor_key);
         if (r >= 0)
-                r = insert_row(keystore, txn, kek, generation, "floor", OWN_FLOOR, keystore->floor_key);
-        return r < 0 ? r : kek_floor_write(keystore, txn, KEK_SERVICE);
+                r = insert_row(keystore, txn, kek, row->generation, "floor", OWN_FLOOR, keystore->floor_key);
+        return r < 0 ? r : kek_floor_write(keystore, txn, KEK_SERVICE, row->generation, row->generation, row->master);
 }
 
 /* Not made anew where there are groups: that would accept whatever is there. */
@@ -183,7 +187,7 @@ static int floor_ensure(struct own *own, struct store_txn *txn) {
                 if (r >= 0 && groups > 0)
                         return keystore_fail(-EKEYREJECTED, "%s: the key is gone by which older KEKs are found out",
                                              keystore->party);
-                return r < 0 ? r : own_floor_make(keystore, txn, own->keks[0], own->rows[0].generation);
+                return r < 0 ? r : own_floor_make(keystore, txn, own->keks[0], own->rows);
         }
         if (r < 0)
                 return r;
@@ -233,6 +237,54 @@ int own_prepare(struct keystore *keystore) {
                 if (r >= 0)
                         r = store_write(keystore->store, prepare, &own);
         }
+        return r;
+}
+
+struct own_check {
+        struct own own;
+        int64_t macs[MACS_MAX], n, opened;
+};
+
+static int on_mac_number(const struct store_value *columns, _unused_ size_t n, void *userdata) {
+        struct own_check *check = userdata;
+
+        if (check->n < MACS_MAX)
+                check->macs[check->n++] = columns[0].number;
+        return 0;
+}
+
+static int check_rows(struct store_txn *txn, void *userdata) {
+        struct own_check *check = userdata;
+        int r;
+
+        check->n = check->opened = 0;
+        r = store_query(txn, "SELECT number FROM keystore_mac ORDER BY number DESC", STORE_NO_ARGS, on_mac_number, check);
+        for (int64_t i = -OWN_FLOOR; i < check->n && r >= 0; i++) {
+                _cleanup_(secret_freep) struct secret *key = NULL;
+
+                r = i < 0 ? open_row(&check->own, txn, READ_OWN, own_name(-i), -i, &key)
+                          : open_row(&check->own, txn, READ_MAC, "mac", check->macs[i], &key);
+                check->opened += r >= 0;
+                if (r == -ENOENT)
+                        r = keystore_fail(-EKEYREJECTED, "%s: the service's %s key is gone", check->own.keystore->party,
+                                          i < 0 ? own_name(-i) : "mac");
+        }
+        return r;
+}
+
+/* -EKEYREJECTED, with the name of the first that does not open. */
+int own_verify(struct keystore *keystore, int64_t *ret_n) {
+        struct own_check check = { .own = { .keystore = keystore } };
+        int r = -EAGAIN;
+
+        for (unsigned i = 0; i < RACES_MAX && r == -EAGAIN; i++) {
+                r = open_keks(&check.own);
+                if (r >= 0)
+                        r = store_read(keystore->store, check_rows, &check);
+        }
+        own_done(&check.own);
+        if (r >= 0)
+                *ret_n = check.opened;
         return r;
 }
 

@@ -146,7 +146,7 @@ static int upgrade_group(struct upgrade *upgrade, struct store_txn *txn, const s
         if (r >= 0)
                 r = insert_kek(upgrade, txn, group->name, key, &kek);
         if (r >= 0)
-                r = kek_floor_write(upgrade->keystore, txn, group->name);
+                r = kek_floor_write(upgrade->keystore, txn, group->name, 1, 1, upgrade->id);
         if (r < 0)
                 return r;
 
@@ -216,9 +216,9 @@ static int upgrade_pairs(struct upgrade *upgrade, struct store_txn *txn) {
         for (size_t i = 0; i < rows.n && r >= 0; i++) {
                 bool inbox = rows.items[i].number == OWN_INBOX;
 
-                r = rewrap_own(upgrade, txn, inbox ? "inbox" : "audit", upgrade->old[inbox ? OLD_INBOX : OLD_AUDIT],
+                r = rewrap_own(upgrade, txn, own_name(rows.items[i].number), upgrade->old[inbox ? OLD_INBOX : OLD_AUDIT],
                                FIELDS(field_text("tallyboot keystore v1"), field_text(upgrade->keystore->party),
-                                      field_text(inbox ? "inbox" : "audit")),
+                                      field_text(own_name(rows.items[i].number))),
                                rows.items + i, "UPDATE keystore_inbox SET generation = 1, wrapped = $1 WHERE id = $2");
         }
         return r;
@@ -232,7 +232,8 @@ static int upgrade_txn(struct store_txn *txn, void *userdata) {
         if (r >= 0)
                 r = insert_kek(upgrade, txn, KEK_SERVICE, NULL, &upgrade->service);
         if (r >= 0)
-                r = own_floor_make(upgrade->keystore, txn, upgrade->service, 1);
+                r = own_floor_make(upgrade->keystore, txn, upgrade->service,
+                                   &(struct kek_row){ .generation = 1, .master = upgrade->id });
         if (r >= 0)
                 r = upgrade_groups(upgrade, txn);
         if (r >= 0)
