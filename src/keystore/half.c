@@ -51,7 +51,7 @@ static int warm_make(struct warming *warming) {
         if (r < 0)
                 return r;
         warming->master = master->id;
-        r = store_write(warming->keystore->store, warm_insert, warming);
+        r = keystore_write(warming->keystore, warm_insert, warming);
         blob_done(&warming->wrapped);
         return r == -EEXIST ? 0 : r;
 }

@@ -7,7 +7,7 @@
 #include "keystore/keystore.h"
 #include "keystore/master.h"
 
-enum { MACS_MAX = 64, KEK_NAME_MAX = 64, KEYSTORE_PATIENCE_S = 5 };
+enum { MACS_MAX = 64, KEK_NAME_MAX = 64, KEYSTORE_PATIENCE_S = 5, MASTER_IDS_MAX = 8 };
 
 /* The KEK of the service itself: no group is called that. */
 #define KEK_SERVICE ""
@@ -24,6 +24,8 @@ struct kek {
 struct master_ref {
         unsigned references; /* atomic */
         int64_t id;
+        int64_t older[MASTER_IDS_MAX]; /* who came back (from this to that and to this again) is known by more than one */
+        size_t n_older;
         struct master *master;
 };
 
@@ -70,6 +72,9 @@ struct keystore {
 
 /* Every operation that fails says why, for keystore_error(); returns r. */
 int keystore_fail(int r, const char *words, ...) _printf_(2, 3);
+
+/* store_write(), with the words of a failure brought to this thread: a write runs on another one. */
+int keystore_write(struct keystore *keystore, store_fn fn, void *userdata);
 
 /* rows.c: one blob of one row, one number; -ENOENT. */
 int keystore_get_blob(struct store_txn *txn, const char *sql, const struct store_value *args, size_t n, struct blob *ret);

@@ -27,7 +27,9 @@ static int ref_new(struct master **take, int64_t id, struct master_ref **ret) {
 
         if (!ref)
                 return -ENOMEM;
-        *ref = (struct master_ref){ .references = 1, .id = id, .master = TAKE_PTR(*take) };
+        ref->references = 1;
+        ref->id = id;
+        ref->master = TAKE_PTR(*take);
         *ret = ref;
         return 0;
 }
@@ -41,11 +43,19 @@ struct master_ref *keystore_master_current(struct keystore *keystore) {
         return ref;
 }
 
+static bool is_known_as(const struct master_ref *ref, int64_t id) {
+        bool is = ref && ref->id == id;
+
+        for (size_t i = 0; ref && i < ref->n_older; i++)
+                is = is || ref->older[i] == id;
+        return is;
+}
+
 int keystore_master_of(struct keystore *keystore, int64_t id, struct master_ref **ret) {
         (void) pthread_mutex_lock(&keystore->lock);
-        *ret = keystore->current && keystore->current->id == id ? master_ref(keystore->current)
-               : keystore->old && keystore->old->id == id       ? master_ref(keystore->old)
-                                                                : NULL;
+        *ret = is_known_as(keystore->current, id) ? master_ref(keystore->current)
+               : is_known_as(keystore->old, id)   ? master_ref(keystore->old)
+                                                  : NULL;
         (void) pthread_mutex_unlock(&keystore->lock);
         return *ret ? 0 : -ENOKEY;
 }
@@ -114,6 +124,15 @@ static int proof_open(struct master *master, const struct master_row *row) {
         return master_unwrap(master, row->id, PROOF_FIELDS(master->party, row->id), row->proof.data, row->proof.size, &secret);
 }
 
+/* The other rows of the same key, and what is needed to know it again. */
+static int find_older(const struct master_rows *rows, size_t from, struct master_ref *ref) {
+        for (size_t i = from; i < rows->n && ref->n_older < MASTER_IDS_MAX; i++)
+                if (strcmp(rows->items[i].kind, ref->master->ops->name) == 0 && rows->items[i].parameters.size == 0 &&
+                    proof_open(ref->master, rows->items + i) >= 0)
+                        ref->older[ref->n_older++] = rows->items[i].id;
+        return master_expect(ref->master, ref->id, &rows->items[from - 1].proof);
+}
+
 /* The row that the configured key is the key of. -EKEYREJECTED: of none. *opened: the key, where it could be had (and not of one row only). */
 static int match(const struct keystore_options *options, const struct keystore_source *source, const char *party,
                  const struct master_rows *rows, struct master **ret_opened, struct master_ref **ret, char *error,
@@ -139,10 +158,10 @@ static int match(const struct keystore_options *options, const struct keystore_s
                                 return r;
                 }
                 r = proof_open(master, row);
-                if (r >= 0)
-                        r = master_expect(master, row->id, &row->proof);
-                if (r >= 0)
-                        return ref_new(&master, row->id, ret);
+                if (r >= 0) {
+                        r = ref_new(&master, row->id, ret);
+                        return r < 0 ? r : find_older(rows, i + 1, *ret);
+                }
                 if (r != -EKEYREJECTED) {
                         (void) snprintf(error, error_size, "%s: %s", source->text,
                                         r == -ENOLINK ? keystore_error() : strerror(-r));
@@ -253,18 +272,41 @@ static int not_this_one(const struct keystore *keystore, const struct keystore_s
         return -EKEYREJECTED;
 }
 
+static int register_row(struct keystore *keystore, struct master *master, const struct keystore_source *source, int64_t *ret_id,
+                        char *error, size_t error_size) {
+        int r;
+
+        r = masters_register(keystore->store, master, source, NULL, ret_id);
+        if (r < 0)
+                (void) snprintf(error, error_size, "%s: cannot become a master key of this database: %s", source->text,
+                                r == -ENOLINK || r == -EOPNOTSUPP ? keystore_error() : strerror(-r));
+        return r;
+}
+
 static int register_and_ref(struct keystore *keystore, struct master **take, const struct keystore_source *source,
                             struct master_ref **ret, char *error, size_t error_size) {
         int64_t id;
         int r;
 
-        r = masters_register(keystore->store, *take, source, NULL, &id);
-        if (r < 0) {
-                (void) snprintf(error, error_size, "%s: cannot become a master key of this database: %s", source->text,
-                                r == -ENOLINK || r == -EOPNOTSUPP ? keystore_error() : strerror(-r));
-                return r;
+        r = register_row(keystore, *take, source, &id, error, error_size);
+        return r < 0 ? r : ref_new(take, id, ret);
+}
+
+static int register_again(struct keystore *keystore, const struct keystore_source *source, struct master_ref *current,
+                          char *error, size_t error_size) {
+        int64_t id;
+        int r;
+
+        if (current->n_older >= MASTER_IDS_MAX) {
+                (void) snprintf(error, error_size, "%s: was the master key too often; finish a rewrap first", source->text);
+                return -E2BIG;
         }
-        return ref_new(take, id, ret);
+        r = register_row(keystore, current->master, source, &id, error, error_size);
+        if (r >= 0) {
+                current->older[current->n_older++] = current->id;
+                current->id = id;
+        }
+        return r;
 }
 
 /* A database of before the generations has one master, a file, and knows nothing of rows of masters: whichever of the two it is becomes
@@ -319,17 +361,16 @@ static int masters_try(struct keystore *keystore, const struct keystore_options 
 
         /* known, but given up for a newer one since: it comes back as a new generation, what went over to the other is not to be
          * replaced by what it wrapped before */
-        if (current && old && current->id < old->id && old->id == rows.items[0].id) {
-                opened = TAKE_PTR(current->master);
-                current = master_unref(current);
-        }
-        if (!current && rows.n > 0 && !old)
-                return not_this_one(keystore, &options->master, &rows, error, error_size);
-        if (!current) {
+        if (current && old && current->id < old->id && old->id == rows.items[0].id)
+                r = register_again(keystore, &options->master, current, error, error_size);
+        else if (!current && rows.n > 0 && !old)
+                r = not_this_one(keystore, &options->master, &rows, error, error_size);
+        else if (!current)
                 r = register_and_ref(keystore, &opened, &options->master, &current, error, error_size);
-                if (r < 0)
-                        return r;
-        }
+        else
+                r = 0;
+        if (r < 0)
+                return r;
 
         *ret_current = TAKE_PTR(current);
         *ret_old = TAKE_PTR(old);

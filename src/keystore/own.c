@@ -67,7 +67,7 @@ static int make_first(struct own *own) {
                 return r;
         own->wrapped = &wrapped;
         own->master = master->id;
-        r = store_write(own->keystore->store, insert_first, own);
+        r = keystore_write(own->keystore, insert_first, own);
         own->wrapped = NULL;
         return r == -EEXIST ? 0 : r;
 }
@@ -235,7 +235,7 @@ int own_prepare(struct keystore *keystore) {
         for (unsigned i = 0; i < RACES_MAX && r == -EAGAIN; i++) {
                 r = open_keks(&own);
                 if (r >= 0)
-                        r = store_write(keystore->store, prepare, &own);
+                        r = keystore_write(keystore, prepare, &own);
         }
         return r;
 }

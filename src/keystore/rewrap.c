@@ -121,7 +121,7 @@ int keystore_rewrap_step(struct keystore *keystore, unsigned max, struct keystor
                         memcpy(ret_group, rewrap.rows[i].name, sizeof(rewrap.rows[i].name));
         }
         if (r >= 0)
-                r = store_write(keystore->store, write_rows, &rewrap);
+                r = keystore_write(keystore, write_rows, &rewrap);
         if (r < 0)
                 return r;
 

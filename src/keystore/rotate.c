@@ -97,7 +97,7 @@ int keystore_rotate(struct keystore *keystore, const char *group, int64_t *ret_g
         r = kek_wrap(keystore, master, group, rotation.rows[0].generation + 1, NULL, &rotation.wrapped, NULL);
         if (r >= 0) {
                 rotation.master = master->id;
-                r = store_write(keystore->store, insert_new, &rotation);
+                r = keystore_write(keystore, insert_new, &rotation);
         }
         if (r >= 0)
                 *ret_generation = rotation.rows[0].generation + 1;
@@ -249,7 +249,7 @@ int keystore_rotate_step(struct keystore *keystore, const char *group, unsigned 
                         return r;
                 rotation.progress.done += r >= 0;
         }
-        r = store_write(keystore->store, write_moved, &rotation);
+        r = keystore_write(keystore, write_moved, &rotation);
         if (r < 0)
                 return r;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "keystore/internal.h"
@@ -106,4 +107,28 @@ int keystore_fail(int r, const char *words, ...) {
 
 const char *keystore_error(void) {
         return last;
+}
+
+struct write {
+        store_fn fn;
+        void *userdata;
+        char words[sizeof(last)];
+};
+
+static int write_fn(struct store_txn *txn, void *userdata) {
+        struct write *write = userdata;
+        int r = write->fn(txn, write->userdata);
+
+        if (r < 0)
+                memcpy(write->words, last, sizeof(last));
+        return r;
+}
+
+int keystore_write(struct keystore *keystore, store_fn fn, void *userdata) {
+        struct write write = { .fn = fn, .userdata = userdata };
+        int r = store_write(keystore->store, write_fn, &write);
+
+        if (r < 0)
+                memcpy(last, write.words, sizeof(last));
+        return r;
 }

@@ -252,7 +252,7 @@ int upgrade_run(struct keystore *keystore, struct master *master, const struct k
         for (size_t i = 0; i < _OLD_USES && r >= 0; i++)
                 r = master_derive(master, uses[i], upgrade.old + i);
         if (r >= 0)
-                r = store_write(keystore->store, upgrade_txn, &upgrade);
+                r = keystore_write(keystore, upgrade_txn, &upgrade);
 
         /* own_prepare() reads it with the rest */
         keystore->floor_key = secret_free(keystore->floor_key);
