@@ -49,7 +49,7 @@ fuzz_LDFLAGS = $(BASE_LDFLAGS) $(SANITIZE) -fsanitize=fuzzer
 
 # What each program may use: the folders of src/ and the libraries.
 MODULES := $(patsubst src/%/,%,$(sort $(dir $(wildcard src/*/*.c))))
-NODE := boot enroll luks tpm pkcs11 http wire crypto base
+NODE := boot enroll luks tpm pkcs11 http evidence wire crypto base
 SERVICE := service http wire evidence policy audit store keystore tpm pkcs11 crypto base
 LIBS_crypto := -lcrypto -ltss2-mu
 LIBS_keys := -ltss2-esys -ltss2-rc -ltss2-tctildr -lp11-kit

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "boot/offline.h"
 
 /* All volumes that the pair's key has were opened with its generation. */
 static bool opened_with(const struct unlocker *unlocker, const struct pair *pair) {
@@ -80,30 +81,43 @@ static void wipe_old_slots(struct unlocker *unlocker, const struct volume *volum
                         (void) luks_slot_wipe(device, tokens[i].slot);
                 (void) luks_token_remove(device, tokens[i].number);
         }
+        (void) luks_offline_remove_older(device, pair->u->key_id, pair->u->generation);
+}
+
+static int tell(struct unlocker *unlocker, const struct pair *pair) {
+        int r = pair->confirm ? confirm_live(unlocker, pair) : 0;
+
+        if (r >= 0 && pair->supersedes)
+                r = confirm_opened(unlocker, pair);
+        if (r < 0 && r != -ECANCELED)
+                log_warning_errno(r, "Key %.8s: generation %u is not confirmed, the next boot does it: %m", pair->u->key_id,
+                                  pair->u->generation);
+        return r;
+}
+
+/* What older generations have left on the volumes, once the token opens the new one too. */
+static int clear_older(struct unlocker *unlocker, const struct pair *pair) {
+        int r = offline_keep(unlocker, pair);
+
+        for (size_t i = 0; r >= 0 && i < unlocker->volumes.n; i++)
+                if (unlocker->volumes.items[i].opened_by &&
+                    strcmp(unlocker->volumes.items[i].opened_by->key_id, pair->u->key_id) == 0)
+                        wipe_old_slots(unlocker, unlocker->volumes.items + i, pair);
+        return r;
 }
 
 int confirm_boot(struct unlocker *unlocker) {
         for (size_t i = 0; i < unlocker->pairs.n; i++) {
                 const struct pair *pair = unlocker->pairs.items + i;
-                int r = 0;
+                int r;
 
-                if ((!pair->confirm && !pair->supersedes) || !opened_with(unlocker, pair))
+                if (!opened_with(unlocker, pair))
                         continue;
-                if (pair->confirm)
-                        r = confirm_live(unlocker, pair);
-                if (r >= 0 && pair->supersedes)
-                        r = confirm_opened(unlocker, pair);
+                r = tell(unlocker, pair);
+                if (r >= 0 && (pair->supersedes || offline_is_behind(unlocker, pair)))
+                        r = clear_older(unlocker, pair);
                 if (r == -ECANCELED)
                         return r; /* wiped */
-                if (r < 0) {
-                        log_warning_errno(r, "Key %.8s: generation %u is not confirmed, the next boot does it: %m",
-                                          pair->u->key_id, pair->u->generation);
-                        continue;
-                }
-                for (size_t j = 0; pair->supersedes && j < unlocker->volumes.n; j++)
-                        if (unlocker->volumes.items[j].opened_by &&
-                            strcmp(unlocker->volumes.items[j].opened_by->key_id, pair->u->key_id) == 0)
-                                wipe_old_slots(unlocker, unlocker->volumes.items + j, pair);
         }
         return 0;
 }

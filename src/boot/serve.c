@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "boot/askpassword.h"
+#include "boot/offline.h"
 #include "boot/pid1.h"
 #include "boot/unlock.h"
 
@@ -63,7 +64,8 @@ static int open_found(struct unlocker *unlocker, struct volume *volume, const st
                 return r;
         }
         snprintf(volume->name, sizeof volume->name, "%s", name);
-        log_info("%s: opened with both halves (generation %u, keyslot %d).", name, volume->opened_by->generation,
+        log_info("%s: opened %s (generation %u, keyslot %d).", name,
+                 unlocker->offline ? "offline, by the token" : "with both halves", volume->opened_by->generation,
                  volume->opened_by->expected.keyslot);
         return 0;
 }
@@ -144,11 +146,13 @@ static bool is_finished(const struct unlocker *unlocker) {
 int serve_volumes(struct unlocker *unlocker) {
         for (;;) {
                 int r = unlocker_answer(unlocker);
+                bool missing;
 
                 if (r < 0)
                         return r;
+                missing = offline_pass(unlocker);
                 serve_pass(unlocker);
-                if (is_finished(unlocker))
+                if (is_finished(unlocker) && !missing)
                         return 0;
                 r = unlocker_sleep(unlocker, LOOK_MS);
                 if (r < 0)

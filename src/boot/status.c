@@ -14,8 +14,11 @@
 static const char *describe_boot(void) {
         if (note_exists(verb_run_dir(), "passphrase"))
                 return "passphrase";
-        if (note_exists(verb_run_dir(), "halves"))
-                return "halves";
+        if (note_exists(verb_run_dir(), "halves")) {
+                _cleanup_(freep) char *how = note_read(verb_run_dir(), "halves");
+
+                return how && strncmp(how, "offline", 7) == 0 ? "offline" : "halves";
+        }
         return note_exists(verb_run_dir(), "incident") ? "no halves" : "not by tallyboot";
 }
 

@@ -21,6 +21,7 @@ struct token {
  * that of the node that this process has begun as. */
 int token_attach(struct node *node);
 struct token *token_free(struct token *token);
+DEFINE_CLEANUP(struct token *, token_free)
 /* By the node's key. -ENODEV: it was removed, node->token is NULL then, node_attach() waits for it; -EPERM. Words in node->error. */
 int token_sign(struct node *node, const struct blob *message, struct blob *ret);
 /* "P-256", "RSA-2048". */

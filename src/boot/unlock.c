@@ -47,6 +47,7 @@ void unlocker_say(struct unlocker *unlocker, const char *format, ...) {
 /* All but the names of the volumes. */
 static void unlocker_wipe_keys(struct unlocker *unlocker) {
         rotate_wipe(unlocker);
+        unlocker->kept = offline_free(unlocker->kept); /* before the node's token, which it may share */
         pairs_done(&unlocker->pairs);
         unlocker->conversation = conversation_free(unlocker->conversation);
         volumes_wipe_keys(&unlocker->volumes);
@@ -252,7 +253,7 @@ static int stay(struct unlocker *unlocker) {
 static int serve(struct unlocker *unlocker) {
         int r, k;
 
-        r = note_write(unlocker->run_dir, "halves", "");
+        r = note_write(unlocker->run_dir, "halves", unlocker->offline ? "offline\n" : "");
         if (r < 0) { /* without it nobody would check the root */
                 unlocker_say(unlocker, "%s/halves cannot be written: %s; nothing is opened, this boot needs a passphrase",
                              unlocker->run_dir, strerror(-r));
@@ -266,7 +267,7 @@ static int serve(struct unlocker *unlocker) {
         if (k == -ECANCELED)
                 return k;
         control_payload(unlocker->control, k >= 0);
-        if (!volumes_all_open(&unlocker->volumes)) {
+        if (!volumes_all_open(&unlocker->volumes) || offline_pass(unlocker)) {
                 r = serve_volumes(unlocker);
                 if (r < 0)
                         return r;
@@ -285,7 +286,7 @@ static int fetch_online(struct unlocker *unlocker, uint64_t limit) {
 }
 
 static int fetch_offline(struct unlocker *unlocker) {
-        int r = offline_fetch(unlocker);
+        int r = offline_fetch(unlocker, unlocker->config->unlock != UNLOCK_OFFLINE);
 
         unlocker->offline = r >= 0;
         return r;
@@ -296,25 +297,34 @@ static bool is_out_of_reach(int r) {
         return r == -ENOLINK || r == -ETIMEDOUT || r == -EAGAIN || r == -EIO || r == -EKEYREJECTED;
 }
 
+/* The servers are asked for offline-after seconds, then the token; where neither is there, one after the other until the time is over. */
+static int fetch_either(struct unlocker *unlocker) {
+        uint64_t limit = unlocker->config->network_timeout;
+        uint64_t end = limit > 0 ? clock_monotonic_ms() + limit * 1000 : UINT64_MAX;
+        int r, k;
+
+        do {
+                r = fetch_online(unlocker, MAX(unlocker->config->offline_after, (uint64_t) 1));
+                if (r != -EACCES && !is_out_of_reach(r))
+                        return r;
+                k = r == -EACCES ? -EACCES : fetch_offline(unlocker);
+                if (k >= 0 || k == -ECANCELED || unlocker->test)
+                        return k;
+        } while ((k == -ENODEV || k == -ENODATA || k == -EBUSY) && clock_monotonic_ms() < end);
+        return clock_monotonic_ms() < end ? fetch_online(unlocker, limit) : r;
+}
+
 /* Where the keys come from is the operator's choice (tallyboot.conf, unlock =). */
 static int fetch(struct unlocker *unlocker) {
-        uint64_t limit = unlocker->config->network_timeout;
-        int r;
-
         switch (unlocker->config->unlock) {
         case UNLOCK_OFFLINE:
                 return fetch_offline(unlocker);
         case UNLOCK_ONLINE_THEN_OFFLINE:
-                r = fetch_online(unlocker, unlocker->config->offline_after);
-                if (is_out_of_reach(r))
-                        r = fetch_offline(unlocker);
-                else if (r != -EACCES)
-                        return r;
-                return r >= 0 || r == -ECANCELED || unlocker->test ? r : fetch_online(unlocker, limit);
+                return fetch_either(unlocker);
         case UNLOCK_ONLINE:
                 break;
         }
-        return fetch_online(unlocker, limit);
+        return fetch_online(unlocker, unlocker->config->network_timeout);
 }
 
 static int run(struct unlocker *unlocker) {

@@ -18,7 +18,8 @@ struct unlocker {
         char **devices; /* --device */
         size_t n_devices;
         char hint[NODE_ID_LENGTH + 1];
-        bool ended;   /* it was told to end, and its keys are wiped */
+        bool ended;           /* it was told to end, and its keys are wiped */
+        struct offline *kept; /* boot/offline.h: what the headers keep; NULL: not looked at */
         bool offline; /* the token gave what the halves give: nothing was asked of the parties, and nothing is told them */
         bool gate_closed;
         bool payload_open; /* the payload was opened with the newest generation */

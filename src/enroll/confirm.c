@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "boot/recombine.h"
 #include "boot/verbs.h"
 #include "enroll/internal.h"
 
@@ -157,20 +158,32 @@ int confirm_fits(const struct enroll *e) {
         return EXIT_OK;
 }
 
+static int keep_offline(struct enroll *e, const struct secret *k_b, const struct wire_confirm_body *body) {
+        const struct recombine_claim claim = { .node_id = e->node->id,
+                                               .key_id = e->volumes_key,
+                                               .generation = body->generation,
+                                               .manifest = &body->manifest,
+                                               .mac = body->mac };
+
+        return offline_write(e, &claim, k_b);
+}
+
 int confirm_volumes(struct enroll *e, bool *ret_undo) {
         _cleanup_(wire_confirm_body_done) struct wire_confirm_body body = { .generation = 1 };
         _cleanup_(secret_freep) struct secret *k_b = NULL;
         int r;
 
         memcpy(body.key, e->volumes_key, sizeof(body.key));
+        *ret_undo = true;
         r = join(e, e->volumes_key, KEY_VOLUMES, &k_b);
         if (r >= 0)
                 r = fill_manifest(e, k_b, &body);
         if (r < 0) {
-                *ret_undo = true;
                 log_error_errno(r, "The manifest could not be made: %m.");
                 return EXIT_FAILED;
         }
+        if (keep_offline(e, k_b, &body) < 0)
+                return EXIT_TPM;
         return confirm_body(e, &body, ret_undo);
 }
 

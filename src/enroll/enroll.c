@@ -28,6 +28,7 @@ static void enroll_done(struct enroll *e) {
         free(e->volumes);
         secret_free(e->join_token);
         conversation_free(e->conversation);
+        enroll_offline_free(e->offline);
         node_free(e->node);
         config_free(e->config);
         if (e->cancel_fd >= 0)
@@ -110,7 +111,7 @@ static int unlock_volumes(struct enroll *e) {
                 struct volume_work *work = e->volumes + i;
                 int r;
 
-                r = volume_find_enrolled(work, e->node->id, e->options.again);
+                r = volume_find_enrolled(work, e->node->id, e->options.again, e->config->unlock);
                 if (r < 0)
                         return EXIT_VOLUME;
                 if (work->skip)
@@ -288,8 +289,8 @@ static int run(struct enroll *e) {
                 return code;
         if (!has_work(e) && !e->options.payload)
                 return EXIT_OK;
-        if ((code = confirm_fits(e)) != EXIT_OK || (code = prepare_keys(e)) != EXIT_OK || (code = approval_fetch(e)) != EXIT_OK ||
-            (code = change(e)) != EXIT_OK)
+        if ((code = confirm_fits(e)) != EXIT_OK || (code = offline_begin(e)) != EXIT_OK || (code = prepare_keys(e)) != EXIT_OK ||
+            (code = approval_fetch(e)) != EXIT_OK || (code = change(e)) != EXIT_OK)
                 return code;
         say("Enrolled.");
         return say_what_is_next(e);

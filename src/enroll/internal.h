@@ -67,6 +67,7 @@ struct volume_work {
         struct secret *volume_key, *slot_key; /* dm-crypt's key; our slot's passphrase */
         struct luks_token token;
         bool has_token, has_slot, skip; /* skip: enrolled already */
+        int offline_number;             /* LUKS2 token of the offline way, made in this run; -1: none */
         struct luks_expected expected;
 };
 void volume_work_done(struct volume_work *work);
@@ -86,7 +87,7 @@ int volume_foresee(const struct volume_work *work, struct luks_expected *ret);
 int volume_undo(struct volume_work *work);
 int volume_finish(struct volume_work *work, const char *node_id); /* live; slots of earlier enrollments go */
 int volume_recovery(struct volume_work *work, enum recovery_choice choice, int cancel_fd);
-int volume_find_enrolled(struct volume_work *work, const char *node_id, bool again);
+int volume_find_enrolled(struct volume_work *work, const char *node_id, bool again, enum unlock_choice unlock);
 
 /* The whole. */
 struct enroll {
@@ -101,6 +102,7 @@ struct enroll {
         char code[CODE_LENGTH + 1];
         struct secret *join_token; /* with its NUL */
         struct conversation *conversation;
+        struct enroll_offline *offline; /* NULL: not wanted */
         bool registered;
         unsigned approval_said; /* mask of parties */
         unsigned unreached;
@@ -118,3 +120,13 @@ int confirm_volumes(struct enroll *e, bool *ret_undo); /* exit code */
 /* Whether so many volumes fit into one confirmation. Before anything is written; exit code, said. */
 int confirm_fits(const struct enroll *e);
 int confirm_payload(struct enroll *e);
+
+/* offline.c: what the headers keep for the offline way (tallyboot.conf, unlock =). */
+struct enroll_offline *enroll_offline_free(struct enroll_offline *offline);
+int offline_begin(struct enroll *e); /* exit code, said */
+struct recombine_claim;
+int offline_write(struct enroll *e, const struct recombine_claim *claim, const struct secret *k_b); /* said */
+int offline_undo(struct volume_work *work);
+/* Whether something is kept of this enrollment; after a rotation of an older generation, until the next boot. */
+bool offline_is_kept(const struct volume_work *work, const struct luks_token *token);
+int offline_remove_others(struct volume_work *work, size_t *ret_removed); /* but what this run has made */

@@ -21,15 +21,19 @@ static int remove_token(struct volume_work *work, const struct luks_token *token
 static int unenroll_volume(struct volume_work *work, const char *argument, const struct enroll_options *options,
                            struct known_keys *known, int cancel_fd) {
         struct luks_token tokens[LUKS_KEYSLOTS];
-        size_t n;
+        size_t n, kept = 0;
         int r;
 
         r = volume_begin(work, argument, options);
         if (r < 0)
                 return r;
         r = luks_token_list(work->luks, tokens, &n);
+        if (r >= 0) /* it gives back what it was: nothing is lost with it that our slot does not have */
+                r = offline_remove_others(work, &kept);
         if (r < 0)
                 return r;
+        if (kept > 0)
+                say("%s: removed what was kept for the offline way.", work->target.device);
         if (n == 0) {
                 say("%s carries nothing of ours: nothing to do.", work->target.device);
                 return 0;

@@ -60,6 +60,7 @@ int volume_begin(struct volume_work *work, const char *argument, const struct en
 
         work->other_slot = -1;
         work->token.number = -1;
+        work->offline_number = -1;
         r = find_target(work, argument, options);
         if (r < 0)
                 return log_error_errno(r, "%s: cannot be read: %m.", argument);
@@ -179,21 +180,37 @@ static int remove_enrollment(struct volume_work *work, const struct luks_token *
         return luks_token_remove(work->luks, token->number);
 }
 
-int volume_find_enrolled(struct volume_work *work, const char *node_id, bool again) {
+/* Enrolled; what it is without may have been asked for since. */
+static int look_at_enrolled(struct volume_work *work, const struct luks_token *token, enum unlock_choice unlock) {
+        size_t removed = 0;
+        int r;
+
+        if (unlock != UNLOCK_ONLINE && !offline_is_kept(work, token)) {
+                say("%s is enrolled already, but nothing is kept for unlock = %s: it is enrolled anew.", work->target.device,
+                    unlock_choice_to_string(unlock));
+                return 0;
+        }
+        work->skip = true;
+        r = unlock == UNLOCK_ONLINE ? offline_remove_others(work, &removed) : 0;
+        if (r < 0)
+                return log_error_errno(r, "%s: what was kept for the offline way cannot be removed: %m.", work->target.device);
+        if (removed > 0)
+                say("%s: removed what was kept for the offline way, as unlock = online says.", work->target.device);
+        say("%s is enrolled already: slot %d, key %s, generation %u. %s; --again replaces it.", work->target.device, token->slot,
+            token->key_id, token->generation, removed > 0 ? "Nothing else was done" : "Nothing was done");
+        return 0;
+}
+
+int volume_find_enrolled(struct volume_work *work, const char *node_id, bool again, enum unlock_choice unlock) {
         struct luks_token tokens[LUKS_KEYSLOTS];
         size_t n;
         int r;
 
         r = luks_token_list(work->luks, tokens, &n);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < n; i++)
-                if (tokens[i].live && tokens[i].assigned && strcmp(tokens[i].node_id, node_id) == 0 && !again) {
-                        say("%s is enrolled already: slot %d, key %s, generation %u. Nothing was done; --again replaces it.",
-                            work->target.device, tokens[i].slot, tokens[i].key_id, tokens[i].generation);
-                        work->skip = true;
-                }
-        return 0;
+        for (size_t i = 0; r >= 0 && i < n && !again && !work->skip; i++)
+                if (tokens[i].live && tokens[i].assigned && strcmp(tokens[i].node_id, node_id) == 0)
+                        r = look_at_enrolled(work, tokens + i, unlock);
+        return r;
 }
 
 /* What earlier runs left that were cut before they knew of their confirmation. Only where there is no room: one of them may be live at
@@ -280,9 +297,9 @@ int volume_foresee(const struct volume_work *work, struct luks_expected *ret) {
 }
 
 int volume_undo(struct volume_work *work) {
-        int r = 0;
+        int r = offline_undo(work);
 
-        if (work->has_slot)
+        if (r >= 0 && work->has_slot)
                 r = luks_slot_wipe(work->luks, work->token.slot);
         if (r >= 0 && work->has_token)
                 r = luks_token_remove(work->luks, work->token.number);
@@ -329,6 +346,8 @@ int volume_finish(struct volume_work *work, const char *node_id) {
                                        work->target.device);
         flush(work);
         r = remove_earlier(work, node_id);
+        if (r >= 0)
+                r = offline_remove_others(work, &(size_t){ 0 });
         if (r < 0)
                 return log_error_errno(r, "%s: the slot of an earlier enrollment could not be removed: %m.", work->target.device);
         flush(work);

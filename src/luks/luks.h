@@ -144,5 +144,7 @@ int luks_offline_write(struct luks_device *device, struct luks_offline *offline)
 int luks_offline_list(struct luks_device *device, struct luks_offline_list *ret);
 /* Of a device that is not open yet, read cheaply. 0 with none too; -EMEDIUMTYPE. */
 int luks_offline_probe(const char *device, char ret_uuid[static LUKS_UUID_LENGTH + 1], struct luks_offline_list *ret);
+/* Those of a key that are of a generation below. */
+int luks_offline_remove_older(struct luks_device *device, const char *key_id, uint32_t generation);
 /* All of them but the one of that number (-1: all), malformed ones too. ret_removed: how many there were. */
 int luks_offline_remove_others(struct luks_device *device, int number, size_t *ret_removed);

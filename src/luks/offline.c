@@ -192,6 +192,16 @@ int luks_offline_probe(const char *device, char ret_uuid[static LUKS_UUID_LENGTH
         return 0;
 }
 
+int luks_offline_remove_older(struct luks_device *device, const char *key_id, uint32_t generation) {
+        _cleanup_(luks_offline_list_done) struct luks_offline_list list = {};
+        int r = luks_offline_list(device, &list);
+
+        for (size_t i = 0; r >= 0 && i < list.n; i++)
+                if (strcmp(list.items[i].key_id, key_id) == 0 && list.items[i].generation < generation)
+                        r = luks_token_remove(device, list.items[i].number);
+        return r;
+}
+
 int luks_offline_remove_others(struct luks_device *device, int number, size_t *ret_removed) {
         int max = crypt_token_max(CRYPT_LUKS2);
         size_t removed = 0;
