@@ -10,7 +10,7 @@
 #include "boot/control.h"
 #include "boot/notes.h"
 
-enum { GATE_TRIES = 20, GATE_PAUSE_MS = 500 };
+enum { GATE_TRIES = 20, GATE_TRIES_TOKEN = 2, GATE_PAUSE_MS = 500 };
 
 /* Constant, so that another user of the PCR can predict its value. */
 static const char gate_event[] = "tallyboot gate";
@@ -45,6 +45,11 @@ bool gate_was_seen(const char *run_dir) {
         return note_exists(run_dir, "tpm-seen");
 }
 
+/* Where no half hangs on the TPM that is there, nobody waits for it. */
+static unsigned gate_tries(const struct config *config) {
+        return config->evidence == EVIDENCE_TOKEN ? GATE_TRIES_TOKEN : GATE_TRIES;
+}
+
 static int gate_try(struct tpm *tpm, unsigned pcr) {
         enum gate_state state;
         int r = gate_read(tpm, pcr, &state);
@@ -65,7 +70,7 @@ static int gate_try(struct tpm *tpm, unsigned pcr) {
 int gate_close_tpm(struct tpm *tpm, const struct config *config) {
         int r = -EIO;
 
-        for (unsigned i = 0; i < GATE_TRIES; i++) {
+        for (unsigned i = 0; i < gate_tries(config); i++) {
                 if (i > 0)
                         sleep_ms(GATE_PAUSE_MS);
                 r = gate_try(tpm, config->gate_pcr);
@@ -115,7 +120,7 @@ static void wait_for_tpm(const struct config *config, const char *run_dir) {
 static int gate_open_tpm(const struct config *config, const char *run_dir, struct tpm **ret) {
         int r = -ENODEV;
 
-        for (unsigned i = 0; i < GATE_TRIES; i++) {
+        for (unsigned i = 0; i < gate_tries(config); i++) {
                 enum gate_state state;
                 _cleanup_(tpm_closep) struct tpm *tpm = NULL;
 
