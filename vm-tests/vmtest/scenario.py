@@ -49,12 +49,12 @@ class Scenario:
         node.id = lab.enroll(node, (node.disks[0], "root", "root"))
         return lab, node
 
-    def enrolled_by_token(self, token, settings, files=None, lab=None, plugged=True, **machine):
+    def enrolled_by_token(self, token, settings, files=None, lab=None, plugged=True, base="initramfs-softhsm", **machine):
         """A lab and a quick machine without a TPM, which has this token (softhsm.Token) in its initramfs, if it is plugged.
         settings: of its configuration; `machine`: more settings of tiny()."""
         lab, files = lab or self.lab(), (token.files() if plugged else {}) | (files or {})
         lab.accept_tokens()
-        node = self.tiny(files=lab.node_files(**settings) | files, base="initramfs-softhsm", tpm=None, **machine)
+        node = self.tiny(files=lab.node_files(**settings) | files, base=base, tpm=None, **machine)
         node.id = lab.enroll_by_token(token, (node.disks[0], "root", "root"), **settings)
         return lab, node
 

@@ -13,16 +13,19 @@ LABEL = "node"
 
 
 class Token:
-    """One token, in the run directory's NAME/: a key `sign` for evidence, and a key `wrap` for the offline way."""
+    """One token, in the run directory's NAME/: a key `sign` for evidence (`key`: a file with it), a key `wrap` for the offline way."""
 
-    def __init__(self, name="token"):
+    def __init__(self, name="token", key=None):
         self.directory = Path(name).resolve()
         (self.directory / "tokens").mkdir(parents=True)
         conf = self.directory / "softhsm2.conf"
         conf.write_text(f"directories.tokendir = {self.directory}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n")
         self.environment = os.environ | {"SOFTHSM2_CONF": str(conf)}
         self._command("softhsm2-util", "--init-token", "--free", "--label", LABEL, "--so-pin", SO_PIN, "--pin", PIN)
-        self._tool("--keypairgen", "--key-type", "EC:prime256v1", "--usage-sign", "--label", "sign", "--id", "01")
+        if key:
+            self._command("softhsm2-util", "--import", key, "--token", LABEL, "--pin", PIN, "--label", "sign", "--id", "01")
+        else:
+            self._tool("--keypairgen", "--key-type", "EC:prime256v1", "--usage-sign", "--label", "sign", "--id", "01")
         self._tool("--keygen", "--key-type", "AES:32", "--usage-wrap", "--sensitive", "--label", "wrap", "--id", "02")
 
     def _command(self, *words):

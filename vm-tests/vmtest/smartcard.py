@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A smart card (CAC) in a USB reader that QEMU emulates: keys in an NSS database, which is the card's memory. OpenSC takes it."""
+from pathlib import Path
+
+from . import process, softhsm
+
+MODULE = "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so"
+KEY = "pkcs11:object=CAC%20ID%20Certificate"
+NAMES = ("id", "signature", "encryption")    # a CAC has these three; the first signs for the machine
+
+
+class Card:
+    """In the run directory's NAME/. The card's first key is `sign` of a softhsm.Token too, for the host, which has no reader."""
+
+    def __init__(self, name="card"):
+        self.directory = Path(name).resolve()
+        self.directory.mkdir()
+        pin = self._file("pin", softhsm.PIN)
+        process.command("certutil", "-N", "-d", f"sql:{self.directory}", "-f", pin)
+        for name in NAMES:
+            key, certificate, bundle = (self.directory / f"{name}.{suffix}" for suffix in ("key", "pem", "p12"))
+            process.command("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-days", "30",
+                            "-keyout", key, "-out", certificate)
+            process.command("openssl", "pkcs12", "-export", "-name", name, "-inkey", key, "-in", certificate, "-out", bundle,
+                            "-passout", "pass:")
+            process.command("pk12util", "-i", bundle, "-d", f"sql:{self.directory}", "-k", pin, "-w", self._file("empty", ""))
+        self.token = softhsm.Token(f"{name}-token", key=self.directory / f"{NAMES[0]}.key")
+
+    def _file(self, name, text):
+        (self.directory / name).write_text(text + "\n")
+        return self.directory / name
+
+    def settings(self, **more):
+        return {"tpm_timeout": 1, "token_module": MODULE, "token_key": KEY} | more
+
+    def on_host(self, settings):
+        return self.token.on_host(settings | self.token.settings())
+
+    @property
+    def environment(self):
+        return self.token.environment
+
+    def devices(self):
+        """QEMU's words. UHCI: behind xHCI the reader loses answers of 64 bytes."""
+        certificates = ",".join(f"cert{i + 1}={name}" for i, name in enumerate(NAMES))
+        return ("-device ich9-usb-uhci1,id=usb -device usb-ccid,bus=usb.0 "
+                f"-device ccid-card-emulated,backend=certificates,{certificates},db=sql:{self.directory}")
