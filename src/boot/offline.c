@@ -8,15 +8,14 @@
 
 /* A boot without the servers: K_b and manifests come out of the headers, by the token; from there on all is as after both halves. */
 
-enum { LOOK_MS = 300, ONCE_MS = 10000, DEVICES_MAX = 64 };
+enum { LOOK_MS = 300, ONCE_MS = 10000, FAULT_MS = 3000, DEVICES_MAX = 64 };
 
 struct offline {
         struct offline_token token;
         bool connected, once;
         char *looked_at[DEVICES_MAX]; /* devices that were read, whatever came of it */
         size_t n_looked_at;
-        size_t n_found; /* of what is kept, on those */
-        int worst;      /* why something that was found was of no use; 0: all was */
+        bool found; /* something is kept on one of those */
 };
 
 struct offline *offline_free(struct offline *offline) {
@@ -137,7 +136,7 @@ static int look_at_device(struct unlocker *unlocker, const char *device) {
                 return 0;
         if (list.n == 0 && list.n_malformed > 0)
                 say_unused(unlocker, device, "what is kept for the offline way is malformed; tallyboot enroll --again");
-        offline->n_found += list.n;
+        offline->found = offline->found || list.n > 0 || list.n_malformed > 0;
         qsort(list.items, list.n, sizeof *list.items, compare_newest_first);
         for (size_t i = 0; i < list.n; i++) {
                 r = connect_token(unlocker);
@@ -148,8 +147,6 @@ static int look_at_device(struct unlocker *unlocker, const char *device) {
                         disconnect_token(unlocker);
                         return r;
                 }
-                if (r < 0)
-                        offline->worst = r;
         }
         return 0;
 }
@@ -203,13 +200,11 @@ bool offline_pass(struct unlocker *unlocker) {
 
 /* What was found so far is of no use, or there is nothing. */
 static int say_nothing(struct unlocker *unlocker, bool missing) {
-        const struct offline *offline = unlocker->kept;
-
-        if (offline->n_found > 0) /* said already, volume by volume */
-                return offline->worst < 0 ? offline->worst : -EKEYREJECTED;
+        if (unlocker->kept->found) /* said already, volume by volume */
+                return -EUCLEAN;
         unlocker_say(unlocker, missing ? "offline: waiting for the volumes of /etc/crypttab to appear"
                                        : "offline: no volume that is here keeps anything for it; tallyboot enroll does that");
-        return -ENODATA;
+        return -ENOKEY;
 }
 
 int offline_fetch(struct unlocker *unlocker, bool once) {
@@ -219,6 +214,7 @@ int offline_fetch(struct unlocker *unlocker, bool once) {
                 return -ENOMEM;
         unlocker->kept->once = once;
         for (;;) {
+                uint64_t pause = LOOK_MS;
                 bool missing;
                 int r = look(unlocker, &missing);
 
@@ -226,13 +222,15 @@ int offline_fetch(struct unlocker *unlocker, bool once) {
                         return 0;
                 if (r == -ECANCELED || r == -ENOMEM)
                         return r;
-                if (r >= 0)
+                if (r < 0)
+                        pause = FAULT_MS;
+                else
                         r = say_nothing(unlocker, missing);
                 if (once || unlocker->test || r == -EPERM)
                         return r;
-                if (unlocker->control && r != -ENODATA)
+                if (unlocker->control && r != -ENOKEY)
                         control_fail_all(unlocker->control); /* no use in keeping the prompt back */
-                r = unlocker_sleep(unlocker, LOOK_MS);
+                r = unlocker_sleep(unlocker, pause);
                 if (r < 0)
                         return r;
         }

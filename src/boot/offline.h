@@ -7,8 +7,8 @@
  * servers. */
 
 /* What the token can give of the volumes that are there, or come: into unlocker->volumes, by volumes_add(), as serve_prepare() does it
- * with halves. once: of those that are there now. 0: at least one; -ENODEV no token; -EPERM it cannot be used; -ENODATA nothing is kept on
- * any volume; -EKEYREJECTED, -EACCES, -ESTALE nothing that is kept can be used; -ECANCELED. Words said. */
+ * with halves. once: of those that are there now. 0: at least one; -ENODEV no token; -EPERM it cannot be used; -ENOKEY nothing is kept on
+ * any volume; -EUCLEAN nothing that is kept can be used; -ECANCELED. Words said. */
 int offline_fetch(struct unlocker *unlocker, bool once);
 /* Volumes that have come since. true: some are still missing. */
 bool offline_pass(struct unlocker *unlocker);

@@ -35,6 +35,20 @@ static json_t *opened_json(void) {
         return array;
 }
 
+/* The newest generation of the key that the token opens without servers; 0: none. */
+static json_int_t find_offline(const char *device, const char *key_id) {
+        _cleanup_(luks_offline_list_done) struct luks_offline_list list = {};
+        char uuid[LUKS_UUID_LENGTH + 1];
+        uint32_t generation = 0;
+
+        if (luks_offline_probe(device, uuid, &list) < 0)
+                return 0;
+        for (size_t i = 0; i < list.n; i++)
+                if (strcmp(list.items[i].key_id, key_id) == 0)
+                        generation = MAX(generation, list.items[i].generation);
+        return generation;
+}
+
 static json_t *enrolled_json(void) {
         _cleanup_(crypttab_done) struct crypttab crypttab = {};
         json_t *array = json_array();
@@ -43,15 +57,17 @@ static json_t *enrolled_json(void) {
                 return array;
         for (size_t i = 0; i < crypttab.n; i++) {
                 const struct crypttab_entry *entry = crypttab.items + i;
+                const char *device = entry->header ? entry->header : entry->device;
                 char uuid[LUKS_UUID_LENGTH + 1];
                 struct luks_token token;
 
-                if (entry->not_luks || luks_probe_token(entry->header ? entry->header : entry->device, uuid, &token) < 0)
+                if (entry->not_luks || luks_probe_token(device, uuid, &token) < 0)
                         continue;
-                (void) json_array_append_new(array, json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:i}", "name", entry->name,
-                                                              "device", entry->device, "node", token.node_id, "key", token.key_id,
-                                                              "generation", (json_int_t) token.generation, "state",
-                                                              token.live ? "live" : "staged", "slot", token.slot));
+                (void) json_array_append_new(array,
+                                             json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:i, s:I}", "name", entry->name, "device",
+                                                       entry->device, "node", token.node_id, "key", token.key_id, "generation",
+                                                       (json_int_t) token.generation, "state", token.live ? "live" : "staged",
+                                                       "slot", token.slot, "offline", find_offline(device, token.key_id)));
         }
         return array;
 }
@@ -90,11 +106,17 @@ static void print_status(const json_t *status) {
         json_array_foreach (json_object_get(status, "opened"), i, item)
                 printf("Opened      %s (%s, %s)\n", text_of(item, "name", "?"), text_of(item, "role", "?"),
                        text_of(item, "uuid", "?"));
-        json_array_foreach (json_object_get(status, "enrolled"), i, item)
+        json_array_foreach (json_object_get(status, "enrolled"), i, item) {
+                long long offline = json_integer_value(json_object_get(item, "offline"));
+
                 printf("Enrolled    %s on %s: key %.8s, generation %lld, %s, keyslot %lld, node %s\n", text_of(item, "name", "?"),
                        text_of(item, "device", "?"), text_of(item, "key", "?"),
                        (long long) json_integer_value(json_object_get(item, "generation")), text_of(item, "state", "?"),
                        (long long) json_integer_value(json_object_get(item, "slot")), text_of(item, "node", "?"));
+                if (offline > 0)
+                        printf("Offline     %s: generation %lld opens with the token alone\n", text_of(item, "name", "?"),
+                               offline);
+        }
 }
 
 int status_run(int argc, char *argv[]) {

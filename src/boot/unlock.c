@@ -310,7 +310,7 @@ static int fetch_either(struct unlocker *unlocker) {
                 k = r == -EACCES ? -EACCES : fetch_offline(unlocker);
                 if (k >= 0 || k == -ECANCELED || unlocker->test)
                         return k;
-        } while ((k == -ENODEV || k == -ENODATA || k == -EBUSY) && clock_monotonic_ms() < end);
+        } while ((k == -ENODEV || k == -ENOKEY || k == -EBUSY) && clock_monotonic_ms() < end);
         return clock_monotonic_ms() < end ? fetch_online(unlocker, limit) : r;
 }
 

@@ -1,0 +1,374 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Machines that open their volumes with a PKCS#11 token (SoftHSM) and without the servers: enroll against real services, then unlock with
+all of them dead; every mechanism; what an attacker with the disk can put into the header."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+from cases import main, skip
+from enrolled import EnrolledNode, header, node_id_of, opens, slots, tokens
+from services import BUILD, Fleet
+from softhsm import MODULE, PIN
+from token_machine import TokenMachine
+from token_node import token_group
+
+OK, FAILED, USAGE, REFUSED, UNREACHABLE, TOKEN, VOLUME, CONFIG, PENDING = range(9)
+DEAD = {role: "https://127.0.0.1:1" for role in ("tenant", "verifier", "registrar")}
+
+
+def key(name):
+    return f"pkcs11:token=node;object={name}"
+
+
+def check(done, code, *words):
+    assert done.code == code, f"expected {code}: {done}"
+    for word in words:
+        assert re.search(word, done.output + done.errors), f"{word!r} not in {done}"
+    return done
+
+
+class OfflineMachine(TokenMachine):
+    """With a key of each kind to wrap with."""
+
+    def __init__(self, fleet, group=None, **settings):
+        super().__init__(fleet, group or fleet.fast, **{"unlock": "online-then-offline", "offline_key": key("aes"), **settings})
+        for kind, use, label in (("aes", "wrap", "aes"), ("generic", "mac", "mac"), ("rsa", "wrap", "rsa"), ("p256", "wrap", "ec")):
+            self.make_key(kind, use, label)
+
+    def make_key(self, kind, use, label, token="node"):
+        self.hsm.run(BUILD / "tests/tools/token-key", MODULE, token, PIN, kind, use, label)
+
+    def mechanisms(self):
+        return self.hsm.run(BUILD / "tests/tools/token-key", MODULE, "node", PIN, "mechanisms").split()
+
+    def set(self, **changes):
+        return super().set(**{"unlock": "online-then-offline", "offline_key": key("aes"), **changes})
+
+    def offline(self, *images, **changes):
+        """A boot with all servers dead; what else is configured since."""
+        self.set(**{**DEAD, **changes})
+        return self.unlock(*images)
+
+
+class Setup(Fleet):
+    """Services, and one machine that is enrolled: most cases need no other."""
+
+    def __init__(self):
+        super().__init__()
+        for party in self.parties:
+            party.limits["answers-per-minute"] = 100000
+            party.restart()
+        self.fast = token_group(self, "0")
+        self.machine = OfflineMachine(self)
+        self.image = self.machine.image()
+        self.id = node_id_of(self.machine.enrolled(self.image))
+
+    def destroy(self):
+        if hasattr(self, "machine"):
+            self.machine.destroy()
+        super().destroy()
+
+
+def kept(image):
+    """The tokens of the offline way, by number."""
+    return {number: token for number, token in header(image)["tokens"].items() if token["type"] == "tallyboot-offline"}
+
+
+def put(image, number, token):
+    """Into the header, as anybody with the disk can; None: away."""
+    subprocess.run(["cryptsetup", "--disable-external-tokens", "token", "remove", "--token-id", number, image], check=False,
+                   stderr=subprocess.DEVNULL)
+    if token is not None:
+        subprocess.run(["cryptsetup", "--disable-external-tokens", "token", "import", "--token-id", number, "--json-file", "-", image],
+                       input=json.dumps(token).encode(), check=True)
+
+
+def copy(fleet, name="copy"):
+    path = fleet.machine.directory / name
+    path.write_bytes(fleet.image.read_bytes())
+    return path
+
+
+def test_servers_dead(fleet):
+    check(fleet.machine.offline(fleet.image), OK, "would open with generation 1")
+    check(fleet.machine.offline(fleet.image, unlock="offline"), OK, "would open with generation 1")
+    fleet.machine.set()
+    check(fleet.machine.unlock(fleet.image), OK, "would open with generation 1")
+
+
+def test_online_is_not_offline(fleet):
+    """The choice is the operator's: what is kept in the header is not used where he says online."""
+    check(fleet.machine.offline(fleet.image, unlock="online"), UNREACHABLE, "tenant")
+    # and offline asks no server, though they live
+    before = [party.log_text() for party in fleet.parties]
+    check(fleet.machine.set(unlock="offline").unlock(fleet.image), OK)
+    assert [party.log_text() for party in fleet.parties] == before
+
+
+def each_mechanism(fleet, mechanism, wanted, **settings):
+    if not set(wanted) <= set(fleet.machine.mechanisms()):
+        skip(f"SoftHSM lacks {' '.join(sorted(set(wanted) - set(fleet.machine.mechanisms())))}")
+    machine = fleet.machine
+    image = machine.image(f"image-{mechanism}")
+    settings = {"offline_mechanism": mechanism, **settings}
+    machine.set(**settings)
+    done = machine.enrolled(image)
+    assert f"wraps with {mechanism}" in done.output and "opens with the token alone" in done.output, done
+    token, = kept(image).values()
+    assert token["mechanism"] == mechanism and token["keyslots"] == [] and token["node"] == fleet.id, token
+    check(machine.offline(image, **settings), OK, "would open with generation 1")
+    check(machine.offline(image, **{**settings, "offline_mechanism": None}), OK)
+    # every part counts
+    number, = kept(image)
+    for name in ("group_key", "sealed", "signature"):
+        for at in (0, len(token[name]) // 2, len(token[name]) - 3):
+            changed = token[name][:at] + ("A" if token[name][at] != "A" else "B") + token[name][at + 1:]
+            put(image, number, {**token, name: changed})
+            done = machine.offline(image, **settings)
+            assert done.code == VOLUME and "not opened offline" in done.errors, (name, at, done)
+        put(image, number, {**token, name: token[name][:len(token[name]) // 8 * 4]})
+        assert machine.offline(image, **settings).code != OK, name
+    put(image, number, token)
+    check(machine.offline(image, **settings), OK)
+    assert token["group_key"] not in machine.again(image).errors
+
+
+def test_kwp(fleet):
+    each_mechanism(fleet, "kwp", ["CKM_AES_KEY_WRAP_KWP"])
+
+
+def test_key_wrap_pad(fleet):
+    each_mechanism(fleet, "key-wrap-pad", ["CKM_AES_KEY_WRAP_PAD"])
+
+
+def test_gcm(fleet):
+    each_mechanism(fleet, "gcm", ["CKM_AES_GCM"])
+
+
+def test_cbc_pad_with_a_mac(fleet):
+    each_mechanism(fleet, "cbc-pad", ["CKM_AES_CBC_PAD", "CKM_SHA256_HMAC"], offline_mac_key=key("mac"))
+
+
+def test_rsa_oaep(fleet):
+    each_mechanism(fleet, "rsa-oaep", ["CKM_RSA_PKCS_OAEP"], offline_key=key("rsa"))
+
+
+def test_ecdh(fleet):
+    each_mechanism(fleet, "ecdh", ["CKM_ECDH1_DERIVE"], offline_key=key("ec"))
+
+
+def test_several_volumes(fleet):
+    """Each keeps all of the key: one that is there is enough for those whose own is lost."""
+    machine = fleet.machine.set()
+    images = [machine.image(f"several-{i}") for i in range(2)]
+    check(machine.enrolled(*images), OK)
+    assert len({next(iter(kept(image).values()))["group_key"] for image in images}) == 1
+    check(machine.offline(*images), OK, "several-0.*would open", "several-1.*would open")
+    put(images[1], next(iter(kept(images[1]))), None)
+    check(machine.offline(*images), OK, "several-0.*would open", "several-1.*would open")
+
+
+def test_of_another_volume(fleet):
+    """Where volumes are exchanged: what is kept of one does not speak of the other."""
+    machine = fleet.machine.set()
+    image = machine.image("another")
+    machine.enrolled(image)
+    (number, mine), = kept(image).items()
+    other, = kept(fleet.image).values()
+    put(image, number, other)
+    check(machine.offline(image), VOLUME, "not opened offline", "signature")
+    del other["signature"]
+    put(image, number, other)
+    check(machine.offline(image), VOLUME, "not opened offline", "not signed")
+    put(image, number, mine)
+    check(machine.offline(image), OK)
+
+
+def test_of_another_node(fleet):
+    with OfflineMachine(fleet) as other:
+        image = other.image()
+        other.enrolled(image)
+        # the whole volume of another machine in place of ours
+        check(fleet.machine.offline(image), VOLUME, "not opened offline", "is node .*'s, this is node")
+        token = next(iter(kept(image).values()))
+        put(image, next(iter(kept(image))), {**token, "node": fleet.id})
+        check(fleet.machine.offline(image), VOLUME, "not opened offline")
+
+
+def test_a_volume_in_place_of_ours(fleet):
+    """An attacker's own LUKS volume, with his passphrase, with the UUID and the tokens of ours."""
+    machine = fleet.machine
+    fake = machine.image("fake")
+    uuid = header_uuid(fleet.image)
+    subprocess.run(["cryptsetup", "-q", "luksUUID", fake, "--uuid", uuid], check=True)
+    for number, token in header(fleet.image)["tokens"].items():
+        put(fake, number, {**token, "keyslots": []})
+    # a slot where ours is
+    subprocess.run(["cryptsetup", "-q", "luksAddKey", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-slot", "1",
+                    "--key-file", machine.key_file, fake, "-"], input=b"his", check=True)
+    check(machine.offline(fake), VOLUME, "would not open")
+    check(machine.offline(fleet.image), OK)
+
+
+def header_uuid(image):
+    return subprocess.run(["cryptsetup", "luksUUID", image], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+def test_an_older_generation_put_back(fleet):
+    """Its keyslot is gone: the token may open what it likes."""
+    machine = fleet.machine.set()
+    image = machine.image("older")
+    machine.enrolled(image)
+    (number, old), = kept(image).items()
+    ours, = tokens(image)
+    # as after a rotation: the slot of generation 1 is wiped, that of 2 is there
+    subprocess.run(["cryptsetup", "-q", "luksKillSlot", image, str(ours["slot"]), "--key-file", machine.key_file], check=True)
+    mine = next(name for name, token in header(image)["tokens"].items() if token["type"] == "tallyboot")
+    put(image, mine, {**ours, "generation": 2, "keyslots": []})
+    check(machine.offline(image), VOLUME, "not opened offline", "generation 1 .*is retired")
+    put(image, mine, {**ours, "keyslots": []})    # with the token too
+    check(machine.offline(image), VOLUME, "would not open", "key ?slot")
+    put(image, number, old)
+
+
+def test_malformed(fleet):
+    image = copy(fleet)
+    (number, token), = kept(image).items()
+    for changes in ({"generation": 0}, {"group_key": ""}, {"sealed": "!"}, {"keyslots": ["0"]}, {"mechanism": "none such"}):
+        put(image, number, {**token, **changes})
+        check(fleet.machine.offline(image), VOLUME, "malformed|mechanism")
+    put(image, number, {**token, "mechanism": "gcm" if token["mechanism"] != "gcm" else "kwp"})
+    assert fleet.machine.offline(image).code == VOLUME
+
+
+def test_nothing_kept(fleet):
+    machine = fleet.machine.set(unlock="online")
+    image = machine.image("without")
+    machine.enrolled(image)
+    assert not kept(image)
+    check(machine.offline(image), VOLUME, "no volume that is here keeps anything", "tallyboot enroll")
+    done = check(machine.set().enroll("--join-token-file", machine.join_token_file(group=machine.group), image), OK,
+                 "enrolled already, but nothing is kept for unlock = online-then-offline: it is enrolled anew", "removed slot")
+    assert len(kept(image)) == 1 and len(tokens(image)) == 1 and len(slots(image)) == 2, done
+    check(machine.offline(image), OK)
+    # and again: nothing to do
+    machine.set()
+    check(machine.enroll(image), OK, "enrolled already", "Nothing was done")
+    # the operator changes his mind
+    check(machine.set(unlock="online").enroll(image), OK, "removed what was kept for the offline way")
+    assert not kept(image) and len(tokens(image)) == 1
+    check(machine.offline(image), VOLUME)
+
+
+def test_again_leaves_one(fleet):
+    machine = fleet.machine.set()
+    image = machine.image("again")
+    machine.enrolled(image)
+    before = kept(image)
+    check(machine.enroll("--again", "--join-token-file", machine.join_token_file(group=machine.group), image), OK)
+    after = kept(image)
+    assert len(after) == 1 and list(after.values()) != list(before.values())
+    check(machine.offline(image), OK)
+
+
+def test_unenroll_takes_it_away(fleet):
+    machine = fleet.machine.set()
+    image = machine.image("gone")
+    machine.enrolled(image)
+    check(machine.run("unenroll", "--key-file", machine.key_file, image), OK, "removed what was kept for the offline way")
+    assert not kept(image) and not tokens(image) and opens(image)
+
+
+def test_enroll_without_the_token_changes_nothing(fleet):
+    machine = fleet.machine
+    image = machine.image("untouched")
+    before = image.read_bytes()
+    machine.set(offline_key=key("nothing"))
+    check(machine.enroll("--join-token-file", machine.join_token_file(group=machine.group), image), TOKEN, "offline-key")
+    machine.set(offline_mechanism="rsa-oaep")
+    check(machine.enroll("--join-token-file", machine.join_token_file(group=machine.group), image), TOKEN, "offline-key")
+    assert image.read_bytes() == before
+
+
+def test_no_token_and_no_servers(fleet):
+    with fleet.machine.hsm.pulled(fleet.machine.folder):
+        check(fleet.machine.offline(fleet.image, unlock="offline"), TOKEN, "token")
+    check(fleet.machine.offline(fleet.image), OK)
+
+
+def test_wrong_pin(fleet):
+    machine = fleet.machine
+    machine.pin("999999")
+    check(machine.offline(fleet.image, unlock="offline"), TOKEN, "PIN")
+    machine.pin(PIN)
+    check(machine.offline(fleet.image), OK)
+
+
+def test_a_party_that_says_no_is_obeyed(fleet):
+    with OfflineMachine(fleet) as machine:
+        image = machine.image()
+        node = node_id_of(machine.enrolled(image))
+        assert fleet.verifier.post(f"/v1/nodes/{node}/revoke", {"reason": "lost"}).status == 200
+        machine.set()
+        done = check(machine.unlock(image), REFUSED, "revoked")
+        assert "would open" not in done.errors
+        check(machine.offline(image), OK)    # what the offline way gives up
+
+
+def test_a_machine_with_a_tpm(fleet):
+    """The TPM is its identity; the token opens what it keeps, and no signing key is needed for AES."""
+    with OfflineMachine(fleet) as machine:
+        tpm_node = EnrolledNode(fleet)
+        try:
+            tpm_settings = {"tpm": tpm_node.tpm.tcti, "token_key": None}
+            machine.set(**tpm_settings)
+            machine.group = "default"
+            image = machine.image()
+            done = machine.enrolled(image)
+            token, = kept(image).values()
+            assert "signature" not in token and token["node"] == node_id_of(done)
+            tpm_node.tpm.reset()
+            check(machine.offline(image, **tpm_settings), OK)
+            tpm_node.tpm.reset()
+            check(machine.offline(image, **{**tpm_settings, "token_key": "pkcs11:token=node;object=tallyboot"}), VOLUME, "not signed")
+            tpm_node.tpm.reset()
+            check(machine.offline(image, tpm="device:/nowhere/tpm"), VOLUME, "not opened offline")    # evidence = auto: the token is another node
+            # RSA: anybody can wrap
+            machine.set(**tpm_settings, offline_key=key("rsa"))
+            other = machine.image("rsa")
+            check(machine.enroll("--join-token-file", machine.join_token_file(group="default"), other), TOKEN, "needs token-key")
+            tpm_settings |= {"token_key": "pkcs11:token=node;object=tallyboot", "offline_key": key("rsa")}
+            machine.set(**tpm_settings)
+            machine.enrolled(other)
+            tpm_node.tpm.reset()
+            check(machine.offline(other, **tpm_settings), OK)
+        finally:
+            tpm_node.destroy()
+
+
+def test_status_and_dump(fleet):
+    """Shown by number, with nothing secret."""
+    token, = kept(fleet.image).values()
+    assert set(token) == {"type", "keyslots", "version", "node", "key", "generation", "mechanism", "group_key", "sealed", "signature"}
+    status = json.loads(fleet.machine.set().run("status", "--json").output)
+    assert status["unlock"] == "online-then-offline", status
+    if subprocess.run(["unshare", "-m", "mount", "-t", "overlay", "-o", "lowerdir=/etc:/usr", "none", "/mnt"], check=False,
+                      stderr=subprocess.DEVNULL).returncode != 0:
+        skip("no mount namespaces with overlays here")
+    inside = 'mount -t tmpfs none "$0" && mkdir "$0/upper" "$0/work" && mount -t overlay -o ' \
+        '"lowerdir=/etc,upperdir=$0/upper,workdir=$0/work" none /etc && echo "root $1 none luks" >/etc/crypttab && shift && exec "$@"'
+    (fleet.machine.directory / "over").mkdir()
+    text = subprocess.run(["unshare", "-m", "sh", "-c", inside, str(fleet.machine.directory / "over"), str(fleet.image),
+                           *fleet.machine.command("status")], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert re.search(r"^Unlocks +online-then-offline", text, re.M), text
+    assert re.search(r"^Offline +root: generation 1 opens with the token alone", text, re.M), text
+
+
+if __name__ == "__main__":
+    main(Setup)
