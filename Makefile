@@ -82,6 +82,7 @@ MANUALS := $(patsubst docs/man/%.scd,build/man/%,$(wildcard docs/man/*.scd))
 UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test-*.c))
 UNIT_SHARED := $(filter-out tests/unit/test-%,$(wildcard tests/unit/*.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,%,$(wildcard tests/tools/*.c))
+TEST_MODULES := $(patsubst tests/modules/%.c,build/tests/modules/%.so,$(wildcard tests/modules/*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz-*.c))
 
 .PHONY: all install deps deps-check demo check check-unit check-asan check-vm fuzz lint bench clean tests asan fuzzers format
@@ -141,14 +142,19 @@ build/libcryptsetup-token-tallyboot.so: $(patsubst src/%.c,build/obj/%.o,$(wildc
 	$(call say,LINK) $(CC) -shared $(BASE_LDFLAGS) -Wl,--version-script=src/token/token.map -o $@ $(filter %.o,$^) \
 		-Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcryptsetup -ljansson -lcrypto
 
+# PKCS#11 modules that misbehave
+build/tests/modules/%.so: tests/modules/%.c
+	@mkdir -p $(@D)
+	$(call say,LINK) $(CC) $(CPPFLAGS) $(WARNINGS) -Wno-missing-prototypes -std=gnu11 -O1 -g -fPIC -shared -o $@ $<
+
 build/man/%: docs/man/%.scd
 	@mkdir -p $(@D)
 	$(call say,MAN) scdoc < $< > $@
 
 -include $(shell find build/obj build/asan/obj build/fuzz/obj -name '*.d' 2>/dev/null)
 
-tests: all $(UNIT_TESTS:%=build/tests/unit/%) $(TEST_TOOLS:%=build/tests/tools/%)
-asan: $(PROGRAMS:%=build/asan/%) $(UNIT_TESTS:%=build/asan/tests/unit/%) $(TEST_TOOLS:%=build/asan/tests/tools/%)
+tests: all $(UNIT_TESTS:%=build/tests/unit/%) $(TEST_TOOLS:%=build/tests/tools/%) $(TEST_MODULES)
+asan: $(TEST_MODULES) $(PROGRAMS:%=build/asan/%) $(UNIT_TESTS:%=build/asan/tests/unit/%) $(TEST_TOOLS:%=build/asan/tests/tools/%)
 fuzzers: $(FUZZERS)
 
 deps: deps-check

@@ -93,7 +93,7 @@ int session_open(struct pkcs11 *pkcs11);
 void session_close(struct pkcs11 *pkcs11);
 int session_begin(struct pkcs11 *pkcs11);
 bool session_renewed(struct pkcs11 *pkcs11, int *r);
-void session_end(struct pkcs11 *pkcs11);
+void session_end(struct pkcs11 *pkcs11, int r);
 bool session_is_user(struct pkcs11 *pkcs11);
 
 /* A call under the lock; where the session was lost it is made once more, in a new one. Only for calls that may be made twice. */
@@ -105,7 +105,7 @@ bool session_is_user(struct pkcs11 *pkcs11);
                         if (session_renewed((pkcs11), &_r)) \
                                 _r = (call);                \
                 }                                           \
-                session_end(pkcs11);                        \
+                session_end(pkcs11, _r);                    \
                 _r;                                         \
         })
 

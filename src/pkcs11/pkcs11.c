@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "pkcs11/apart.h"
 
 static int open_here(const struct pkcs11_where *where, struct pkcs11 *pkcs11) {
         int r;
@@ -19,6 +20,14 @@ static int open_here(const struct pkcs11_where *where, struct pkcs11 *pkcs11) {
         return r < 0 ? r : session_open(pkcs11);
 }
 
+/* What is wrong with the URI is found here, where the words are. */
+static int open_apart(const struct pkcs11_where *where, struct pkcs11 *pkcs11) {
+        _cleanup_(p11_uri_freep) P11KitUri *uri = NULL;
+        int r = uri_parse(where->uri, &uri);
+
+        return r < 0 ? r : apart_open(pkcs11, where);
+}
+
 int pkcs11_open(const struct pkcs11_where *where, struct pkcs11 **ret, char *error, size_t error_size) {
         _cleanup_(pkcs11_closep) struct pkcs11 *pkcs11 = NULL;
         int r;
@@ -28,7 +37,7 @@ int pkcs11_open(const struct pkcs11_where *where, struct pkcs11 **ret, char *err
         if (!pkcs11)
                 return fail(ENOMEM, "out of memory");
         (void) pthread_mutex_init(&pkcs11->lock, NULL);
-        r = open_here(where, pkcs11);
+        r = where->apart ? open_apart(where, pkcs11) : open_here(where, pkcs11);
         if (r < 0) {
                 (void) snprintf(error, error_size, "%s", words_get());
                 return r;
@@ -41,6 +50,8 @@ int pkcs11_open(const struct pkcs11_where *where, struct pkcs11 **ret, char *err
 struct pkcs11 *pkcs11_close(struct pkcs11 *pkcs11) {
         if (!pkcs11)
                 return NULL;
+        if (pkcs11->apart)
+                apart_close(pkcs11);
         session_close(pkcs11);
         modules_done(&pkcs11->modules);
         p11_kit_uri_free(pkcs11->uri);
@@ -64,23 +75,32 @@ const char *pkcs11_error(const struct pkcs11 *pkcs11) {
 }
 
 int pkcs11_pin(struct pkcs11 *pkcs11, struct pkcs11_pin *ret) {
+        if (pkcs11->apart)
+                return apart_pin(pkcs11, ret);
         return WITH_SESSION(pkcs11, login_state(pkcs11, ret));
 }
 
-/* Not made twice, whatever happens; and a PIN that was wrong is not made right by another try. */
-static int log_in(struct pkcs11 *pkcs11, const struct secret *pin, bool unattended) {
+/* Not made twice, whatever happens. */
+static int log_in_here(struct pkcs11 *pkcs11, const struct secret *pin, bool unattended) {
         int r = session_begin(pkcs11);
 
-        if (r >= 0 && pin && refused_has(pkcs11, pin))
-                r = fail(EKEYREJECTED, "PIN: the token \"%s\" refused this PIN before: not tried again", pkcs11->label);
-        else if (r >= 0) {
+        if (r >= 0)
                 r = login_user(pkcs11, pin, unattended);
-                if (r == -EKEYREJECTED && pin)
-                        refused_add(pkcs11, pin);
-                if (r >= 0)
-                        refused_clear(pkcs11);
-        }
-        session_end(pkcs11);
+        session_end(pkcs11, r);
+        return r;
+}
+
+/* A PIN that was wrong is not made right by another try. */
+static int log_in(struct pkcs11 *pkcs11, const struct secret *pin, bool unattended) {
+        int r;
+
+        if (pin && refused_has(pkcs11, pin))
+                return fail(EKEYREJECTED, "PIN: the token \"%s\" refused this PIN before: not tried again", pkcs11->label);
+        r = pkcs11->apart ? apart_login(pkcs11, pin, unattended) : log_in_here(pkcs11, pin, unattended);
+        if (r == -EKEYREJECTED && pin)
+                refused_add(pkcs11, pin);
+        if (r >= 0)
+                refused_clear(pkcs11);
         return r;
 }
 
@@ -93,18 +113,26 @@ int pkcs11_login_unattended(struct pkcs11 *pkcs11, const struct secret *pin) {
 }
 
 int pkcs11_find(struct pkcs11 *pkcs11, const char *uri, enum pkcs11_class class, struct pkcs11_key *ret) {
+        if (pkcs11->apart)
+                return apart_find(pkcs11, uri, class, ret);
         return WITH_SESSION(pkcs11, key_find(pkcs11, uri, class, ret));
 }
 
 int pkcs11_public(struct pkcs11 *pkcs11, const struct pkcs11_key *private_key, struct blob *ret) {
+        if (pkcs11->apart)
+                return apart_public(pkcs11, private_key, ret);
         return WITH_SESSION(pkcs11, key_public(pkcs11, private_key, ret));
 }
 
 int pkcs11_sign(struct pkcs11 *pkcs11, const struct pkcs11_key *key, const void *message, size_t size, struct blob *ret) {
+        if (pkcs11->apart)
+                return apart_sign(pkcs11, key, message, size, ret);
         return WITH_SESSION(pkcs11, key_sign(pkcs11, key, message, size, ret));
 }
 
 int pkcs11_generate(struct pkcs11 *pkcs11, const struct pkcs11_new *new, struct pkcs11_key *ret) {
+        if (pkcs11->apart)
+                return apart_generate(pkcs11, new, ret);
         return WITH_SESSION(pkcs11, key_generate(pkcs11, new, ret));
 }
 
@@ -128,6 +156,8 @@ static int mechanisms(struct pkcs11 *pkcs11, char **ret) {
 }
 
 int pkcs11_mechanisms(struct pkcs11 *pkcs11, char **ret) {
+        if (pkcs11->apart)
+                return apart_mechanisms(pkcs11, ret);
         return WITH_SESSION(pkcs11, mechanisms(pkcs11, ret));
 }
 
@@ -160,5 +190,7 @@ static int uri(struct pkcs11 *pkcs11, const struct pkcs11_key *key, char **ret) 
 }
 
 int pkcs11_uri(struct pkcs11 *pkcs11, const struct pkcs11_key *key, char **ret) {
+        if (pkcs11->apart)
+                return apart_uri(pkcs11, key, ret);
         return WITH_SESSION(pkcs11, uri(pkcs11, key, ret));
 }

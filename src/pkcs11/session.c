@@ -69,6 +69,9 @@ bool session_renewed(struct pkcs11 *pkcs11, int *r) {
         return *r >= 0;
 }
 
-void session_end(struct pkcs11 *pkcs11) {
+/* What failed before it succeeded is no news. */
+void session_end(struct pkcs11 *pkcs11, int r) {
+        if (r >= 0)
+                words_clear();
         (void) pthread_mutex_unlock(&pkcs11->lock);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "pkcs11/apart.h"
 #include "pkcs11/wrap-internal.h"
 
 static int check_aes(struct pkcs11 *pkcs11, const struct wrap_how *how) {
@@ -80,6 +81,8 @@ int wrap_check(struct pkcs11 *pkcs11, const struct wrap_how *how) {
         _cleanup_(blob_done) struct blob blob = {};
         int r;
 
+        if (pkcs11->apart)
+                return apart_check(pkcs11, how);
         r = WITH_SESSION(pkcs11, check_parts(pkcs11, how));
         if (r < 0)
                 return r;

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "pkcs11/apart.h"
+
 enum { TOKEN_KEY_SIZE = 32 };
 
 int wrap_check_how(const struct wrap_how *how) {
@@ -92,7 +94,8 @@ static int make_blob(struct wrap_task *task, const struct secret *key, struct bl
         if (key && (key->size < WRAP_KEY_MIN || key->size > WRAP_KEY_MAX))
                 return fail(EINVAL, "a key of %zu bytes is not wrapped: %d to %d", key->size, WRAP_KEY_MIN, WRAP_KEY_MAX);
         if (key && key->size % 8 != 0 && task->how->mechanism == WRAP_KEY_WRAP_PAD)
-                return fail(EINVAL, "a key of %zu bytes is not wrapped by key-wrap-pad: tokens differ in how they pad", key->size);
+                return fail(EINVAL, "a key of %zu bytes is not wrapped by key-wrap-pad: tokens differ in how they pad",
+                            key->size);
         task->blob = (struct wrap_blob){};
         r = make(task, key, &copy);
         if (r < 0)
@@ -168,6 +171,8 @@ int wrap_make(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct fi
               struct blob *ret, struct secret **ret_key) {
         struct wrap_task task = { .pkcs11 = pkcs11, .how = how, .binding = binding, .n = n };
 
+        if (pkcs11->apart)
+                return apart_make(pkcs11, how, binding, n, key, ret, ret_key);
         return WITH_SESSION(pkcs11, make_blob(&task, key, ret, ret_key));
 }
 
@@ -175,5 +180,7 @@ int wrap_open(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct fi
               size_t size, struct secret **ret) {
         struct wrap_task task = { .pkcs11 = pkcs11, .how = how, .binding = binding, .n = n };
 
+        if (pkcs11->apart)
+                return apart_unwrap(pkcs11, how, binding, n, &(struct blob){ (uint8_t *) blob, size }, ret);
         return WITH_SESSION(pkcs11, open_blob(&task, blob, size, ret));
 }

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "pkcs11/process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "pkcs11/apart.h"
+#include "pkcs11/message.h"
+
+enum { CHANNEL = 3 };
+
+static int prepare(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attributes, int fd) {
+        sigset_t none, all;
+        int r;
+
+        (void) sigemptyset(&none);
+        (void) sigfillset(&all);
+        r = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDWR, 0);
+        if (r == 0)
+                r = posix_spawn_file_actions_adddup2(actions, 0, 1);
+        if (r == 0)
+                r = posix_spawn_file_actions_adddup2(actions, fd, CHANNEL);
+        if (r == 0)
+                r = posix_spawn_file_actions_addclosefrom_np(actions, CHANNEL + 1);
+        if (r == 0)
+                r = posix_spawnattr_setsigmask(attributes, &none);
+        if (r == 0)
+                r = posix_spawnattr_setsigdefault(attributes, &all);
+        if (r == 0)
+                r = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+        return -r;
+}
+
+/* Not fork(): other threads may hold any lock. The name of the file may mean another program by now, after an upgrade; /proc/self/exe
+ * is this one. */
+int process_spawn(const char *name, pid_t *ret_pid, int *ret_fd) {
+        char *const arguments[] = { (char *) name, NULL };
+        posix_spawn_file_actions_t actions;
+        posix_spawnattr_t attributes;
+        int sockets[2], r;
+        pid_t pid = 0;
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
+                return -errno;
+        r = -posix_spawn_file_actions_init(&actions);
+        if (r >= 0)
+                r = -posix_spawnattr_init(&attributes);
+        if (r >= 0) {
+                r = prepare(&actions, &attributes, sockets[1]);
+                if (r >= 0)
+                        r = -posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, arguments, environ);
+                (void) posix_spawnattr_destroy(&attributes);
+        }
+        (void) posix_spawn_file_actions_destroy(&actions);
+        (void) close(sockets[1]);
+        if (r < 0) {
+                (void) close(sockets[0]);
+                return r;
+        }
+        *ret_pid = pid;
+        *ret_fd = sockets[0];
+        return 0;
+}
+
+/* Before main(), in every program that has this module: so no program can forget it, and none has to be installed for it. */
+static void __attribute__((constructor)) become_apart(int argc, char **argv) {
+        struct stat st;
+
+        if (argc != 1 || strcmp(argv[0], APART_NAME) != 0 || fstat(CHANNEL, &st) < 0 || !S_ISSOCK(st.st_mode))
+                return;
+        log_set_program(APART_NAME);
+        if (process_harden() < 0)
+                _exit(1);
+        apart_serve(CHANNEL);
+        _exit(0);
+}
