@@ -51,6 +51,14 @@ static bool once(const char *name) {
         return unlink(path_of(name, path)) == 0;
 }
 
+/* Also where a sanitizer would catch it. */
+static void maybe_crash(void) {
+        if (!once("crash"))
+                return;
+        (void) signal(SIGSEGV, SIG_DFL);
+        (void) raise(SIGSEGV);
+}
+
 static CK_SLOT_ID inner(CK_SLOT_ID slot) {
         return is("renumber") ? slot ^ SHIFT : slot;
 }
@@ -188,8 +196,7 @@ static CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OB
 }
 
 static CK_RV sign(CK_SESSION_HANDLE session, CK_BYTE *data, CK_ULONG size, CK_BYTE *signature, CK_ULONG *signature_size) {
-        if (once("crash"))
-                (void) raise(SIGSEGV);
+        maybe_crash();
         return signing_wants_pin ? CKR_USER_NOT_LOGGED_IN : real->C_Sign(session, data, size, signature, signature_size);
 }
 
@@ -211,8 +218,7 @@ static CK_RV decrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK
 }
 
 static CK_RV decrypt(CK_SESSION_HANDLE session, CK_BYTE *data, CK_ULONG size, CK_BYTE *plain, CK_ULONG *plain_size) {
-        if (once("crash"))
-                (void) raise(SIGSEGV);
+        maybe_crash();
         return real->C_Decrypt(session, data, size, plain, plain_size);
 }
 
@@ -228,8 +234,7 @@ static CK_RV unwrap_key(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_O
         CK_MECHANISM mapped = { inner_type(mechanism->mechanism), mechanism->pParameter, mechanism->ulParameterLen };
         CK_RV rv = start(session);
 
-        if (once("crash"))
-                (void) raise(SIGSEGV);
+        maybe_crash();
         return rv == CKR_OK ? real->C_UnwrapKey(session, &mapped, wrapping, wrapped, size, attributes, n, key) : rv;
 }
 
