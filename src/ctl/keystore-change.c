@@ -114,13 +114,13 @@ int ctl_keystore_rotate(struct ctl *ctl, int argc, char *argv[]) {
                 return -r;
         if (!arguments.group == !arguments.own || (arguments.group && !arguments.group[0]))
                 return fputs(usage, stderr), CTL_USAGE;
+        catch_signals();
         r = ctl_keystore_load(&ks, arguments.config);
         if (r == CTL_OK)
                 r = ctl_keystore_open(&ks);
         if (r != CTL_OK)
                 return r;
 
-        catch_signals();
         if (arguments.own)
                 arguments.group = "";
         if (ctl_keystore_record(&ks, "keystore-rotate", "{\"group\":\"%.64s\"}", arguments.group) < 0)
@@ -193,13 +193,13 @@ int ctl_keystore_rewrap(struct ctl *ctl, int argc, char *argv[]) {
         r = ctl_keystore_arguments(ctl, argc, argv, "l", usage, &arguments);
         if (r <= 0)
                 return -r;
+        catch_signals();
         r = ctl_keystore_load(&ks, arguments.config);
         if (r == CTL_OK)
                 r = ctl_keystore_open(&ks);
         if (r != CTL_OK)
                 return r;
 
-        catch_signals();
         if (ctl_keystore_record(&ks, "keystore-rewrap", "{}") < 0)
                 return CTL_FAILURE;
         r = rewrap(&ks, arguments.limit, &progress);

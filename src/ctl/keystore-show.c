@@ -81,6 +81,8 @@ static json_t *warnings_of(const struct ctl_keystore *ks, const struct hierarchy
                         warn(list, "%s: %lld rows are under generation %lld still: rotate-group goes on", group_name(kek),
                              (long long) kek->rows, (long long) kek->generation);
         }
+        if (ks->options.old.kind != KEYSTORE_NONE && h->n_masters == 1)
+                warn(list, "nothing is under another master any more: take old-master out of %s", ks->file);
         if (behind > 0)
                 warn(list, "%lld keys are under an older master still: rewrap goes on", (long long) behind);
         return list;

@@ -351,7 +351,8 @@ static int masters_try(struct keystore *keystore, const struct keystore_options 
         r = match(options, &options->master, keystore->party, &rows, &opened, &current, error, error_size);
         if (r < 0 && (r != -EKEYREJECTED || *error))
                 return r;
-        if (options->old.kind != KEYSTORE_NONE) {
+        /* nothing is under another one any more: an old-master that was left in the configuration is not asked for */
+        if (options->old.kind != KEYSTORE_NONE && !(current && rows.n == 1)) {
                 r = match(options, &options->old, keystore->party, &rows, NULL, &old, error, error_size);
                 if (r == -EKEYREJECTED && !*error)
                         return not_this_one(keystore, &options->old, &rows, error, error_size);

@@ -77,6 +77,7 @@ class Service:
         self.limits = {}
         self.heads = {}
         self.extra = {}
+        self.keystore = {}
         self.log = self.directory / "log"
 
     @property
@@ -101,6 +102,9 @@ class Service:
             sections["limits"] = self.limits
         if self.heads:
             sections["audit"] = self.heads
+        if self.keystore:
+            del service["master-key"]
+            sections["keystore"] = self.keystore
         text = "".join(f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in section.items() if value is not None)
                        for name, section in sections.items())
         (self.directory / "conf").write_text(text)
@@ -246,7 +250,8 @@ class Fleet:
     def replica(self, service):
         """A second process of the same role on the same database."""
         other = Service(self, service.role, f"{service.role}-{len(self.replicas) + 2}", service.database)
-        other.extra, other.limits, other.heads = dict(service.extra), dict(service.limits), dict(service.heads)
+        other.extra, other.limits, other.heads, other.keystore = (dict(one) for one in (service.extra, service.limits, service.heads,
+                                                                                       service.keystore))
         self.replicas.append(other)
         other.start()
         return other
