@@ -10,7 +10,7 @@ enum exit_code {
         EXIT_USAGE = 2,        /* command line */
         EXIT_REFUSED = 3,      /* by a party, or by a policy */
         EXIT_UNREACHABLE = 4,  /* a party was not reached */
-        EXIT_TPM = 5,          /* the TPM is missing, busy, locked out, failing */
+        EXIT_TPM = 5,          /* the TPM is missing, busy, locked out, failing; or the token in its place, or its PIN */
         EXIT_VOLUME = 6,       /* not LUKS2, damaged, not what the manifest says, in use */
         EXIT_CONFIG = 7,       /* configuration */
         EXIT_PENDING = 8,      /* waits for an operator's approval or policy */

@@ -113,7 +113,9 @@ static void check_token_key(struct doctor *doctor) {
         doctor->node->waiting.run_dir = verb_run_dir();
         if (node_attach(doctor->node) < 0)
                 found(doctor, FOUND_PROBLEM, "token-key", "%s", doctor->node->error);
-        else if (token_key_is_shared(doctor->node, why, sizeof why))
+        else if (token_check_key(doctor->node, why, sizeof why) < 0)
+                found(doctor, FOUND_PROBLEM, "token-key", "%s", doctor->node->error);
+        else if (why[0])
                 found(doctor, FOUND_WARNING, "token-key", "%s, node id %s; %s", token_key_describe(doctor->node->token),
                       doctor->node->id, why);
         else

@@ -31,6 +31,7 @@ static const struct verb verbs[] = {
         { "register", register_run, "register", "Make this machine known to the registrar.", REGISTER_HELP },
         { "enroll", enroll_run, "enroll [OPTION...] [DEVICE...]",
           "Give LUKS2 volumes a key in two halves, kept by tenant and verifier.", ENROLL_HELP },
+        { "token", token_run, "token make-key [OPTION...]", "Make the key of a machine without a TPM in a token.", TOKEN_HELP },
         { "unenroll", unenroll_run, "unenroll [OPTION...] DEVICE...", "Take that key away again.", UNENROLL_HELP },
 #endif
         { "status", status_run, "status [--json]", "What this boot did, and what is set up.",
@@ -87,7 +88,7 @@ static int print_help(void) {
                "  --debug         say more\n"
                "  --help          about tallyboot, or about the verb\n"
                "  --version\n\n"
-               "Exit codes: 0 done, 1 failed, 2 command line, 3 refused by a party or policy, 4 a party was not reached, 5 TPM,\n"
+               "Exit codes: 0 done, 1 failed, 2 command line, 3 refused by a party or policy, 4 a party was not reached, 5 TPM or token,\n"
                "6 volume, 7 configuration, 8 waits for an operator, 130 interrupted.\n");
         return EXIT_OK;
 }

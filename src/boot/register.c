@@ -54,11 +54,22 @@ static int post(struct node *node, const char *path, const struct wire_registrat
         return r;
 }
 
+static int read_token(struct node *node, struct wire_registration *registration) {
+        char warning[256];
+        int r = token_check_key(node, warning, sizeof warning);
+
+        if (r < 0)
+                return r;
+        if (warning[0])
+                node_say(node, "%s", warning);
+        return blob_copy(node->token->public.data, node->token->public.size, &registration->token_public);
+}
+
 static int read_identity(struct node *node, struct wire_registration *registration) {
         int r;
 
         if (node->kind == NODE_TOKEN)
-                return blob_copy(node->token->public.data, node->token->public.size, &registration->token_public);
+                return read_token(node, registration);
         r = tpm_read_ek(node->tpm, &registration->ek_public, &registration->ek_certificate, registration->ek_chain,
                         &registration->n_ek_chain);
         if (r < 0) {

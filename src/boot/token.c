@@ -367,10 +367,23 @@ const char *token_key_describe(const struct token *token) {
         }
 }
 
-bool token_key_is_shared(const struct node *node, char *ret, size_t size) {
-        if (!node->token || !node->token->key.decrypts)
-                return false;
-        snprintf(ret, size,
-                 "the token's key may also decrypt or derive keys; one that only signs, made for this machine, is better");
-        return true;
+int token_check_key(struct node *node, char *ret, size_t size) {
+        const struct pkcs11_key *key = &node->token->key;
+
+        ret[0] = '\0';
+        if (key->made_for[0] && !node->config->token_key_shared) {
+                snprintf(
+                        node->error, sizeof node->error,
+                        "the token's key was made for something else (%s, says its certificate): whatever else has it sign could make "
+                        "it sign evidence; make one for this machine alone (tallyboot token make-key), or say token-key-shared = yes",
+                        key->made_for);
+                return -EPERM;
+        }
+        if (key->made_for[0])
+                snprintf(ret, size, "the token's key has other uses (%s); token-key-shared allows that", key->made_for);
+        else if (key->decrypts)
+                snprintf(
+                        ret, size,
+                        "the token's key may also decrypt or derive keys; one that only signs, made for this machine, is better");
+        return 0;
 }

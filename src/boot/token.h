@@ -26,8 +26,10 @@ DEFINE_CLEANUP(struct token *, token_free)
 int token_sign(struct node *node, const struct blob *message, struct blob *ret);
 /* "P-256", "RSA-2048". */
 const char *token_key_describe(const struct token *token);
-/* In words: what else the key may be used for, so that a signature made elsewhere could be of use here. false: nothing. */
-bool token_key_is_shared(const struct node *node, char *ret, size_t size);
+/* Before a node is registered with it: whether the key was made for evidence alone. A signature that it makes for something else could
+ * be taken for evidence only where its first 64 bytes were ours, which no sane format has; but who asks a card to sign anything, as mail
+ * and login programs do, gets that, too. -EPERM with words in node->error, unless token-key-shared = yes. ret: a warning, or "". */
+int token_check_key(struct node *node, char *ret, size_t size);
 
 /* A person was being waited for inside of a module, which cannot be told: the process ends with _exit(). */
 bool token_is_abandoned(void);

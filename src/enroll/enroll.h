@@ -7,6 +7,7 @@
 int register_run(int argc, char *argv[]);
 int enroll_run(int argc, char *argv[]);
 int unenroll_run(int argc, char *argv[]);
+int token_run(int argc, char *argv[]);
 
 #define REGISTER_HELP                                                                                                                  \
         "Shows the registrar the TPM's endorsement key and its certificate, and proves that the attestation key is in the same TPM.\n" \
@@ -37,3 +38,10 @@ int unenroll_run(int argc, char *argv[]);
         "  --key-file FILE         the other key, the whole file; - for standard input. Default: asked on the terminal\n"                \
         "  --without-other-key     do not test; where our slot is the last one the data is lost for ever\n"                              \
         "  --header FILE           the detached LUKS2 header (one DEVICE only)\n"
+
+#define TOKEN_HELP                                                                                                                        \
+        "Makes the key that signs this machine's evidence where it has no TPM, in a smart card or HSM, and prints the token-key = line\n" \
+        "of tallyboot.conf. The key signs and does nothing else, and cannot leave the token.\n\n"                                         \
+        "  --token URI   which token (RFC 7512). Default: that of token-key\n"                                                            \
+        "  --type TYPE   p-256 (default), p-384, rsa-2048, rsa-3072 or rsa-4096\n"                                                        \
+        "  --label NAME  default tallyboot\n"

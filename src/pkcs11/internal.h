@@ -10,7 +10,7 @@
 
 #include "pkcs11/pkcs11.h"
 
-enum { SLOTS_MAX = 256, FOUND_CACHE = 8 };
+enum { SLOTS_MAX = 256, FOUND_CACHE = 8, CERTIFICATE_MAX = 16384 };
 
 /* The modules in which a token is looked for: the one that is configured by its path, or all of p11-kit's configuration. */
 struct modules {
@@ -136,6 +136,11 @@ int objects_find(struct pkcs11 *pkcs11, CK_ATTRIBUTE *attributes, size_t n, CK_O
 int attribute_get(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, void *ret, size_t max,
                   size_t *ret_size);
 bool attribute_true(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type);
+
+/* purpose.c: key->made_for, from the certificate with the key's id. */
+void purpose_read(struct pkcs11 *pkcs11, struct pkcs11_key *key);
+/* Pure. ret: usages of a DER certificate in words, cut where they do not fit. -EBADMSG. */
+int purpose_of_certificate(const void *der, size_t der_size, char *ret, size_t size);
 
 /* public.c, sign.c, generate.c, mechanism.c */
 int key_public(struct pkcs11 *pkcs11, const struct pkcs11_key *key, struct blob *ret);

@@ -162,6 +162,8 @@ int key_describe(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE handle, struct pkcs11_k
         key.signs = attribute_true(pkcs11, handle, CKA_SIGN);
         key.decrypts = lets_decrypt(pkcs11, handle);
         key.always_pin = attribute_true(pkcs11, handle, CKA_ALWAYS_AUTHENTICATE);
+        if (key.class == PKCS11_PRIVATE)
+                purpose_read(pkcs11, &key);
         *ret = key;
         return 0;
 }

@@ -36,7 +36,8 @@ struct pkcs11_key {
         uint64_t session;     /* after a renewal of the session it is looked for again, by id and label */
         uint8_t id[64];       /* CKA_ID */
         size_t id_size;
-        char label[128]; /* CKA_LABEL, cut where it is longer */
+        char label[128];    /* CKA_LABEL, cut where it is longer */
+        char made_for[160]; /* private keys: what the certificate with its id says that it is for, in words; "" where nothing */
 };
 
 struct pkcs11_pin {

@@ -9,7 +9,7 @@
 
 #include "crypto/internal.h"
 
-enum { CERTIFICATE_MAX = 16384, MODULUS_MAX = 1024 };
+enum { MODULUS_MAX = 1024 };
 
 static inline void x509_freep(X509 **p) {
         X509_free(*p);

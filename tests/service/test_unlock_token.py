@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import signal
+import subprocess
 import sys
 import time
 
@@ -151,6 +152,52 @@ def test_a_key_of_another_type(fleet):
     fleet.machine.hsm.key("node", "small", "rsa:1024", "09")
     fleet.machine.set(token_key="pkcs11:token=node;object=small")
     check(fleet.machine.unlock(fleet.image), TOKEN, "of no type that signs evidence")
+
+
+def certificate(machine, *extensions):
+    """DER, with these extensions. Of another key: what it is for is all that counts here."""
+    path = machine.directory / "certificate"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=card",
+                    "-keyout", "/dev/null", "-outform", "DER", "-out", path, *(word for one in extensions for word in ("-addext", one))],
+                   check=True, stderr=subprocess.DEVNULL)
+    return path
+
+
+def test_a_key_that_was_made_for_something_else(fleet):
+    with TokenMachine(fleet, fleet.fast) as machine:
+        for number, usage, words in (("11", "extendedKeyUsage=clientAuth,emailProtection", "TLS Web Client Authentication, E-mail Protection"),
+                                     ("12", "extendedKeyUsage=1.3.6.1.4.1.311.20.2.2", "Smartcard"), ("13", "keyUsage=keyCertSign", "certificates")):
+            machine.hsm.key("node", f"card-{number}", number=number)
+            machine.hsm.tool("node", "--write-object", certificate(machine, usage), "--type", "cert", "--id", number)
+            machine.set(token_key=f"pkcs11:token=node;object=card-{number}")
+            check(machine.run("register"), TOKEN, "made for something else", words, "token make-key", "token-key-shared")
+            check(machine.enroll(machine.image()), TOKEN, "made for something else")
+            done = machine.run("doctor", "--offline")
+            assert re.search("problem +token-key +.*made for something else", done.output), done
+        check(machine.set(token_key="pkcs11:token=node;object=card-12", token_key_shared="yes").run("register"), OK, "has other uses")
+        machine.hsm.key("node", "carrier", number="14")  # a certificate that is there to carry the public key
+        machine.hsm.tool("node", "--write-object", certificate(machine), "--type", "cert", "--id", "14")
+        check(machine.set(token_key="pkcs11:token=node;object=carrier").run("register"), OK)
+
+
+def test_a_key_that_may_decrypt_is_warned_about(fleet):
+    with TokenMachine(fleet, fleet.fast) as machine:  # what pkcs11-tool makes in SoftHSM
+        check(machine.run("register"), OK, "may also decrypt or derive")
+
+
+def test_make_key(fleet):
+    with TokenMachine(fleet, fleet.fast) as machine:
+        for kind, shown in (("p-256", "P-256"), ("p-384", "P-384"), ("rsa-2048", "RSA-2048")):
+            done = check(machine.run("token", "make-key", "--label", f"made-{kind}", "--type", kind), OK)
+            machine.set(token_key=re.search("^token-key = (.*)$", done.output, re.M)[1])
+            done = check(machine.run("register"), OK)
+            assert "may also" not in done.errors, done
+            check(machine.run("evidence"), OK, shown)
+        assert "Usage:      sign\n" in machine.hsm.tool("node", "-O", "--type", "privkey").split("made-p-256")[1]
+        check(machine.run("token", "make-key", "--label", "made-p-256"), TOKEN, "has a key with the label")
+        check(machine.run("token", "make-key", "--token", "pkcs11:token=nobody"), TOKEN, "no token")
+        check(machine.run("token", "make-key", "--type", "p-521"), USAGE, "p-256, p-384")
+        check(machine.run("token"), USAGE)
 
 
 def test_two_tokens_match(fleet):
