@@ -61,6 +61,10 @@ class Machine:
         self.initrd = cpio.initramfs(images.path(base, "initramfs.img"), files | cpio.overlay(), self.file("initramfs.img"))
         self.append = images.root_command_line() if append is None else append
 
+    def add_files(self, files):
+        """More files on top of what boot_kernel() made."""
+        cpio.initramfs(self.initrd, files, self.initrd)
+
     def boot_uki(self, signed=False):
         """Boot what boot_kernel() made as a unified kernel image, from an ESP as first disk. Returns the image's name."""
         efi = disk.uki(self.file("boot.efi"), self.initrd, self.append)

@@ -5,12 +5,12 @@ from pathlib import Path
 from . import process, softhsm
 
 MODULE = "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so"
-KEY = "pkcs11:object=CAC%20ID%20Certificate"
-NAMES = ("id", "signature", "encryption")    # a CAC has these three; the first signs for the machine
+SIGN, WRAP = "pkcs11:object=CAC%20ID%20Certificate", "pkcs11:object=CAC%20Email%20Encryption%20Certificate"
+NAMES = ("id", "signature", "encryption")    # a CAC has these three
 
 
 class Card:
-    """In the run directory's NAME/. The card's first key is `sign` of a softhsm.Token too, for the host, which has no reader."""
+    """In the run directory's NAME/. The card's keys are those of a softhsm.Token too, for the host, which has no reader."""
 
     def __init__(self, name="card"):
         self.directory = Path(name).resolve()
@@ -24,17 +24,20 @@ class Card:
             process.command("openssl", "pkcs12", "-export", "-name", name, "-inkey", key, "-in", certificate, "-out", bundle,
                             "-passout", "pass:")
             process.command("pk12util", "-i", bundle, "-d", f"sql:{self.directory}", "-k", pin, "-w", self._file("empty", ""))
-        self.token = softhsm.Token(f"{name}-token", key=self.directory / f"{NAMES[0]}.key")
+        self.token = softhsm.Token("card-token", {"sign": self.directory / "id.key", "wrap": self.directory / "encryption.key"})
 
     def _file(self, name, text):
         (self.directory / name).write_text(text + "\n")
         return self.directory / name
 
     def settings(self, **more):
-        return {"tpm_timeout": 1, "token_module": MODULE, "token_key": KEY} | more
+        return {"tpm_timeout": 1, "token_module": MODULE, "token_key": SIGN} | more
+
+    def offline_settings(self, **more):
+        return self.settings(unlock="offline", offline_key=WRAP) | more
 
     def on_host(self, settings):
-        return self.token.on_host(settings | self.token.settings())
+        return self.token.on_host(settings | {"token_key": softhsm.SIGN} | ({"offline_key": softhsm.WRAP} if "offline_key" in settings else {}))
 
     @property
     def environment(self):

@@ -10,23 +10,25 @@ MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 GUEST_FOLDER = "var/lib/softhsm/tokens"
 PIN, WRONG_PIN, SO_PIN = "481516", "000000", "23424815"
 LABEL = "node"
+SIGN, WRAP = f"pkcs11:token={LABEL};object=sign", f"pkcs11:token={LABEL};object=wrap"
 
 
 class Token:
-    """One token, in the run directory's NAME/: a key `sign` for evidence (`key`: a file with it), a key `wrap` for the offline way."""
+    """One token, in the run directory's NAME/, with a key `sign` for evidence (EC) and a key `wrap` for the offline way (AES).
+    keys: {label: file} of RSA keys that it has instead."""
 
-    def __init__(self, name="token", key=None):
+    def __init__(self, name="token", keys=None):
         self.directory = Path(name).resolve()
         (self.directory / "tokens").mkdir(parents=True)
         conf = self.directory / "softhsm2.conf"
         conf.write_text(f"directories.tokendir = {self.directory}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n")
         self.environment = os.environ | {"SOFTHSM2_CONF": str(conf)}
         self._command("softhsm2-util", "--init-token", "--free", "--label", LABEL, "--so-pin", SO_PIN, "--pin", PIN)
-        if key:
-            self._command("softhsm2-util", "--import", key, "--token", LABEL, "--pin", PIN, "--label", "sign", "--id", "01")
-        else:
+        for i, (label, file) in enumerate((keys or {}).items()):
+            self._command("softhsm2-util", "--import", file, "--token", LABEL, "--pin", PIN, "--label", label, "--id", f"0{i + 1}")
+        if not keys:
             self._tool("--keypairgen", "--key-type", "EC:prime256v1", "--usage-sign", "--label", "sign", "--id", "01")
-        self._tool("--keygen", "--key-type", "AES:32", "--usage-wrap", "--sensitive", "--label", "wrap", "--id", "02")
+            self._tool("--keygen", "--key-type", "AES:32", "--usage-wrap", "--sensitive", "--label", "wrap", "--id", "02")
 
     def _command(self, *words):
         return process.command(*words, env=self.environment).decode()
@@ -36,12 +38,11 @@ class Token:
 
     def settings(self, **more):
         """Of a node's tallyboot.conf: no TPM is waited for long, and the token signs."""
-        return {"tpm_timeout": 1, "token_module": MODULE, "token_key": f"pkcs11:token={LABEL};object=sign"} | more
+        return {"tpm_timeout": 1, "token_module": MODULE, "token_key": SIGN} | more
 
     def offline_settings(self, **more):
         """The same, and the volume's key lies wrapped by the token in its header."""
-        return self.settings(unlock="offline", offline_key=f"pkcs11:token={LABEL};object=wrap",
-                             offline_mechanism="key-wrap-pad") | more
+        return self.settings(unlock="offline", offline_key=WRAP, offline_mechanism="key-wrap-pad") | more
 
     def on_host(self, settings):
         """Settings of the node's program on the host, which is not asked for a PIN and has a TPM of its own perhaps."""
