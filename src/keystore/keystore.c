@@ -103,13 +103,18 @@ struct keystore *keystore_close(struct keystore *keystore) {
         return NULL;
 }
 
-void keystore_tick(struct keystore *keystore) {
-        cache_expire(keystore, clock_monotonic_ms(), false);
+static bool tick_master(struct master_ref *ref, char *words, size_t size) {
+        return ref && ref->master->ops->tick && ref->master->ops->tick(ref->master, words, size);
 }
 
-void keystore_warnings(struct keystore *keystore, char *ret, size_t size) {
-        (void) keystore;
-        (void) snprintf(ret, size, "%s", "");
+bool keystore_tick(struct keystore *keystore, char *words, size_t size) {
+        _cleanup_(master_unrefp) struct master_ref *current = keystore_master_current(keystore), *old = NULL;
+
+        cache_expire(keystore, clock_monotonic_ms(), false);
+        (void) pthread_mutex_lock(&keystore->lock);
+        old = master_ref(keystore->old);
+        (void) pthread_mutex_unlock(&keystore->lock);
+        return tick_master(current, words, size) || tick_master(old, words, size);
 }
 
 int keystore_inbox(struct keystore *keystore, const struct keypair **ret) {

@@ -23,20 +23,20 @@ enum keystore_mac { KEYSTORE_MAC_NONE, KEYSTORE_SHA256_HMAC, KEYSTORE_AES_CMAC, 
 /* One master key, and how to come to it. */
 struct keystore_source {
         enum keystore_kind kind;
-        char *text;      /* as it was configured, for messages */
-        char *path;      /* file: 32 bytes, raw or base64url, mode 0600 or refused */
-        char *uri;       /* pkcs11 */
-        char *module;    /* pkcs11: path; NULL: the URI's, else p11-kit's configuration */
-        char *pin;       /* "file:/path", "credential:NAME"; NULL: the URI's pin-source, else no login */
-        char *mac_key;   /* pkcs11: URI or label; NULL: without a MAC */
-        bool in_process; /* pkcs11: the module is loaded into the service; default: a process of its own */
+        char *text;            /* as it was configured, for messages */
+        char *path;            /* file: 32 bytes, raw or base64url, mode 0600 or refused */
+        char *uri;             /* pkcs11 */
+        char *module;          /* pkcs11: path; NULL: the URI's, else p11-kit's configuration */
+        char *pin;             /* "file:/path", "credential:NAME"; NULL: the URI's pin-source, else no login */
+        char *mac_key;         /* pkcs11: URI or label; NULL: without a MAC */
+        enum keystore_mac mac; /* pkcs11: what mac_key is for */
+        bool in_process;       /* pkcs11: the module is loaded into the service; default: a process of its own */
 };
 
 struct keystore_options {
         struct keystore_source master;
         struct keystore_source old; /* KEYSTORE_NONE, but while a rewrap goes on: rows under it are opened, too */
         enum keystore_mechanism mechanism;
-        enum keystore_mac mac;
         bool iv_by_token, always_sensitive;
         char *tpm;         /* a TCTI; NULL until keystore_options_check(): device:/dev/tpmrm0 */
         uint32_t pcrs;     /* mask of those that a new master key is sealed to; PCR 7 */
@@ -67,11 +67,8 @@ struct keystore *keystore_close(struct keystore *keystore);
 DEFINE_CLEANUP(struct keystore *, keystore_close)
 /* Changed options, while others use the keystore: on failure the old ones stay. */
 int keystore_reload(struct keystore *keystore, const struct keystore_options *options, char *error, size_t error_size);
-/* Words for the start of a service, "" where there is nothing to say: a file is for labs; a MAC of 64 bits; rows left under the old master. */
-void keystore_warnings(struct keystore *keystore, char *ret, size_t size);
-/* Wipes what is past its time, and looks for a token that was away. About once a second. */
-void keystore_tick(struct keystore *keystore);
-
+/* Wipes what is past its time, and looks for a token that was away. About once a second. True: words has something for the journal. */
+bool keystore_tick(struct keystore *keystore, char *words, size_t size);
 /* Why the last call of this thread failed, naming party, group and generation. */
 const char *keystore_error(void);
 

@@ -55,24 +55,14 @@ struct master *master_close(struct master *master) {
                 master->ops->close(master);
         (void) secret_free(master->secret);
         (void) secret_free(master->key);
-        blob_done(&master->proof);
         free(master->party);
         free(master);
         return NULL;
 }
 
-int master_expect(struct master *master, int64_t id, const struct blob *proof) {
-        struct blob copy = {};
-        int r;
-
-        r = blob_copy(proof->data, proof->size, &copy);
-        if (r < 0)
-                return r;
-        blob_done(&master->proof);
-        master->proof = copy;
-        master->id = id;
+int master_expect(struct master *master, int64_t id, const struct field *binding, size_t n, const struct blob *proof) {
         master->secret = secret_free(master->secret);
-        return 0;
+        return master->ops->expect ? master->ops->expect(master, id, binding, n, proof) : 0;
 }
 
 int master_derive(const struct master *master, const char *use, struct secret **ret) {

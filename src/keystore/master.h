@@ -25,8 +25,11 @@ struct master_ops {
                     struct blob *ret, struct secret **ret_key);
         int (*unwrap)(struct master *master, int64_t id, const struct field *binding, size_t n, const void *data, size_t size,
                       struct secret **ret);
-        const char *(*serial)(const struct master *master); /* of the token; may be NULL */
-        void (*close)(struct master *master);               /* frees master->data; may be NULL */
+        /* Kinds that can be away: from now on whoever comes back must open this. */
+        int (*expect)(struct master *master, int64_t id, const struct field *binding, size_t n, const struct blob *proof);
+        bool (*tick)(struct master *master, char *words, size_t size); /* true: words say something new. May be NULL */
+        const char *(*serial)(const struct master *master);            /* of the token; may be NULL */
+        void (*close)(struct master *master);                          /* frees master->data; may be NULL */
 };
 
 extern const struct master_ops master_file, master_tpm, master_pkcs11;
@@ -37,8 +40,6 @@ struct master {
         struct secret *secret; /* in-memory kinds: wiped as soon as it is known that it is the right one; key, derived, remains */
         struct secret *key;
         void *data;
-        int64_t id; /* and proof: what it opens, by which a token that comes back is known to have the same key; set once */
-        struct blob proof;
 };
 
 const struct master_ops *master_ops_of(enum keystore_kind kind);
@@ -55,8 +56,8 @@ int master_wrap(struct master *master, int64_t id, const struct field *binding, 
 int master_unwrap(struct master *master, int64_t id, const struct field *binding, size_t n, const void *data, size_t size,
                   struct secret **ret);
 
-/* It is the database's master id. */
-int master_expect(struct master *master, int64_t id, const struct blob *proof);
+/* It is the right one: what it was made of is wiped. */
+int master_expect(struct master *master, int64_t id, const struct field *binding, size_t n, const struct blob *proof);
 
 /* Keys derived from an in-memory master. Databases of before the generations were wrapped by them directly. */
 int master_derive(const struct master *master, const char *use, struct secret **ret);

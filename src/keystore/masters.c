@@ -130,7 +130,7 @@ static int find_older(const struct master_rows *rows, size_t from, struct master
                 if (strcmp(rows->items[i].kind, ref->master->ops->name) == 0 && rows->items[i].parameters.size == 0 &&
                     proof_open(ref->master, rows->items + i) >= 0)
                         ref->older[ref->n_older++] = rows->items[i].id;
-        return master_expect(ref->master, ref->id, &rows->items[from - 1].proof);
+        return master_expect(ref->master, ref->id, PROOF_FIELDS(ref->master->party, ref->id), &rows->items[from - 1].proof);
 }
 
 /* The row that the configured key is the key of. -EKEYREJECTED: of none. *opened: the key, where it could be had (and not of one row only). */
@@ -235,7 +235,7 @@ int masters_register(struct store *store, struct master *master, const struct ke
         if (r >= 0)
                 r = store_write(store, insert_master, &row);
         if (r >= 0)
-                r = master_expect(master, row.id, &row.proof);
+                r = master_expect(master, row.id, PROOF_FIELDS(master->party, row.id), &row.proof);
         blob_done(&row.proof);
         if (r >= 0)
                 *ret_id = row.id;

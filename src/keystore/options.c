@@ -157,7 +157,7 @@ SETTER(set_mechanism) {
         return -EINVAL;
 }
 
-SETTER(set_mac) {
+static int mac_from_string(const char *value, enum keystore_mac *ret, char *error, size_t error_size) {
         static const struct {
                 const char *name;
                 enum keystore_mac mac;
@@ -167,7 +167,7 @@ SETTER(set_mac) {
 
         for (size_t i = 0; i < ELEMENTSOF(macs); i++)
                 if (strcmp(value, macs[i].name) == 0) {
-                        options->mac = macs[i].mac;
+                        *ret = macs[i].mac;
                         return 0;
                 }
         (void) snprintf(error, error_size, "mac must be sha256-hmac or aes-cmac%s",
@@ -175,6 +175,14 @@ SETTER(set_mac) {
                                 ? "; CKM_AES_MAC has 64 bits only: where nothing better is to be had, say aes-mac-64"
                                 : " (or aes-mac-64, which has 64 bits only)");
         return -EINVAL;
+}
+
+SETTER(set_mac) {
+        return mac_from_string(value, &options->master.mac, error, error_size);
+}
+
+SETTER(set_old_mac) {
+        return mac_from_string(value, &options->old.mac, error, error_size);
 }
 
 SETTER(set_iv) {
@@ -256,6 +264,7 @@ static const struct option option_table[] = {
         { "old-mac-key", set_old_mac_key },
         { "mechanism", set_mechanism },
         { "mac", set_mac },
+        { "old-mac", set_old_mac },
         { "iv", set_iv },
         { "always-sensitive", set_always_sensitive },
         { "cache", set_cache },
@@ -291,7 +300,7 @@ bool keystore_option_given(const struct keystore_options *options, const char *n
 static bool tokens_only_given(const struct keystore_options *options, const char **ret) {
         static const char *const names[] = { "module",    "module-apart", "pin", "mac-key",
                                              "mechanism", "mac",          "iv",  "always-sensitive" };
-        static const char *const old[] = { "old-module", "old-module-apart", "old-pin", "old-mac-key" };
+        static const char *const old[] = { "old-module", "old-module-apart", "old-pin", "old-mac", "old-mac-key" };
 
         if (options->master.kind != KEYSTORE_PKCS11)
                 for (size_t i = 0; i < ELEMENTSOF(names); i++)
@@ -311,12 +320,10 @@ static int wrong(char *error, size_t error_size, const char *words) {
 }
 
 static int check_token(const struct keystore_options *options, char *error, size_t error_size) {
-        if (options->mechanism == KEYSTORE_CBC_PAD && !options->mac)
+        if (options->mechanism == KEYSTORE_CBC_PAD && !options->master.mac)
                 return wrong(error, error_size,
                              "mechanism = cbc-pad needs mac and mac-key: it does not find out what was changed");
-        if (!options->mac != !options->master.mac_key)
-                return wrong(error, error_size, "mac and mac-key belong together: which one, and its key in the token");
-        if (options->mac && options->mechanism == KEYSTORE_GCM)
+        if (options->mechanism == KEYSTORE_GCM && options->master.mac)
                 return wrong(error, error_size,
                              "mechanism = gcm has its own authentication: mac and mac-key are not used with it");
         if (options->iv_by_token && options->mechanism != KEYSTORE_GCM && options->mechanism != KEYSTORE_CBC_PAD)
@@ -324,31 +331,13 @@ static int check_token(const struct keystore_options *options, char *error, size
         return 0;
 }
 
-static int check_tpm(struct keystore_options *options, char *error, size_t error_size) {
-        static const char *const names[] = { "tpm", "pcrs", "gate-pcr" };
-
-        if (options->master.kind != KEYSTORE_TPM && options->old.kind != KEYSTORE_TPM)
-                for (size_t i = 0; i < ELEMENTSOF(names); i++)
-                        if (keystore_option_given(options, names[i])) {
-                                (void) snprintf(error, error_size, "%s is for a master key in the TPM (master = tpm)", names[i]);
-                                return -EBADMSG;
-                        }
-        if (!options->tpm)
-                options->tpm = strdup("device:/dev/tpmrm0");
-        if (!options->tpm)
-                return -ENOMEM;
-        if (options->pcrs == 0)
-                options->pcrs = 1U << 7;
-        if (options->gate_pcr == 0)
-                options->gate_pcr = 14;
-        if (options->pcrs & UINT32_C(1) << options->gate_pcr)
-                return wrong(error, error_size, "gate-pcr must not be one of pcrs: it changes once the master key was unsealed");
-        return 0;
+/* The same key under another MAC is another master: what it wrapped with the old one is not accepted as if it had the new one. */
+static bool is_same(const struct keystore_source *a, const struct keystore_source *b) {
+        return a->kind == b->kind && a->kind != KEYSTORE_TPM && strcmp(a->text, b->text) == 0 && a->mac == b->mac;
 }
 
 int keystore_options_check(struct keystore_options *options, char *error, size_t error_size) {
         const char *name;
-        int r;
 
         if (options->master.kind == KEYSTORE_NONE)
                 return wrong(error, error_size, "key 'master' is missing in section [keystore]");
@@ -357,12 +346,10 @@ int keystore_options_check(struct keystore_options *options, char *error, size_t
                                 strncmp(name, "old-", 4) == 0 ? "old-" : "");
                 return -EBADMSG;
         }
-        if (options->old.kind != KEYSTORE_NONE && strcmp(options->old.text, options->master.text) == 0 &&
-            options->master.kind != KEYSTORE_TPM)
+        if (!options->master.mac != !options->master.mac_key || !options->old.mac != !options->old.mac_key)
+                return wrong(error, error_size, "mac and mac-key belong together: which one, and its key in the token");
+        if (is_same(&options->master, &options->old))
                 return wrong(error, error_size, "master and old-master are the same");
-        r = check_tpm(options, error, error_size);
-        if (r < 0)
-                return r;
         if (options->master.kind == KEYSTORE_PKCS11) {
                 if (!keystore_option_given(options, "cache"))
                         options->cache = CACHE_DEFAULT_S;
