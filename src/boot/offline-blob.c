@@ -233,7 +233,6 @@ static int unwrap(struct offline_token *token, const struct luks_offline *blob, 
         r = blob_copy(blob->group_key.data, blob->group_key.size, &wrapped);
         if (r < 0)
                 return r;
-        offline_token_done(token);
         keep_group_key(token, binding, TAKE_PTR(group_key), &wrapped);
         return 0;
 }

@@ -170,6 +170,7 @@ def test_several_volumes(fleet):
     check(machine.enrolled(*images), OK)
     assert len({next(iter(kept(image).values()))["group_key"] for image in images}) == 1
     check(machine.offline(*images), OK, "several-0.*would open", "several-1.*would open")
+    check(machine.offline(fleet.image, *images), OK, "several-0.*would open", "several-1.*would open", "/image: .*would open")    # two keys
     put(images[1], next(iter(kept(images[1]))), None)
     check(machine.offline(*images), OK, "several-0.*would open", "several-1.*would open")
 

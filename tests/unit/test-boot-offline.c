@@ -359,6 +359,25 @@ static void group_key_is_one_for_a_generation(void **state) {
         assert_memory_not_equal(second.group_key.data, kept.blob.group_key.data, second.group_key.size);
 }
 
+static void one_token_opens_many(void **state) {
+        _cleanup_(kept_done) struct kept kept;
+        struct offline_token token = { .pkcs11 = node_token, .signer = &signer };
+
+        assert_int_equal(kept_new(&(struct mechanism){ 0, URI("wrap"), NULL }, &kept), 0);
+        for (uint32_t generation = 3; generation < 6; generation++) {
+                _cleanup_(offline_opened_done) struct offline_opened opened = {};
+
+                make_manifest(&kept, UUID, generation);
+                assert_int_equal(make(&kept, generation), 0);
+                assert_int_equal(offline_blob_open(&token, &kept.config, NODE_ID_A, UUID, &kept.blob, &opened, kept.error,
+                                                   sizeof kept.error),
+                                 0);
+                assert_int_equal(opened.generation, generation);
+        }
+        token.signer = NULL;
+        offline_token_done(&token);
+}
+
 static void missing_keys_are_named(void **state) {
         _cleanup_(kept_done) struct kept kept, other;
 
@@ -418,6 +437,7 @@ int main(void) {
                 cmocka_unit_test(mechanism_follows_the_key),
                 cmocka_unit_test(manifest_must_name_the_volume),
                 cmocka_unit_test(group_key_is_one_for_a_generation),
+                cmocka_unit_test(one_token_opens_many),
                 cmocka_unit_test(missing_keys_are_named),
                 cmocka_unit_test(retired_generation_is_told),
                 cmocka_unit_test(uris_of_one_token),
