@@ -65,10 +65,33 @@ static int insert(struct store_txn *txn, const struct node_addition *addition) {
                           NULL);
 }
 
+static int on_count(const struct store_value *columns, size_t n, void *userdata) {
+        if (n != 1 || columns[0].type != STORE_INT)
+                return -EUCLEAN;
+        *(int64_t *) userdata = columns[0].number;
+        return 0;
+}
+
+/* A TPM has one endorsement key; of keys for tokens anybody makes as many as he likes. */
+static int has_room(struct store_txn *txn, const struct node_addition *addition, bool *ret) {
+        int64_t count = 0;
+        int r;
+
+        if (addition->identity->token) {
+                r = store_query(txn, "SELECT COUNT(*) FROM node WHERE token_type IS NOT NULL AND state = 'active'", STORE_NO_ARGS,
+                                on_count, &count);
+                if (r < 0)
+                        return r;
+        }
+        *ret = !addition->identity->token || count < (int64_t) addition->token_nodes;
+        return 0;
+}
+
 int node_add(struct store_txn *txn, void *userdata) {
         struct node_addition *addition = userdata;
         const struct identity *identity = addition->identity;
         struct node_seen seen = { .identity = identity };
+        bool room;
         int r;
 
         r = store_query(txn, "SELECT id, ek_sha256, state FROM node WHERE id = $1 OR ek_sha256 = $2",
@@ -83,6 +106,11 @@ int node_add(struct store_txn *txn, void *userdata) {
         if (addition->result == NODE_SAME)
                 return 0;
         if (addition->result == NODE_ADDED) {
+                r = has_room(txn, addition, &room);
+                if (r < 0 || !room) {
+                        addition->result = NODE_FULL;
+                        return r;
+                }
                 r = insert(txn, addition);
                 if (r < 0)
                         return r;

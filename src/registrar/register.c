@@ -8,6 +8,8 @@
 #include "registrar/registrar.h"
 #include "service/limiter.h"
 
+enum { FULL_RETRY_SECONDS = 60 };
+
 static void pkey_freep(EVP_PKEY **key) {
         EVP_PKEY_free(*key);
 }
@@ -71,6 +73,10 @@ static int tpm_identity(struct service *service, const struct wire_registration 
 int identity_check(struct service *service, const struct wire_registration *registration, struct identity *ret, char *error,
                    size_t error_size) {
         *error = 0;
+        if (registration->token_public.size > 0 && service->config.token_nodes == 0) {
+                (void) snprintf(error, error_size, "nodes without a TPM are not taken here (token-nodes = 0)");
+                return -EKEYREJECTED;
+        }
         if (registration->token_public.size > 0)
                 return token_identity(&registration->token_public, ret, error, error_size);
         return tpm_identity(service, registration, ret, error, error_size);
@@ -211,7 +217,13 @@ static void activate_answer(const struct service_call *call, struct http_respons
                         "Another attestation key is active for this endorsement key, or another endorsement key for this id");
         else if (addition->result == NODE_REVOKED)
                 service_problem(call, response, "revoked", "This node, or its endorsement key, was revoked");
-        else
+        else if (addition->result == NODE_FULL) {
+                if (service_may_log(call, "full"))
+                        log_notice("%u nodes with a token are registered, no more are taken: delete some, or raise token-nodes.",
+                                   addition->token_nodes);
+                response->retry_after = FULL_RETRY_SECONDS;
+                service_problem(call, response, "unavailable", "Too many nodes without a TPM are registered.");
+        } else
                 service_json(response, 201,
                              json_pack("{s:s, s:s}", "id", addition->identity->id, "code", addition->identity->code));
 }
@@ -242,6 +254,7 @@ static void handle_activate(const struct service_call *call, struct http_respons
         }
 
         addition.identity = &identity;
+        addition.token_nodes = call->service->config.token_nodes;
         addition.document = document;
         addition.record = (struct audit_record){ .node = identity.id, .incident = call->request->incident, .who = call->who };
         r = store_write(call->service->store, node_add, &addition);

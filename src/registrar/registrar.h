@@ -39,10 +39,11 @@ int challenge_check_token(struct keystore *keystore, const struct wire_registrat
                           uint64_t now_ms);
 
 /* What the directory says (nodes.c). */
-enum node_result { NODE_ADDED, NODE_SAME, NODE_CONFLICT, NODE_REVOKED };
+enum node_result { NODE_ADDED, NODE_SAME, NODE_CONFLICT, NODE_REVOKED, NODE_FULL };
 struct node_addition {
         const struct identity *identity;
         const char *document; /* the registration as JSON, without challenge and proof */
+        unsigned token_nodes; /* so many are kept */
         struct audit_record record;
         enum node_result result; /* out */
 };

@@ -68,7 +68,7 @@ static int check_ak(const char *id, const struct wire_registration *registration
 }
 
 /* A token's key is checked as what it is, and the id is its digest: no registrar can put another in its place. */
-static int token_to_node(const char *id, struct wire_registration *registration, struct node *ret) {
+static int token_to_node(struct party_service *party, const char *id, struct wire_registration *registration, struct node *ret) {
         struct node node = { .state = NODE_PENDING, .group = "default" };
         const struct blob *public = &registration->token_public;
         char derived[NODE_ID_LENGTH + 1];
@@ -76,6 +76,10 @@ static int token_to_node(const char *id, struct wire_registration *registration,
         uint8_t digest[32];
         int r;
 
+        if (party->service->config.token_nodes == 0) {
+                log_notice("Node %s is not taken: it has no TPM (token-nodes = 0).", id);
+                return -EKEYREJECTED;
+        }
         r = token_key_parse(public->data, public->size, &key);
         if (r == -EBADMSG || r == -EOPNOTSUPP) {
                 log_notice("Node %s is not taken: its token's key is not of a type that is accepted.", id);
@@ -142,7 +146,7 @@ static int read_one(struct party_service *party, const char *id, const char *inc
         if (r < 0)
                 return r;
 
-        return registration.token_public.size > 0 ? token_to_node(id, &registration, ret)
+        return registration.token_public.size > 0 ? token_to_node(party, id, &registration, ret)
                                                   : tpm_to_node(party, id, &registration, ret);
 }
 

@@ -41,6 +41,7 @@ struct service_config {
         unsigned requests_per_minute;         /* an address', without a certificate */
         unsigned connections, connections_per_address, memory; /* memory: MB, of bodies under way */
         unsigned free_space;                                   /* MB */
+        unsigned token_nodes;                                  /* 0: none are taken; else so many are kept by a registrar */
         unsigned heads_every, heads_records;                   /* seconds; records */
 };
 

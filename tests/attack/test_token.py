@@ -425,5 +425,28 @@ def test_waiting_tokens_are_bounded(fleet):
         refused("pending-approval", late.ask, "enroll", {"keys": []}, order=(party,))
 
 
+def test_registered_tokens_are_bounded(_):
+    """Where the limit is reached the registrar takes no more of them, and TPMs as before; where it is 0, it and each party take none."""
+    with Fleet() as fleet:
+        fleet.group()
+        fleet.registrar.limits["token-nodes"] = 1
+        fleet.registrar.restart()
+        one, two = TokenNode(fleet), TokenNode(fleet, "P-384")
+        expect(one.register(), 201)
+        answer = expect(two.register(), 503, "unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+        expect(one.register(), 201)
+        expect(fleet.registrar.get(two.path()), 404, "unknown-node")
+        expect(Node(fleet, SoftTpm(fleet.test_ca)).register(), 201)
+        expect(fleet.registrar.delete(one.path()), 204)
+        expect(two.register(), 201)
+        for service in fleet.services:
+            service.limits["token-nodes"] = 0
+            service.restart()
+        expect(one.register_begin(), 403, "bad-evidence")
+        for party in PARTIES:
+            refused("bad-evidence", two.challenge, party, "enroll")
+
+
 if __name__ == "__main__":
     main(Setup)
