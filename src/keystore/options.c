@@ -336,8 +336,31 @@ static bool is_same(const struct keystore_source *a, const struct keystore_sourc
         return a->kind == b->kind && a->kind != KEYSTORE_TPM && strcmp(a->text, b->text) == 0 && a->mac == b->mac;
 }
 
+static int check_tpm(struct keystore_options *options, char *error, size_t error_size) {
+        static const char *const names[] = { "tpm", "pcrs", "gate-pcr" };
+
+        if (options->master.kind != KEYSTORE_TPM && options->old.kind != KEYSTORE_TPM)
+                for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                        if (keystore_option_given(options, names[i])) {
+                                (void) snprintf(error, error_size, "%s is for a master key in the TPM (master = tpm)", names[i]);
+                                return -EBADMSG;
+                        }
+        if (!options->tpm)
+                options->tpm = strdup("device:/dev/tpmrm0");
+        if (!options->tpm)
+                return -ENOMEM;
+        if (options->pcrs == 0)
+                options->pcrs = 1U << 7;
+        if (options->gate_pcr == 0)
+                options->gate_pcr = 14;
+        if (options->pcrs & UINT32_C(1) << options->gate_pcr)
+                return wrong(error, error_size, "gate-pcr must not be one of pcrs: it changes once the master key was unsealed");
+        return 0;
+}
+
 int keystore_options_check(struct keystore_options *options, char *error, size_t error_size) {
         const char *name;
+        int r;
 
         if (options->master.kind == KEYSTORE_NONE)
                 return wrong(error, error_size, "key 'master' is missing in section [keystore]");
@@ -350,6 +373,9 @@ int keystore_options_check(struct keystore_options *options, char *error, size_t
                 return wrong(error, error_size, "mac and mac-key belong together: which one, and its key in the token");
         if (is_same(&options->master, &options->old))
                 return wrong(error, error_size, "master and old-master are the same");
+        r = check_tpm(options, error, error_size);
+        if (r < 0)
+                return r;
         if (options->master.kind == KEYSTORE_PKCS11) {
                 if (!keystore_option_given(options, "cache"))
                         options->cache = CACHE_DEFAULT_S;

@@ -22,6 +22,7 @@ from cases import main, skip
 from enrolled import Terminal
 from node import ready
 from services import BUILD, Fleet
+from softhsm import MODULE, PIN, SoftHsm
 from softtpm import SoftTpm
 from swtpm import Swtpm
 
@@ -142,7 +143,7 @@ class Setup(Fleet):
 
     def move(self, name, source, **options):
         """From what is configured to this master, by the book; returns what init said."""
-        old = {f"old-{key}": value for key, value in self.tenant.keystore.items() if key in ("master", "module", "pin", "mac-key")}
+        old = {f"old-{key}": value for key, value in self.tenant.keystore.items() if key in ("master", "module", "pin", "mac", "mac-key")}
         kept = {key: value for key, value in self.tenant.keystore.items() if key in ("tpm", "gate-pcr", "pcrs")}
         self.tenant.keystore = {"master": source, **kept, **options, **old}
         self.tenant.configure()
@@ -277,6 +278,36 @@ def start_fails(service):
     except RuntimeError as error:
         return str(error)
     raise AssertionError("it started")
+
+
+def test_file_to_tpm_to_hsm(fleet):
+    """And back to a file: nobody at a boot notices."""
+    uri = "pkcs11:token=tallyboot;object=tenant-master"
+    with SoftHsm() as hsm, Swtpm(fleet.test_ca) as tpm:
+        hsm.token("tallyboot")
+        pin = fleet.dir / "pin"
+        pin.write_text(PIN)
+        pin.chmod(0o600)
+        os.environ.update(hsm.environment)
+        try:
+            fleet.tenant.restart()
+            with Booting(fleet.node) as booting:
+                if keyring_works():
+                    fleet.tenant.keystore["tpm"] = tpm.tcti
+                    fleet.move("on the way", "tpm")
+                    booting.wait()
+                made = fleet.move("hsm", uri, module=MODULE, pin=f"file:{pin}", mechanism="key-wrap-pad")
+                assert "as the maker of the HSM says" in made.output, made
+                booting.wait()
+                keystore(fleet.conf, "init", code=3, says="No master key was made")
+                keystore(fleet.conf, "rotate-group", "web")
+                booting.wait()
+                assert {key["mechanism"] for key in keystore_json(fleet)["keys"]} == {"key-wrap-pad"}
+                fleet.move("back", f"file:{fleet.dir}/fourth")
+                booting.wait()
+        finally:
+            del os.environ["SOFTHSM2_CONF"]
+            forget_boot("")
 
 
 def test_rotate_group(fleet):
