@@ -243,6 +243,7 @@ int policy_check_verb(struct ctl *ctl, int argc, char *argv[]) {
         if ((r = parse_options(argc, argv, &options)) != CTL_OK || (r = load_policy(ctl, &options, &policy)) != CTL_OK ||
             (r = load_boot(ctl, &options, &boot)) != CTL_OK)
                 return r;
+        options.token |= boot.token;
         policy_warn_uncovered(&policy);
         return decide(ctl, &options, &policy, &boot);
 }

@@ -145,7 +145,12 @@ int recorded_of_node(struct ctl *ctl, const char *node, enum node_boot which, st
         int r;
 
         r = get_node(ctl, node, nodes);
-        if (r == CTL_OK)
+        if (r == CTL_OK && *ctl_string(nodes[0], "token") && which == BOOT_HELD)
+                *ret = (struct recorded){ .token = true };
+        else if (r == CTL_OK && *ctl_string(nodes[0], "token")) {
+                log_error("This node has a token and no TPM: nothing that it boots is measured, so there is nothing to predict.");
+                r = CTL_REFUSED;
+        } else if (r == CTL_OK)
                 r = which == BOOT_HELD ? held_boot(nodes, ret) : last_boot(ctl, nodes, ret);
         json_decref(nodes[0]);
         json_decref(nodes[1]);

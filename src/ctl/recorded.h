@@ -11,6 +11,7 @@ struct recorded {
         uint16_t bank;
         int gate; /* -1: not said */
         struct blob log, ima;
+        bool token; /* of a node without a TPM: nothing else is set */
 };
 void recorded_done(struct recorded *recorded);
 /* -errno; logs. */

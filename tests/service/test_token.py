@@ -251,6 +251,11 @@ def test_tallyctl(fleet):
     policy_file.write_text(SET)
     status, out, _ = tallyctl(fleet, "policy", "check", str(policy_file), "--token")
     assert status != 0 and "A token is not allowed." in out, out
+    for group, want, word in ((fleet.fast, 0, "A token is allowed"), ("default", 3, "A token is not allowed")):
+        status, out, error = tallyctl(fleet, "policy", "check", group, "--node", node.id, "--address", "127.0.0.1")
+        assert status == want and word in out, (status, out, error)
+    status, _, error = tallyctl(fleet, "node", "approve", "--next-boot", node.id)
+    assert status != 0 and "This node has a token" in error, error
     status, out, error = tallyctl(fleet, "policy", "set", "mixed", str(policy_file))
     assert status == 0 and "registered with a TPM" not in error, error
 
