@@ -6,7 +6,7 @@
 
 enum {
         CACHED_MAX = 1024,
-        READY_MS = 10000, /* what was made ready for one use waits for it so long */
+        READY_MS = 2000, /* what was made ready waits for its uses so long */
 };
 
 static void cached_drop(struct keystore *keystore, size_t i) {
@@ -47,7 +47,7 @@ static size_t cached_soonest(const struct keystore *keystore) {
 }
 
 /* A cache for which there is no memory only costs time. */
-static void remember(struct keystore *keystore, const struct kek_row *row, struct kek *kek, bool ready) {
+static void remember(struct keystore *keystore, const struct kek_row *row, struct kek *kek, unsigned uses) {
         struct cached cached = { .generation = row->generation }, *items;
         uint64_t now = clock_monotonic_ms();
         bool once;
@@ -55,9 +55,9 @@ static void remember(struct keystore *keystore, const struct kek_row *row, struc
         strcpy(cached.name, row->name);
         (void) pthread_mutex_lock(&keystore->lock);
         once = !keystore->cache_ever && keystore->cache == 0;
-        cached.uses = once;
+        cached.uses = once ? uses : 0;
         cached.until = keystore->cache_ever ? UINT64_MAX : now + (once ? READY_MS : UINT64_C(1000) * keystore->cache);
-        if (once != ready)
+        if (once != (uses > 0))
                 goto out;
 
         /* the same one again (two generations can be in use at a time), or one of no use any more */
@@ -86,11 +86,11 @@ out:
 }
 
 void cache_remember(struct keystore *keystore, const struct kek_row *row, struct kek *kek) {
-        remember(keystore, row, kek, false);
+        remember(keystore, row, kek, 0);
 }
 
-void cache_ready(struct keystore *keystore, const struct kek_row *row, struct kek *kek) {
-        remember(keystore, row, kek, true);
+void cache_ready(struct keystore *keystore, const struct kek_row *row, struct kek *kek, unsigned uses) {
+        remember(keystore, row, kek, uses);
 }
 
 void cache_expire(struct keystore *keystore, uint64_t now, bool all) {

@@ -9,7 +9,8 @@ struct warming {
         struct keystore *keystore;
         struct kek_row row;
         struct blob wrapped;
-        int64_t generation, master;
+        int64_t generation, master; /* of a new one */
+        int64_t wanted;             /* 0: the newest */
 };
 
 /* The generation of a KEK for a group that has none. One that had, and lost its rows, does not begin again with a number that somebody may keep a copy of. */
@@ -29,7 +30,7 @@ static int warm_read(struct store_txn *txn, void *userdata) {
         int r;
 
         r = first_generation(txn, warming->row.name, &warming->generation);
-        return r < 0 ? r : kek_row_load(warming->keystore, txn, warming->row.name, 0, &warming->row);
+        return r < 0 ? r : kek_row_load(warming->keystore, txn, warming->row.name, warming->wanted, &warming->row);
 }
 
 static int warm_insert(struct store_txn *txn, void *userdata) {
@@ -56,9 +57,32 @@ static int warm_make(struct warming *warming) {
         return r == -EEXIST ? 0 : r;
 }
 
-int keystore_warm(struct keystore *keystore, const char *group) {
+/* The older ones, too: while a group is rotated, what is there may be under any. */
+static int warm_open(struct keystore *keystore, struct warming *warming, unsigned uses) {
+        int64_t oldest = warming->row.oldest;
+        int r;
+
+        for (;;) {
+                _cleanup_(kek_unrefp) struct kek *kek = NULL;
+                int64_t generation = warming->row.generation;
+
+                r = kek_open(keystore, &warming->row, &kek);
+                if (r < 0)
+                        return r;
+                cache_ready(keystore, &warming->row, kek, uses);
+                if (generation <= oldest)
+                        return 0;
+                kek_row_done(&warming->row);
+                warming->row.wrapped = (struct blob){};
+                warming->wanted = generation - 1;
+                r = store_read(keystore->store, warm_read, warming);
+                if (r < 0)
+                        return r == -ENOENT ? 0 : r;
+        }
+}
+
+int keystore_warm(struct keystore *keystore, const char *group, unsigned uses) {
         struct warming warming = { .keystore = keystore };
-        _cleanup_(kek_unrefp) struct kek *kek = NULL;
         int r;
 
         if (!*group || strlen(group) > KEK_NAME_MAX)
@@ -72,9 +96,7 @@ int keystore_warm(struct keystore *keystore, const char *group) {
                         r = store_read(keystore->store, warm_read, &warming);
         }
         if (r >= 0)
-                r = kek_open(keystore, &warming.row, &kek);
-        if (r >= 0)
-                cache_ready(keystore, &warming.row, kek);
+                r = warm_open(keystore, &warming, uses);
         kek_row_done(&warming.row);
         return r;
 }

@@ -139,7 +139,8 @@ int kek_open_key(struct kek *kek, const struct field *fields, size_t n, const vo
 /* cache.c; all take the lock */
 struct kek *cache_find(struct keystore *keystore, const struct kek_row *row);
 void cache_remember(struct keystore *keystore, const struct kek_row *row, struct kek *kek); /* as long as is configured */
-void cache_ready(struct keystore *keystore, const struct kek_row *row, struct kek *kek);    /* for one use, where nothing is */
+/* For so many uses, where none is configured. */
+void cache_ready(struct keystore *keystore, const struct kek_row *row, struct kek *kek, unsigned uses);
 void cache_expire(struct keystore *keystore, uint64_t now, bool all);
 int seen_check(struct keystore *keystore, const struct store_txn *txn, const struct kek_row *row);
 

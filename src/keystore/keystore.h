@@ -54,6 +54,7 @@ int keystore_option(struct keystore_options *options, const char *directory, con
 bool keystore_option_given(const struct keystore_options *options, const char *name);
 /* After the last one: what belongs together. -EBADMSG with words. */
 int keystore_options_check(struct keystore_options *options, char *error, size_t error_size);
+bool keystore_options_equal(const struct keystore_options *a, const struct keystore_options *b);
 void keystore_options_done(struct keystore_options *options);
 
 /* party: "tenant", "verifier" or "registrar". Finds the database's master (row) that the configured key is, checks that it is, opens
@@ -75,9 +76,9 @@ const char *keystore_error(void);
 /* A new master key file (0600, never overwrites: -EEXIST). */
 int keystore_create_master(const char *path);
 
-/* Makes the KEK of a group ready in memory (and makes one, where the group has none), so that the write that comes next need not wait for the HSM with the
- * database's lock. Not inside a transaction. -ENOLINK: the HSM does not answer; it is tried again by itself. */
-int keystore_warm(struct keystore *keystore, const char *group);
+/* Makes the KEKs of a group ready in memory (and makes one, where the group has none), so that the write that comes next need not wait for the HSM with the
+ * database's lock. uses: of each, where nothing is cached. Not inside a transaction. -ENOLINK: the HSM does not answer; it is tried again by itself. */
+int keystore_warm(struct keystore *keystore, const char *group, unsigned uses);
 
 /* Wrap a secret (at most 64 bytes) of a node under its group's key; context binds it (node, key id, generation, what). In a write
  * transaction. ret_handle: the row that must be there to unwrap. -ENOLINK as above. */

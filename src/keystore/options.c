@@ -386,6 +386,21 @@ int keystore_options_check(struct keystore_options *options, char *error, size_t
         return 0;
 }
 
+static bool texts_equal(const char *a, const char *b) {
+        return a && b ? strcmp(a, b) == 0 : !a && !b;
+}
+
+static bool sources_equal(const struct keystore_source *a, const struct keystore_source *b) {
+        return a->kind == b->kind && texts_equal(a->text, b->text) && texts_equal(a->module, b->module) &&
+               texts_equal(a->pin, b->pin) && texts_equal(a->mac_key, b->mac_key) && a->mac == b->mac &&
+               a->in_process == b->in_process;
+}
+
+bool keystore_options_equal(const struct keystore_options *a, const struct keystore_options *b) {
+        return sources_equal(&a->master, &b->master) && sources_equal(&a->old, &b->old) && a->mechanism == b->mechanism &&
+               a->iv_by_token == b->iv_by_token && a->always_sensitive == b->always_sensitive && a->cache == b->cache;
+}
+
 static void source_done(struct keystore_source *source) {
         free(source->text);
         free(source->path);

@@ -77,6 +77,8 @@ void service_failure(const struct service_call *call, struct http_response *resp
                 service_space_failed(call->service);
         if (r == -EIO || r == -ENOSPC || r == -EROFS || r == -EDQUOT || r == -EBUSY)
                 service_problem(call, response, "unavailable", "The service cannot store anything at the moment.");
+        else if (r == -ENOLINK || r == -ENOKEY)
+                service_problem(call, response, "unavailable", "The service cannot come to its keys at the moment.");
         else
                 service_problem(call, response, "internal", "The service failed; its journal says why.");
 }

@@ -151,6 +151,15 @@ static int approve_txn(struct store_txn *txn, void *userdata) {
         return node_object(call_party(approval->call), txn, node, &approval->object);
 }
 
+/* A node that moves to another group takes its halves with it. */
+static int warm_and_write(struct approval *approval) {
+        int r = 0;
+
+        if (approval->has_group)
+                r = keys_warm(call_party(approval->call), service_parameter(approval->call, "id"), approval->group);
+        return r < 0 ? r : store_write(approval->call->service->store, approve_txn, approval);
+}
+
 static bool is_set_name(const char *text) {
         static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+:";
 
@@ -214,7 +223,7 @@ void node_approve(const struct service_call *call, struct http_response *respons
                         "Wanted: group, a name; capture and next_boot, true or false; name, of the captured set, 1 to 63 of a-z A-Z "
                         "0-9 . _ - + :; pcrs, as they are held.");
         else
-                answer(&approval, store_write(call->service->store, approve_txn, &approval), response);
+                answer(&approval, warm_and_write(&approval), response);
 
         json_decref(body);
         json_decref(approval.detail);

@@ -241,7 +241,9 @@ int release_rotate(struct admission *a, struct http_response *response) {
         if (a->refusal.problem)
                 return admit_answer_refusal(a, response);
 
-        r = admit_write(a, rotate_txn, a, response);
+        r = keys_warm(a->party, a->id, NULL);
+        if (r >= 0)
+                r = admit_write(a, rotate_txn, a, response);
         if (r < 0)
                 return r;
 

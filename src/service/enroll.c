@@ -272,6 +272,11 @@ int release_enroll(struct admission *a, struct http_response *response) {
         if (admit_rate(a, response) < 0)
                 return 0;
 
+        if (a->enroll.n_keys > 0) {
+                r = keys_warm(a->party, a->id, a->node.group);
+                if (r < 0)
+                        return r;
+        }
         r = store_write(a->party->service->store, enroll_txn, a);
         if (r == -EDOM) /* one of several keys was refused: none was made, the refusal is written by itself */
                 return admit_answer_refusal(a, response);

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "service/counts.h"
 
 void generations_done(struct generations *generations) {
         free(generations->items);
@@ -83,13 +85,47 @@ int generation_half(struct party_service *party, struct store_txn *txn, const ch
 
         r = keystore_unwrap(party->service->keystore, txn, generation->handle,
                             KEYSTORE_HALF_CONTEXT(node, generation->key, generation->generation), &half);
-        if (r < 0)
+        if (r < 0) {
+                if (counts_are_few(party->service->counts, "half"))
+                        log_warning("Half of node %s, key %s, generation %u, does not open: %s", node, generation->key,
+                                    generation->generation, keystore_error());
                 return r;
+        }
         if (half->size != HALF_SIZE)
                 return -EUCLEAN;
 
         *ret = TAKE_PTR(half);
         return 0;
+}
+
+struct warming {
+        const char *node, *group;
+        char groups[2][sizeof(((struct node *) NULL)->group)];
+};
+
+static int warm_read(struct store_txn *txn, void *userdata) {
+        struct warming *warming = userdata;
+        _cleanup_(node_done) struct node node = {};
+        struct group group;
+        int r;
+
+        r = node_load(txn, warming->node, &node);
+        if (r >= 0)
+                memcpy(warming->groups[0], node.group, sizeof(node.group));
+        if (warming->group && group_load(txn, warming->group, &group) >= 0)
+                memcpy(warming->groups[1], group.name, sizeof(group.name));
+        return 0;
+}
+
+int keys_warm(struct party_service *party, const char *node, const char *group) {
+        struct warming warming = { .node = node, .group = group };
+        int r;
+
+        r = store_read(party->service->store, warm_read, &warming);
+        for (size_t i = 0; i < ELEMENTSOF(warming.groups) && r >= 0; i++)
+                if (warming.groups[i][0] && (i == 0 || strcmp(warming.groups[0], warming.groups[1]) != 0))
+                        r = keystore_warm(party->service->keystore, warming.groups[i], WIRE_KEYS_MAX);
+        return r;
 }
 
 int generations_halves(struct party_service *party, struct store_txn *txn, const char *node,

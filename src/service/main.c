@@ -12,6 +12,7 @@
 
 #include "audit/audit.h"
 #include "base/log.h"
+#include "service/atrest.h"
 #include "service/counts.h"
 #include "service/heads.h"
 #include "service/limiter.h"
@@ -92,6 +93,10 @@ static int check_file(const char *what, const char *path, int mode, bool private
         return 0;
 }
 
+static const char *pin_file(const struct keystore_source *source) {
+        return source->pin && strncmp(source->pin, "file:", 5) == 0 ? source->pin + 5 : NULL;
+}
+
 static int check_files(const struct service_config *config) {
         const struct {
                 const char *what, *path;
@@ -102,6 +107,11 @@ static int check_files(const struct service_config *config) {
                 { "key", config->key, R_OK, true },
                 { "client-ca", config->client_ca, R_OK, false },
                 { "master-key", config->keystore.master.path, R_OK, true },
+                { "pin", pin_file(&config->keystore.master), R_OK, true },
+                { "old-master", config->keystore.old.path, R_OK, true },
+                { "old-pin", pin_file(&config->keystore.old), R_OK, true },
+                { "module", config->keystore.master.module, R_OK, false },
+                { "old-module", config->keystore.old.module, R_OK, false },
                 { "ek-roots", config->ek_roots, R_OK | X_OK, false },
                 { "ek-crls", config->ek_crls, R_OK | X_OK, false },
                 { "ek-allow", config->ek_allow, R_OK, false },
@@ -142,10 +152,7 @@ static int open_stores(struct service *service) {
         if (r < 0)
                 return failed(r, "The master key", error);
 
-        if (service->config.keystore.master.kind == KEYSTORE_FILE)
-                log_notice(
-                        "The master key is the file %s: whoever reads it and the database has what this %s keeps. Fine for a lab.",
-                        service->config.keystore.master.path, definition->role);
+        atrest_warn(service);
         return 0;
 }
 
@@ -187,6 +194,8 @@ static void on_reloaded(int result, const char *error, void *userdata) {
                 log_error("The certificates could not be read anew, the old ones stay: %s", error);
         else
                 log_info("The certificates were read anew.");
+        if (((struct service *) userdata)->atrest)
+                atrest_reload(((struct service *) userdata)->atrest);
         if (service_ek_load(userdata) < 0)
                 log_error("What endorsement keys are held against could not be read anew, the old stays.");
         (void) sd_notify(0, "READY=1");
@@ -247,6 +256,7 @@ static int serve(struct service *service) {
         _cleanup_(freep) char *temporary = temporary_dir(&service->config);
         _cleanup_(http_server_freep) struct http_server *server = NULL;
         _cleanup_(keeper_stopp) struct keeper *keeper = NULL;
+        _cleanup_(atrest_stopp) struct atrest *atrest = NULL;
         int r;
 
         if (!temporary)
@@ -255,6 +265,9 @@ static int serve(struct service *service) {
         if (r < 0)
                 return r;
         r = keeper_start(service, &keeper);
+        if (r >= 0)
+                r = atrest_start(service, &atrest);
+        service->atrest = atrest;
         if (r < 0)
                 return log_error_errno(r, "A thread cannot be started: %m");
         r = http_server_handle_signals(server);

@@ -46,12 +46,14 @@ struct service_config {
 };
 
 struct service_definition;
+struct atrest;
 
 struct service {
         const struct service_definition *definition;
         struct service_config config;
         struct store *store;
         struct keystore *keystore;
+        struct atrest *atrest;     /* while the service runs */
         struct ek_trust *ek_trust; /* under ek_lock: replaced by a reload */
         pthread_rwlock_t ek_lock;
         void *data; /* the daemon's own: set by setup, freed by teardown */

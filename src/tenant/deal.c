@@ -183,7 +183,8 @@ static int make_deal(struct deal *deal) {
         int r;
 
         if ((r = store_read(store, next_generation, deal)) < 0 || (r = make_halves(deal)) < 0 ||
-            (r = seal_half(deal, &sealed)) < 0 || (r = store_write(store, stage_txn, deal)) < 0)
+            (r = seal_half(deal, &sealed)) < 0 || (r = keys_warm(call_party(deal->call), deal->id, NULL)) < 0 ||
+            (r = store_write(store, stage_txn, deal)) < 0)
                 return r;
 
         r = hand_over(deal, sealed);

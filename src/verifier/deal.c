@@ -158,6 +158,8 @@ static void half_put(const struct service_call *call, struct http_response *resp
                                 "Wanted: generation; enc and ct, a half sealed to this verifier's inbox.");
         else {
                 if (r >= 0)
+                        r = keys_warm(call_party(call), deal.id, NULL);
+                if (r >= 0)
                         r = store_write(call->service->store, take_txn, &deal);
                 answer(&deal, r, response);
         }

@@ -132,7 +132,7 @@ static int unwrap_fn(struct store_txn *txn, void *userdata) {
 static void wrap(struct half *half, const char *group) {
         *half = (struct half){ .group = group, .generation = 1 };
         assert_int_equal(secret_random(HALF_SIZE, &half->secret), 0);
-        assert_int_equal(keystore_warm(keystore, group), 0);
+        assert_int_equal(keystore_warm(keystore, group, 1), 0);
         assert_int_equal(store_write(store, wrap_fn, half), 0);
 }
 
