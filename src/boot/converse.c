@@ -155,6 +155,7 @@ static int ask_challenges(struct node *node, struct conversation *conversation, 
 
 struct attach {
         struct node *node;
+        struct node_waiting waiting; /* the node's own, meanwhile */
         int result;
 };
 
@@ -165,7 +166,14 @@ static void *attach_thread(void *userdata) {
         return NULL;
 }
 
-/* The challenges go out while the TPM makes the AK, under the id that the token on the disk gives. A wrong hint costs one round trip
+/* In a thread nobody is asked or waited for: a token that is not just there, or wants a person, fails, and is attached by who can wait. */
+static int attach_in_thread(struct node *node, pthread_t *ret_thread, struct attach *attach) {
+        attach->waiting = node->waiting;
+        node->waiting = (struct node_waiting){ .run_dir = attach->waiting.run_dir };
+        return -pthread_create(ret_thread, NULL, attach_thread, attach);
+}
+
+/* The challenges go out while the TPM makes the AK, or the token is opened, under the id that the token on the disk gives. A wrong hint costs one round trip
  * and nothing else: a nonce is bound to the id that it was asked for. */
 static int attach_and_ask(struct node *node, struct conversation *conversation) {
         struct attach attach = { .node = node };
@@ -176,22 +184,20 @@ static int attach_and_ask(struct node *node, struct conversation *conversation) 
                 r = node_attach(node);
                 return r < 0 ? r : ask_challenges(node, conversation, node->id);
         }
-        r = pthread_create(&thread, NULL, attach_thread, &attach);
-        if (r != 0)
-                return -r;
-        k = ask_challenges(node, conversation, conversation->id_hint);
-        (void) pthread_join(thread, NULL);
-        if (attach.result < 0)
-                return attach.result;
-        if (k < 0)
-                return k;
-        if (strcmp(conversation->id_hint, node->id) == 0)
+        r = attach_in_thread(node, &thread, &attach);
+        k = r < 0 ? r : ask_challenges(node, conversation, conversation->id_hint);
+        if (r >= 0)
+                (void) pthread_join(thread, NULL);
+        node->waiting = attach.waiting;
+        if (r >= 0 && attach.result >= 0 && k >= 0 && strcmp(conversation->id_hint, node->id) == 0)
                 return 0;
-        log_debug("The token is another node's: asking again as %s.", node->id);
-        for (size_t i = 0; i < 2; i++) {
+        for (size_t i = 0; i < 2; i++) { /* they are the hint's */
                 nonce_forget(conversation->nonces + i);
                 conversation->outcomes[i].result = -EINPROGRESS;
         }
+        if (r < 0 || attach.result < 0 || k < 0)
+                return r < 0 ? r : attach.result < 0 ? attach.result : k;
+        log_debug("The token is another node's: asking again as %s.", node->id);
         return ask_challenges(node, conversation, node->id);
 }
 
@@ -464,8 +470,7 @@ static int converse_once(struct node *node, struct conversation *conversation) {
         _cleanup_(evidence_done) struct evidence evidence = {};
         int r;
 
-        /* A token is waited for before anything is asked, and again where it was pulled out. */
-        r = node->kind == NODE_TOKEN ? node_attach(node) : 0;
+        r = node->kind == NODE_TOKEN && node->has_id ? node_attach(node) : 0; /* it may have been pulled out */
         if (r < 0)
                 return r;
         r = node->has_id ? ask_challenges(node, conversation, node->id) : attach_and_ask(node, conversation);

@@ -172,6 +172,19 @@ static int wait_for_payload(struct unlocker *unlocker, uint64_t *ret_delay) {
         return new_conversation(unlocker) < 0 ? -ENOMEM : -EAGAIN;
 }
 
+/* The token was not just there, wants a person, or was pulled out. */
+static int attach_again(struct unlocker *unlocker, int r, uint64_t *ret_delay) {
+        *ret_delay = 0;
+        if (r == -EPERM && !unlocker->node->waiting.ask) {
+                unlocker_say(unlocker, "%s: this boot needs a passphrase", unlocker->node->error);
+                return r;
+        }
+        if (unlocker->node->has_id)
+                unlocker_say(unlocker, "%s", unlocker->node->error);
+        r = identity_attach_token(unlocker);
+        return r < 0 ? r : -EAGAIN;
+}
+
 /* One try. 0: done; -EAGAIN: again after *ret_delay ms; else the end. */
 static int fetch_once(struct unlocker *unlocker, unsigned failures, uint64_t *ret_delay) {
         struct conversation *conversation = unlocker->conversation;
@@ -187,12 +200,8 @@ static int fetch_once(struct unlocker *unlocker, unsigned failures, uint64_t *re
                 r = unlocker_answer(unlocker);
                 return r < 0 ? r : -EAGAIN;
         }
-        if (r == -ENODEV && unlocker->node->kind == NODE_TOKEN) { /* pulled out: waited for again, if it is worth while */
-                unlocker_say(unlocker, "%s", unlocker->node->error);
-                *ret_delay = 0;
-                r = unlocker->test ? r : identity_begin(unlocker);
-                return r < 0 ? r : -EAGAIN;
-        }
+        if ((r == -ENODEV || r == -EPERM) && unlocker->node->kind == NODE_TOKEN && !unlocker->node->token)
+                return attach_again(unlocker, r, ret_delay);
         if (r != -EAGAIN) {
                 unlocker_say(unlocker, "%s", unlocker->node->error[0] ? unlocker->node->error : strerror(-r));
                 *ret_delay = r == -EBADMSG ? OPERATOR_RETRY_MS : BACKOFF_MAX_MS;

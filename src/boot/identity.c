@@ -54,13 +54,17 @@ int identity_choose(struct unlocker *unlocker) {
         return 0;
 }
 
-static int begin_tpm(struct unlocker *unlocker) {
-        int r;
-
+/* Whether the parties can be asked for nonces meanwhile. */
+static bool can_be_later(struct unlocker *unlocker) {
         discover_hint(unlocker);
-        if (unlocker->hint[0] && network_wait(unlocker->config, 0, -1, (char[256]){}, 256) >= 0)
+        return unlocker->hint[0] && network_wait(unlocker->config, 0, -1, (char[256]){}, 256) >= 0;
+}
+
+static int begin_tpm(struct unlocker *unlocker) {
+        int r = can_be_later(unlocker) ? 1 : node_attach(unlocker->node);
+
+        if (r > 0)
                 return 0;
-        r = node_attach(unlocker->node);
         if (r < 0)
                 unlocker_say(unlocker, "%s", unlocker->node->error);
         else
@@ -68,11 +72,22 @@ static int begin_tpm(struct unlocker *unlocker) {
         return r;
 }
 
-int identity_begin(struct unlocker *unlocker) {
-        int r;
+static bool is_unattended(const struct unlocker *unlocker) {
+        return unlocker->config->token_pin.kind == PIN_FILE || unlocker->config->token_pin.kind == PIN_CREDENTIAL;
+}
 
+int identity_begin(struct unlocker *unlocker) {
         if (unlocker->node->kind == NODE_TPM)
                 return begin_tpm(unlocker);
+        if (is_unattended(unlocker) && can_be_later(unlocker))
+                return 0;
+        return identity_attach_token(unlocker);
+}
+
+int identity_attach_token(struct unlocker *unlocker) {
+        int r;
+
+        unlocker->hint[0] = '\0';
         r = node_attach(unlocker->node);
         if (r < 0 && r != -ECANCELED)
                 unlocker_say(unlocker, "%s: this boot needs a passphrase",

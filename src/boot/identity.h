@@ -8,8 +8,11 @@
 
 /* In a boot: waits for the TPM, says what was chosen, leaves the note "evidence". -ENODEV with words said. */
 int identity_choose(struct unlocker *unlocker);
-/* The TPM or the token itself. A TPM is left for later where its AK can be made while the parties answer. Words said. */
+/* The TPM or the token itself. It is left for later where it can be had while the parties answer: not a token that wants a person. Words
+ * said. */
 int identity_begin(struct unlocker *unlocker);
+/* The token, waited for, and a person asked for its PIN if need be. Words said. */
+int identity_attach_token(struct unlocker *unlocker);
 
 /* For a command in the running system: what is there now. */
 void identity_look(struct node *node);

@@ -103,7 +103,7 @@ static int login_by_itself(struct node *node, struct pkcs11 *pkcs11, const struc
         else if (pin_was_refused(node->waiting.run_dir, pkcs11_serial(pkcs11), source))
                 snprintf(error, sizeof error, "token %s has refused the PIN of %s in this boot: not tried again", label, what);
         else if (pin_read(source, &pin, error, sizeof error) >= 0) {
-                r = pkcs11_login(pkcs11, pin);
+                r = pkcs11_login_unattended(pkcs11, pin);
                 if (r != -EKEYREJECTED && r != -EINVAL)
                         return r;
                 (void) pin_note_refused(node->waiting.run_dir, pkcs11_serial(pkcs11), source);

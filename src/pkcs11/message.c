@@ -68,6 +68,7 @@ void message_put_key(struct message *message, const struct pkcs11_key *key) {
         message_put_number(message, key->session);
         message_put_bytes(message, key->id, key->id_size);
         message_put_text(message, key->label);
+        message_put_text(message, key->made_for);
 }
 
 void message_put_how(struct message *message, const struct wrap_how *how) {
@@ -130,7 +131,7 @@ const char *message_text(struct message *message) {
 
 void message_key(struct message *message, struct pkcs11_key *ret) {
         struct pkcs11_key key = {};
-        const char *label;
+        const char *label, *made_for;
         const void *id;
 
         key.class = message_number(message, PKCS11_SECRET);
@@ -143,13 +144,15 @@ void message_key(struct message *message, struct pkcs11_key *ret) {
         key.session = message_number(message, UINT64_MAX);
         id = message_bytes(message, &key.id_size);
         label = message_text(message);
+        made_for = message_text(message);
         if (key.class < PKCS11_PRIVATE || key.type < PKCS11_EC_P256 || !id || key.id_size > sizeof(key.id) || !label ||
-            strlen(label) >= sizeof(key.label))
+            strlen(label) >= sizeof(key.label) || !made_for || strlen(made_for) >= sizeof(key.made_for))
                 message->failed = true;
         if (message->failed)
                 return;
         memcpy(key.id, id, key.id_size);
         memcpy(key.label, label, strlen(label) + 1);
+        memcpy(key.made_for, made_for, strlen(made_for) + 1);
         *ret = key;
 }
 

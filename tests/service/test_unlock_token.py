@@ -322,7 +322,7 @@ def test_a_wrong_pin_of_the_file_then_a_person(fleet):
     with Boot(machine) as boot:
         asked = question(boot)
         assert "A wrong PIN was given before" in asked[0], asked
-        boot.expect("is wrong for token node; it is not tried again")
+        boot.expect("not tried again")
         assert machine.logins() == before + 1
         answer(asked, PIN)
         boot.expect("note:halves")
@@ -351,7 +351,7 @@ def test_a_time_limit_for_tokens(fleet):
 def remotes(boot):
     """The processes that the module runs in."""
     children = pathlib.Path(f"/proc/{boot.process.pid}/task/{boot.process.pid}/children").read_text(encoding="ascii").split()
-    return [int(child) for child in children if "p11-kit" in pathlib.Path(f"/proc/{child}/comm").read_text(encoding="utf-8")]
+    return [int(child) for child in children if "pkcs11" in pathlib.Path(f"/proc/{child}/cmdline").read_text(encoding="utf-8")]
 
 
 def remove(boot):
