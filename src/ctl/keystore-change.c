@@ -8,7 +8,7 @@
 
 /* A step is a transaction: short, for the running service waits for the database's lock. Of rows under a KEK, and of KEKs (each may be
  * a round trip to the HSM). */
-enum { ROWS_STEP = 128, KEKS_STEP = 8 };
+enum { ROWS_STEP = 32, KEKS_STEP = 4 };
 
 static volatile sig_atomic_t interrupted;
 

@@ -35,8 +35,8 @@ class Setup:
             for name in GROUPS:
                 fleet.group(name)
                 ready(fleet, group=name, swtpm=SoftTpm(fleet.test_ca))
-            for _ in range(4):
-                ready(fleet, group=GROUPS[0], swtpm=SoftTpm(fleet.test_ca))
+            for _ in range(16):  # with two keys each, more than one step of rotate-group
+                ready(fleet, ("volumes", "payload"), GROUPS[0], SoftTpm(fleet.test_ca))
             fleet.tenant.stop()
             shutil.copy(fleet.tenant.database, self.directory / "database")
             shutil.copy(fleet.master["tenant"], self.directory / "first")

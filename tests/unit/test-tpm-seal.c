@@ -335,14 +335,29 @@ static void test_bus(_unused_ void **state) {
         assert_false(bytes_are_in(&traffic, secret));
 }
 
+/* How often 16 bytes or more of it are between from and to. The sanitizer does not want all of a stack read. */
+__attribute__((no_sanitize_address)) static unsigned scan(const uint8_t *from, const uint8_t *to,
+                                                          const uint8_t inverse[static 32]) {
+        unsigned found = 0;
+
+        for (const uint8_t *p = from; p + 32 <= to; p++) {
+                size_t same = 0;
+
+                while (same < 32 && (p[same] ^ inverse[same]) == 0xff)
+                        same++;
+                found += same >= 16;
+        }
+        return found;
+}
+
 /* What a program of ours still has of a secret that it got and freed; the TPM's library has buffers that we cannot wipe. */
 static void test_memory(_unused_ void **state) {
-        _cleanup_(blob_done) struct blob blob = {}, heap = {};
-        uint8_t inverse[32];
+        _cleanup_(blob_done) struct blob blob = {};
         unsigned long from, to;
+        uint8_t inverse[32];
+        unsigned found = 0;
         char line[256];
         FILE *maps;
-        int found = 0;
 
         {
                 _cleanup_(tpm_closep) struct tpm *tpm = opened();
@@ -359,13 +374,7 @@ static void test_memory(_unused_ void **state) {
         assert_non_null(maps);
         while (fgets(line, sizeof(line), maps))
                 if (sscanf(line, "%lx-%lx rw", &from, &to) == 2 && (strstr(line, "[heap]") || strstr(line, "[stack]")))
-                        for (const uint8_t *p = (const uint8_t *) from; p + 32 <= (const uint8_t *) to; p++) {
-                                size_t same = 0;
-
-                                while (same < 32 && (p[same] ^ inverse[same]) == 0xff)
-                                        same++;
-                                found += same >= 16;
-                        }
+                        found += scan((const uint8_t *) from, (const uint8_t *) to, inverse);
         (void) fclose(maps);
         assert_int_equal(found, 0);
 }
