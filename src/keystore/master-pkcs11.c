@@ -136,6 +136,7 @@ static int token_open(struct master *master, const struct keystore_options *opti
                       const struct blob *parameters, char *error, size_t error_size) {
         _cleanup_(token_freep) struct token *token = NULL;
         struct hsm_options hsm;
+        char words[512] = "";
         int r;
 
         (void) parameters;
@@ -143,8 +144,9 @@ static int token_open(struct master *master, const struct keystore_options *opti
         if (r < 0)
                 return r;
         hsm = hsm_options_of(options, source, token);
-        r = hsm_open(&hsm, &token->hsm, error, error_size);
+        r = hsm_open(&hsm, &token->hsm, words, sizeof(words));
         if (r < 0) {
+                (void) snprintf(error, error_size, "%s: %s", source->text, words);
                 /* a wrong PIN is not a wrong master key */
                 return r == -EKEYREJECTED ? -EACCES : r;
         }

@@ -86,7 +86,7 @@ int generation_half(struct party_service *party, struct store_txn *txn, const ch
         r = keystore_unwrap(party->service->keystore, txn, generation->handle,
                             KEYSTORE_HALF_CONTEXT(node, generation->key, generation->generation), &half);
         if (r < 0) {
-                if (counts_are_few(party->service->counts, "half"))
+                if (counts_are_few(party->service->counts, r == -EKEYREJECTED ? "half-rejected" : "half-unavailable"))
                         log_warning("Half of node %s, key %s, generation %u, does not open: %s", node, generation->key,
                                     generation->generation, keystore_error());
                 return r;
