@@ -36,6 +36,19 @@ tallyboot_p11_kit_modules() {
     done
 }
 
+# module-path of a URI: a module, or the directory of the one that module-name names (RFC 7512, 2.3).
+tallyboot_uri_module() {
+    local path name file
+    path=$(tallyboot_uri_attribute "$1" module-path)
+    name=$(tallyboot_uri_attribute "$1" module-name)
+    if [[ -n $name && -d ${dracutsysrootdir-}$path ]]; then
+        for file in "$path/$name.so" "$path/lib$name.so"; do
+            [[ -e ${dracutsysrootdir-}$file ]] && echo "$file" && return 0
+        done
+    fi
+    echo "$path"
+}
+
 # Lines "MODULE", or "FILE MODULE" where p11-kit's configuration names it.
 tallyboot_token_modules() {
     local key uri module name
@@ -44,7 +57,7 @@ tallyboot_token_modules() {
     for key in $tallyboot_token_keys; do
         uri=$(tallyboot_value "$key")
         [[ -n $uri ]] || continue
-        name=${module:-$(tallyboot_uri_attribute "$uri" module-path)}
+        name=${module:-$(tallyboot_uri_module "$uri")}
         if [[ -n $name ]]; then
             echo "$name"
         else
@@ -132,20 +145,26 @@ tallyboot_token_install_pcsc() {
     inst_simple "$moddir/token/20-pcscd.conf" "$systemdsystemunitdir/tallyboot-unlock.service.d/20-pcscd.conf"
 }
 
-# A PIN in a file is brought, and said to be readable by whoever has the image; one in a credential is handed to the unlocker.
+tallyboot_token_install_pin_file() {
+    inst_simple "$1" || return 1
+    dwarn "tallyboot: whoever reads this image reads the token's PIN ($1)"
+}
+
+# A PIN in a file is brought; one in a credential is handed to the unlocker, wherever systemd finds it: systemd.exec(5).
 tallyboot_token_install_pin() {
     local pin=$1 dropin=$systemdsystemunitdir/tallyboot-unlock.service.d/20-token-pin.conf
     case $pin in
         file:/run/* | '') ;;
         file:/* | /*)
             pin=${pin#file:}
-            [[ ${pin:0:2} == // ]] && pin=${pin#//}
-            inst_simple "$pin" || derror "tallyboot: the file with the token's PIN is missing: $pin"
-            dwarn "tallyboot: whoever reads this image reads the token's PIN ($pin)"
+            [[ ${pin:0:3} == /// ]] && pin=${pin#//}
+            tallyboot_token_install_pin_file "$pin" || derror "tallyboot: the file with the token's PIN is missing: $pin"
             ;;
         credential:*)
+            pin=${pin#credential:}
             mkdir -p "$initdir${dropin%/*}"
-            printf '[Service]\nLoadCredential=%s\n' "${pin#credential:}" > "$initdir$dropin"
+            printf '[Service]\nLoadCredential=%s\n' "$pin" > "$initdir$dropin"
+            [[ -e ${dracutsysrootdir-}/etc/credstore/$pin ]] && tallyboot_token_install_pin_file "/etc/credstore/$pin"
             ;;
     esac
 }

@@ -4,14 +4,13 @@ from vmtest import images, softhsm
 
 NEEDS = ["tiny-root", "initramfs-softhsm"]
 LIMIT = 600
-CREDENTIAL = "tallyboot.pin"
 
 
 def run(t):
     token = softhsm.Token()
     lab, node = t.enrolled_by_token(
-        token, settings=token.settings(token_pin=f"credential:{CREDENTIAL}"),
-        append=images.root_command_line("/dev/mapper/root", f"systemd.set_credential={CREDENTIAL}:{softhsm.PIN}"))
+        token, settings=token.settings(token_pin=f"credential:{images.PIN_CREDENTIAL}"),
+        append=images.root_command_line("/dev/mapper/root", f"systemd.set_credential={images.PIN_CREDENTIAL}:{softhsm.PIN}"))
     node.start()
     node.expect(r"No TPM appeared .*going on with the token")
     node.expect("root: opened with both halves")

@@ -13,6 +13,7 @@ CONFIGURATION = {"etc/tallyboot/ca.pem", "etc/tallyboot/tallyboot.conf"}
 # Without directories, and versions of libraries: both the link and the file are there.
 SOFTHSM = {
     "etc/softhsm/softhsm2.conf", "usr/lib/softhsm/libsofthsm2.so", f"{LIB}/softhsm/libsofthsm2.so", f"{LIB}/libstdc++.so.6",
+    f"{UNITS}/tallyboot-unlock.service.d/20-token-pin.conf",    # images.PIN_CREDENTIAL
 }
 OPENSC = {
     "etc/libccid_Info.plist", "etc/opensc/opensc.conf", f"{DRIVER}/Info.plist", f"{DRIVER}/Linux/libccid.so", "usr/sbin/pcscd",
@@ -63,7 +64,7 @@ def modules(t):
     """Where the module's path comes from."""
     p11_kit = [("usr/share/p11-kit/modules/a.module", "# module: no.so\nmodule: a.so\n"), ("usr/lib/pkcs11/a.so", ""),
                ("etc/pkcs11/modules/b.module", "module: /opt/b.so\n"), ("opt/b.so", ""), ("etc/pkcs11/modules/c.module", "module: gone.so\n"),
-               ("usr/share/p11-kit/modules/trust.module", "module: /opt/b.so\ntrust-policy: yes\n")]
+               ("usr/lib/pkcs11/libd.so", ""), ("usr/share/p11-kit/modules/trust.module", "module: /opt/b.so\ntrust-policy: yes\n")]
     a, b = "/usr/share/p11-kit/modules/a.module /usr/lib/pkcs11/a.so", "/etc/pkcs11/modules/b.module /opt/b.so"
     for configuration, expected in (
             ("[node]\n", []),
@@ -71,6 +72,8 @@ def modules(t):
             ("token-key = pkcs11:object=k\ntoken-module = /opt/x.so\noffline-key=pkcs11:object=w\n", ["/opt/x.so"]),
             ("# token-key = pkcs11:object=k\n", []),
             ("token-key = pkcs11:object=k?pin-source=file:/p&module-path=/opt/a%20b%2e.so\n", ["/opt/a b..so"]),
+            ("token-key = pkcs11:object=k?module-path=/opt&module-name=b\n", ["/opt/b.so"]),
+            ("token-key = pkcs11:object=k?module-path=/usr/lib/pkcs11&module-name=d\n", ["/usr/lib/pkcs11/libd.so"]),
             ("offline-key = pkcs11:object=k?module-name=b\n", [b]),
             ("token-key = pkcs11:object=k?module-name=trust\n", []),
             ("token-key = pkcs11:object=k\n", [b, a])):
@@ -84,8 +87,9 @@ def pins(t):
     """A PIN's file is brought, one of /run is not; a credential is handed to the unlocker."""
     stubs = "inst_simple() { echo brought $1; }; dwarn() { echo warned; }; systemdsystemunitdir=/u; initdir=$PWD/image; "
     for pin, expected in (("ask", []), ("file:/run/pin", []), ("file:/etc/pin", ["brought /etc/pin", "warned"]),
-                          ("/etc/pin", ["brought /etc/pin", "warned"]), ("credential:a.pin", [])):
-        found = ask_module(f"{stubs} tallyboot_token_install_pin {pin}", "")
+                          ("file:///etc/pin", ["brought /etc/pin", "warned"]), ("/etc/pin", ["brought /etc/pin", "warned"]),
+                          ("credential:b.pin", ["brought /etc/credstore/b.pin", "warned"]), ("credential:a.pin", [])):
+        found = ask_module(f"{stubs} tallyboot_token_install_pin {pin}", "", [("etc/credstore/b.pin", "1234")])
         t.check(found == expected, f"token-pin = {pin}: {found}, not {expected}")
     dropin = Path("image/u/tallyboot-unlock.service.d/20-token-pin.conf").read_text()
     t.check(dropin == "[Service]\nLoadCredential=a.pin\n", f"the credential's drop-in: {dropin!r}")

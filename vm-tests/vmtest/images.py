@@ -25,6 +25,7 @@ class Image:
         self.files, self.product = [self.script, *files], product
 
 
+PIN_CREDENTIAL = "tallyboot.pin"    # one that is not there must do no harm
 SOFTHSM, OPENSC = "/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so"
 
 
@@ -45,7 +46,8 @@ CATALOG = {
     "initramfs-resume": initramfs("resume"),
     # As a configured node makes it: with a TPM; with a token.
     "initramfs-node": initramfs("root=yes"),
-    "initramfs-softhsm": initramfs(f"token-module={SOFTHSM}", "token-key=pkcs11:object=node", "offline-key=pkcs11:object=wrap"),
+    "initramfs-softhsm": initramfs(f"token-module={SOFTHSM}", "token-key=pkcs11:object=node", "offline-key=pkcs11:object=wrap",
+                                   f"token-pin=credential:{PIN_CREDENTIAL}"),
     "initramfs-opensc": initramfs(f"token-key=pkcs11:object=node?module-path={OPENSC}"),
     "lvm-volume": Image("lvm-volume.py", needs=["kernel", "initramfs-lvm", "tpm-ca"], files=LUKS),
 }

@@ -37,7 +37,8 @@ class Card:
         return self.settings(unlock="offline", offline_key=WRAP) | more
 
     def on_host(self, settings):
-        return self.token.on_host(settings | {"token_key": softhsm.SIGN} | ({"offline_key": softhsm.WRAP} if "offline_key" in settings else {}))
+        there = {"token_key": softhsm.SIGN, "offline_key": softhsm.WRAP}
+        return self.token.on_host(settings | {name: uri for name, uri in there.items() if name in settings})
 
     @property
     def environment(self):
