@@ -124,7 +124,8 @@ static int make(struct ctl_keystore *ks) {
 
         r = keystore_init(&ks->options, ks->store, ks->role, error, sizeof(error));
         if (r < 0)
-                return log_error("No master key was made: %s", error[0] ? error : strerror(-r)), ctl_keystore_exit(r);
+                return log_error("No master key was made (%s): %s", ks->options.master.text, error[0] ? error : strerror(-r)),
+                       ctl_keystore_exit(r);
         if (ks->store && ctl_keystore_record(ks, "keystore-init", "{\"kind\":\"%s\"}",
                                              ks->options.master.kind == KEYSTORE_FILE  ? "file"
                                              : ks->options.master.kind == KEYSTORE_TPM ? "tpm"

@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from cases import main, skip
 from enrolled import Terminal
-from node import ready
+from node import Refused, ready
 from services import BUILD, Fleet
 from softhsm import MODULE, PIN, SoftHsm
 from softtpm import SoftTpm
@@ -308,6 +308,54 @@ def test_file_to_tpm_to_hsm(fleet):
         finally:
             del os.environ["SOFTHSM2_CONF"]
             forget_boot("")
+
+
+def test_ceremony_in_a_token(fleet):
+    """Master and MAC key with the labels of the configuration, and nothing is made twice."""
+    with SoftHsm() as hsm:
+        hsm.token("tallyboot")
+        pin = fleet.dir / "ceremony.pin"
+        pin.write_text(PIN)
+        pin.chmod(0o600)
+        uri = "pkcs11:token=tallyboot;object=verifier-master"
+        head = f"[service]\ndatabase = {fleet.dir}/none\n[registrar]\nurl = x\n[keystore]\nmodule = {MODULE}\n"
+        conf = fleet.dir / "ceremony.conf"
+        conf.write_text(head + f"pin = file:{pin}\nmaster = {uri}\nmechanism = cbc-pad\nmac = sha256-hmac\nmac-key = verifier-mac\n")
+        keystore(conf, "init", env=hsm.environment, says="tallyboot-verifier")
+        keys = hsm.tool("tallyboot", "-O")
+        for label in ("verifier-master", "verifier-mac"):
+            entry = next(part for part in keys.split("Secret Key Object")[1:] if re.search(rf"label:\s+{label}\n", part))
+            assert "sensitive" in entry and "never extractable" in entry, keys
+        keystore(conf, "init", env=hsm.environment, code=3)
+        assert hsm.tool("tallyboot", "-O").count("Secret Key Object") == 2
+        for text, code, words in ((f"pin = file:{pin}\nmaster = pkcs11:token=other;object=x\n", 4, "other"),
+                                  (f"master = {uri}2;pin-value={PIN}\n", 1, "pin-value"),
+                                  (f"pin = {PIN}\nmaster = {uri}2\n", 1, "never is in the configuration itself")):
+            conf.write_text(head + text)
+            result = keystore(conf, "init", env=hsm.environment, code=code, says=words)
+            assert PIN not in result.output + result.errors, result
+
+
+def test_forgotten_reload(fleet):
+    """The service does not know the new master when its keys are under it already: it says so, and nothing is lost."""
+    first = fleet.tenant.keystore["master"]
+    fleet.tenant.keystore = {"master": f"file:{fleet.dir}/forgotten", "old-master": first}
+    fleet.tenant.configure()
+    keystore(fleet.conf, "init")
+    keystore(fleet.conf, "rewrap")
+    fleet.node.reboot()
+    try:
+        fleet.node.unlock()
+    except Refused as refused:
+        assert refused.answer.status in (500, 503), refused
+    else:
+        raise AssertionError("it opens a key without its master")
+    reload(fleet.tenant)
+    fleet.node.reboot()
+    fleet.node.unlock()
+    fleet.tenant.keystore.pop("old-master")
+    reload(fleet.tenant)
+    keystore(fleet.conf, "verify")
 
 
 def test_rotate_group(fleet):
