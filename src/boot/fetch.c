@@ -180,7 +180,7 @@ static int attach_again(struct unlocker *unlocker, int r, uint64_t *ret_delay) {
                 return r;
         }
         if (unlocker->node->has_id)
-                unlocker_say(unlocker, "%s", unlocker->node->error);
+                unlocker_say(unlocker, "%s; waiting for it", unlocker->node->error);
         r = identity_attach_token(unlocker);
         return r < 0 ? r : -EAGAIN;
 }

@@ -251,7 +251,7 @@ int token_connect(struct node *node, const char *uri, struct pkcs11 **ret) {
                 } else {
                         r = login(node, &pkcs11);
                         if (r == -ENODEV) { /* the clock starts anew: it had come */
-                                node_say(node, "%s", node->error);
+                                node_say(node, "%s; waiting for it", node->error);
                                 begin = clock_monotonic_ms();
                                 said = true;
                         }

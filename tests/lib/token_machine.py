@@ -3,6 +3,7 @@
 who answer a question for a PIN."""
 
 import configparser
+import contextlib
 import glob
 import os
 import pathlib
@@ -13,9 +14,11 @@ import threading
 import time
 
 from enrolled import PASSPHRASE, EnrolledNode
+from services import TOP
 from softhsm import MODULE, PIN, SoftHsm
 
 SPY = "/usr/lib/x86_64-linux-gnu/pkcs11-spy.so"
+TROUBLED = TOP / "build/tests/modules/troubled-token.so"  # SoftHSM, and what the files of a folder say
 ASK = "/run/systemd/ask-password"
 
 
@@ -32,6 +35,8 @@ class TokenMachine(EnrolledNode):
         self.pin_file = self.directory / "pin"
         self.pin(PIN)
         self.calls = self.directory / "calls"
+        self.troubles = self.directory / "troubles"
+        self.troubles.mkdir()
         self.set(**settings)
 
     def pin(self, text):
@@ -48,10 +53,25 @@ class TokenMachine(EnrolledNode):
         return self
 
     def environment(self, **extra):
-        return super().environment(**self.hsm.environment, PKCS11SPY=MODULE, PKCS11SPY_OUTPUT=str(self.calls), **extra)
+        return super().environment(**self.hsm.environment, PKCS11SPY=MODULE, PKCS11SPY_OUTPUT=str(self.calls), TROUBLED_TOKEN=str(self.troubles),
+                                   **extra)
+
+    @contextlib.contextmanager
+    def trouble(self, *names):
+        """What tests/modules/troubled-token.c knows (token-module = TROUBLED); "keypad=1234" has that in it."""
+        files = [(self.troubles / name.partition("=")[0], name.partition("=")[2]) for name in names]
+        for file, text in files:
+            file.write_text(text)
+        try:
+            yield
+        finally:
+            for file, _ in files:
+                file.unlink(missing_ok=True)
 
     def logins(self):
-        """How often a PIN was tried, as a module between us and the token saw it (token-module = SPY)."""
+        """How often a PIN was tried, as a module between us and the token saw it (token-module = SPY or TROUBLED)."""
+        if (self.troubles / "logins").exists():
+            return (self.troubles / "logins").stat().st_size
         return self.calls.read_text(errors="replace").count("C_Login\n") if self.calls.exists() else 0
 
     def enrolled(self, *images):

@@ -5,7 +5,6 @@ files; PINs, tokens that come late, go, are two, or have a module that is none."
 
 import json
 import os
-import pathlib
 import re
 import signal
 import subprocess
@@ -14,11 +13,11 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from cases import main, skip
+from cases import main
 from enrolled import node_id_of, tokens
 from services import Fleet
 from softhsm import PIN
-from token_machine import SPY, Boot, TokenMachine, answer, question, questions
+from token_machine import SPY, TROUBLED, Boot, TokenMachine, answer, question, questions
 from token_node import token_group
 
 OK, FAILED, USAGE, REFUSED, UNREACHABLE, TOKEN, VOLUME, CONFIG, PENDING = range(9)
@@ -348,46 +347,118 @@ def test_a_time_limit_for_tokens(fleet):
         assert "no token" in boot.text and "this boot needs a passphrase" in boot.text, boot.text
 
 
-def remotes(boot):
-    """The processes that the module runs in."""
-    children = pathlib.Path(f"/proc/{boot.process.pid}/task/{boot.process.pid}/children").read_text(encoding="ascii").split()
-    return [int(child) for child in children if "pkcs11" in pathlib.Path(f"/proc/{child}/cmdline").read_text(encoding="utf-8")]
-
-
-def remove(boot):
-    """The token is pulled out: to us as if its module's process ended, which is what a test can do to SoftHSM."""
-    found = remotes(boot)
-    if not found:
-        skip("the module runs in no process of its own")
-    for one in found:
-        os.kill(one, signal.SIGKILL)
-
-
 def test_removed_while_the_pin_is_asked(fleet):
-    with Boot(fleet.machine.set(token_pin="ask")) as boot:
+    machine = fleet.machine.set(token_pin="ask", token_module=TROUBLED)
+    with Boot(machine) as boot:
         asked = question(boot)
-        remove(boot)
-        again = question(boot, other_than=asked)
-        assert not os.path.exists(asked[2]), asked
-        answer(again, PIN)
+        with machine.trouble("removed"):
+            boot.expect("is there no more; waiting for it")
+            assert not os.path.exists(asked[2]), asked
+        answer(question(boot, other_than=asked), PIN)
+        boot.expect("note:halves")
+        boot.stop()
+    works(fleet)
+
+
+def test_the_last_try_is_a_persons(fleet):
+    machine = fleet.machine.set(token_module=TROUBLED)
+    with machine.trouble("last", "logins"):
+        check(machine.unlock(fleet.image), TOKEN, "token node has one try left: the PIN's file .* is not used for it")
+        assert machine.logins() == 0
+        done = machine.run("doctor", "--offline")
+        assert done.code == FAILED and re.search("problem +token +.*one try left", done.output) and machine.logins() == 0, done
+        with Boot(machine) as boot:
+            asked = question(boot)
+            assert asked[0].startswith("LAST TRY"), asked
+            assert machine.logins() == 0
+            answer(asked, PIN)
+            boot.expect("one try left", "note:halves")
+            assert machine.logins() == 1
+            boot.stop()
+    machine.set(token_pin="credential:tallyboot.pin", token_module=TROUBLED)
+    with machine.trouble("last", "logins"):
+        check(machine.unlock(fleet.image), TOKEN, "one try left: the PIN's credential")
+        assert machine.logins() == 0
+    works(fleet)
+
+
+def test_a_locked_pin_is_said_in_words(fleet):
+    machine = fleet.machine.set(token_module=TROUBLED)
+    with machine.trouble("locked", "logins"):
+        check(machine.unlock(fleet.image), TOKEN, "PIN of token node is locked", "PUK or SO PIN")
+        done = machine.run("doctor", "--offline")
+        assert done.code == FAILED and re.search("problem +token +.*locked", done.output), done
+        with Boot(machine.set(token_pin="ask", token_module=TROUBLED)) as boot:
+            assert boot.wait() == TOKEN
+            assert "is locked" in boot.text and "this boot needs a passphrase" in boot.text, boot.text
+        assert machine.logins() == 0
+    works(fleet)
+
+
+def test_locked_by_a_persons_try(fleet):
+    machine = fleet.machine.set(token_pin="ask", token_module=TROUBLED)
+    with Boot(machine) as boot:
+        asked = question(boot)
+        with machine.trouble("locked"):
+            answer(asked, "000000")
+            assert boot.wait() == TOKEN
+            assert "is locked" in boot.text, boot.text
+    works(fleet)
+
+
+def test_a_pin_that_is_typed_at_the_reader(fleet):
+    machine = fleet.machine.set(token_pin="ask", token_module=TROUBLED)
+    with machine.trouble(f"keypad={PIN}"):
+        check(machine.unlock(fleet.image), OK, "type the PIN of token node at its reader")
+        check(machine.set(token_pin="keypad", token_module=TROUBLED).unlock(fleet.image), OK)
+        check(machine.set(token_module=TROUBLED).unlock(fleet.image), OK)  # the file's is given all the same
+    with machine.trouble("keypad=000000", "logins"):
+        check(machine.set(token_pin="keypad", token_module=TROUBLED).unlock(fleet.image), TOKEN, "PIN")
+        assert machine.logins() == 1
+    machine.set(token_pin="keypad")  # a token that has none
+    check(machine.unlock(fleet.image), TOKEN, "nobody to ask")
+    works(fleet)
+
+
+def test_modules_in_trouble(fleet):
+    machine = fleet.machine.set(token_module=TROUBLED)
+    for trouble, words in (("exit-start", "module"), ("fail-start", "C_Initialize|CKR_DEVICE_ERROR"), ("busy", "CKR_|in use")):
+        with machine.trouble(trouble):
+            check(machine.unlock(fleet.image), TOKEN, words)
+    for trouble in ("renumber", "lose-session", "active"):
+        with machine.trouble(trouble):
+            check(machine.unlock(fleet.image), OK)
+    with machine.trouble("crash"):  # its process ends, and another one signs
+        assert machine.unlock(fleet.image).code in (OK, TOKEN)
+    works(fleet)
+
+
+def test_crashed_in_a_boot(fleet):
+    machine = fleet.machine.set(token_module=TROUBLED)
+    with machine.trouble("crash"), Boot(machine) as boot:
         boot.expect("note:halves")
         boot.stop()
     works(fleet)
 
 
 def test_removed_in_the_middle(fleet):
-    """While both parties are asked for nonces: the signature finds no token, and it is waited for again."""
-    fleet.tenant.process.send_signal(signal.SIGSTOP)
-    try:
-        with Boot(fleet.machine.set(exchange_timeout=30)) as boot:
-            boot.expect("note:evidence")
-            time.sleep(1)  # a token that is not there yet is waited for just as well
-            remove(boot)
+    """While the tenant is asked for its nonce: the signature finds no token, and it is waited for again."""
+    machine = fleet.machine.set(exchange_timeout=60, token_module=TROUBLED)
+    with machine.trouble("logins"):
+        fleet.tenant.process.send_signal(signal.SIGSTOP)
+        try:
+            with Boot(machine) as boot:
+                for _ in range(1200):
+                    if machine.logins() > 0:
+                        break
+                    time.sleep(0.05)
+                with machine.trouble("removed"):
+                    fleet.tenant.process.send_signal(signal.SIGCONT)
+                    boot.expect("it was removed: ", "; waiting for it")
+                boot.expect("note:halves")
+                boot.stop()
+        finally:
             fleet.tenant.process.send_signal(signal.SIGCONT)
-            boot.expect("note:halves")
-            boot.stop()
-    finally:
-        fleet.tenant.process.send_signal(signal.SIGCONT)
     works(fleet)
 
 

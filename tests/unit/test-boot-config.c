@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "test.h"
 
+#include "base/file.h"
 #include "boot/config.h"
 
 #define PARTIES "tenant = https://a:7602 https://b:7602\nverifier = https://a:7603\n"
@@ -33,6 +34,14 @@ static void the_shortest_configuration_has_defaults(void **state _unused_) {
         assert_true(config->root);
         assert_false(config->payload);
         assert_false(config->hibernation);
+        assert_int_equal(config->evidence, EVIDENCE_AUTO);
+        assert_int_equal(config->token_pin.kind, PIN_ASK);
+        assert_int_equal(config->token_timeout, 0);
+        assert_int_equal(config->unlock, UNLOCK_ONLINE);
+        assert_int_equal(config->offline_after, 30);
+        assert_int_equal(config->offline_mechanism, 0);
+        assert_false(config->token_key_shared);
+        assert_null(config->token_key);
         assert_string_equal(config->ca, "/etc/tallyboot/ca.pem");
         assert_string_equal(config_tpm_device(config), "/dev/tpmrm0");
 }
@@ -77,11 +86,83 @@ static void mistakes_are_named_with_their_line(void **state _unused_) {
         refused_with("", "needs tenant =");
 }
 
+#define TOKEN "[node]\n" PARTIES "token-key = pkcs11:token=node;object=tallyboot"
+
+static void the_keys_of_a_machine_without_a_tpm_are_read(void **state _unused_) {
+        _cleanup_(config_freep) struct config *config = NULL;
+        char error[512];
+
+        assert_int_equal(parse(TOKEN
+                               "\nevidence = token\ntoken-module = /m.so\ntoken-pin = credential:tallyboot.pin\n"
+                               "token-timeout = 1min\ntoken-key-shared = yes\nunlock = online-then-offline\noffline-after = 9\n"
+                               "offline-key = pkcs11:object=k\noffline-mac-key = pkcs11:object=m\noffline-mechanism = cbc-pad\n",
+                               &config, error),
+                         0);
+        assert_int_equal(config->evidence, EVIDENCE_TOKEN);
+        assert_string_equal(config->token_key, "pkcs11:token=node;object=tallyboot");
+        assert_string_equal(config->token_module, "/m.so");
+        assert_int_equal(config->token_pin.kind, PIN_CREDENTIAL);
+        assert_string_equal(config->token_pin.value, "tallyboot.pin");
+        assert_int_equal(config->token_timeout, 60);
+        assert_int_equal(config->unlock, UNLOCK_ONLINE_THEN_OFFLINE);
+        assert_string_equal(unlock_choice_to_string(config->unlock), "online-then-offline");
+        assert_int_equal(config->offline_after, 9);
+        assert_string_equal(config->offline_key, "pkcs11:object=k");
+        assert_string_equal(config->offline_mac_key, "pkcs11:object=m");
+        assert_int_equal(config->offline_mechanism, WRAP_CBC_PAD);
+        assert_true(config->token_key_shared);
+}
+
+static void a_pin_source_says_where_the_pin_is(void **state _unused_) {
+        static const char *const same[] = {
+                "?pin-source=file:/pin\n",   "?pin-source=/pin\n",
+                "?pin-source=file:///pin\n", "?pin-source=file:/pin\ntoken-pin = file:/pin\n",
+                "\ntoken-pin = file:/pin\n", "?pin-source=file:/pin\noffline-key = pkcs11:object=k?pin-source=file:/pin\n"
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(same); i++) {
+                _cleanup_(config_freep) struct config *config = NULL;
+                _cleanup_(freep) char *text = format(TOKEN "%s", same[i]);
+                char error[512];
+
+                assert_int_equal(parse(text, &config, error), 0);
+                assert_int_equal(config->token_pin.kind, PIN_FILE);
+                assert_string_equal(config->token_pin.value, "/pin");
+        }
+        refused_with(TOKEN "?pin-source=file:/pin\ntoken-pin = ask\n", "leave one of them out");
+        refused_with(TOKEN "?pin-source=file:/pin\noffline-key = pkcs11:object=k?pin-source=file:/other\n",
+                     "leave one of them out");
+        refused_with(TOKEN "?pin-source=|program\n", "pin-source must be file:/PATH");
+        refused_with(TOKEN "?pin-source=pin\n", "pin-source must be file:/PATH");
+        refused_with(TOKEN "?pin-source=file://host/pin\n", "pin-source must be file:/PATH");
+}
+
+static void mistakes_about_tokens_are_named(void **state _unused_) {
+        refused_with(TOKEN "?pin-value=1234\n", "without a PIN in it");
+        refused_with("[node]\n" PARTIES "token-key = object=x\n", "a PKCS#11 URI");
+        refused_with(TOKEN "\ntoken-pin = 1234\n", "ask, keypad, file:/PATH or credential:NAME");
+        refused_with(TOKEN "\ntoken-pin = file:pin\n", "ask, keypad, file:/PATH or credential:NAME");
+        refused_with(TOKEN "\ntoken-pin = credential:../pin\n", "ask, keypad, file:/PATH or credential:NAME");
+        refused_with(TOKEN "\ntoken-pin = credential:\n", "ask, keypad, file:/PATH or credential:NAME");
+        refused_with(TOKEN "\ntoken-module = m.so\n", "an absolute path");
+        refused_with(TOKEN "\nevidence = both\n", "auto, tpm or token");
+        refused_with("[node]\n" PARTIES "evidence = token\n", "needs token-key");
+        refused_with(TOKEN "\nunlock = never\n", "online, offline or online-then-offline");
+        refused_with(TOKEN "\nunlock = offline\n", "unlock = offline needs offline-key");
+        refused_with(TOKEN "\nunlock = online-then-offline\n", "needs offline-key");
+        refused_with(TOKEN "\noffline-after = 0\n", "offline-after must not be 0");
+        refused_with(TOKEN "\noffline-mechanism = cbc-pad\n", "needs offline-mac-key");
+        refused_with(TOKEN "\noffline-mechanism = aes\n", "kwp, key-wrap-pad, gcm");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_shortest_configuration_has_defaults),
                 cmocka_unit_test(every_key_is_read),
                 cmocka_unit_test(mistakes_are_named_with_their_line),
+                cmocka_unit_test(the_keys_of_a_machine_without_a_tpm_are_read),
+                cmocka_unit_test(a_pin_source_says_where_the_pin_is),
+                cmocka_unit_test(mistakes_about_tokens_are_named),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
