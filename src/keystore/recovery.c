@@ -12,7 +12,7 @@ enum { SECRET_SIZE = 32, CHECK_SIZE = 3, TEXT_BYTES = SECRET_SIZE + CHECK_SIZE, 
 
 /* base/encode.h is not for secrets. No tables: their look-ups would depend on the key. */
 static uint8_t digit(unsigned value) {
-        return (uint8_t) ('a' + value + ((25U - value) >> 31) * ('2' - 'a' - 26U));
+        return (uint8_t) ('a' + value - ((25U - value) >> 31) * ('a' + 26U - '2'));
 }
 
 static int digit_value(uint8_t c) {

@@ -3,13 +3,17 @@
 """tallyctl keystore: the ceremony, moving from master to master under a running service, what is said of bad input, the way back
 where a TPM does not give its key. Killed at any write: test_keystore_kills.py."""
 
+import base64
 import ctypes
+import hashlib
 import json
 import os
 import pathlib
 import re
 import secrets
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -21,7 +25,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from cases import main, skip
 from enrolled import Terminal
 from node import Refused, ready
-from services import BUILD, Fleet
+from services import BUILD, Fleet, encode_fields, field_hash
 from softhsm import MODULE, PIN, SoftHsm
 from softtpm import SoftTpm
 from swtpm import Swtpm
@@ -31,11 +35,13 @@ KEYCTL, USER_KEYRING, UNLINK, ADD_KEY = 250, -4, 9, 248
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def forget_boot(word):
-    """What a power cycle does to the kernel's keyring: its keys with this in their names are gone."""
+def forget_boot(fleet, tpm):
+    """What a power cycle does to the kernel's keyring: it has what belongs to this fleet and this TPM no more. Others' tests have theirs
+    in the same one."""
+    fleet.note_secrets()
     with open("/proc/keys", encoding="ascii", errors="replace") as keys:
         for line in keys:
-            if "tallyboot-keystore" in line and word in line:
+            if any(name in line for name in fleet.secrets) or f"{tpm.tcti}:" in line:
                 libc.syscall(KEYCTL, UNLINK, int(line.split()[0], 16), USER_KEYRING)
 
 
@@ -126,6 +132,7 @@ class Booting:
 class Setup(Fleet):
     def __init__(self):
         super().__init__(start=False)
+        self.secrets = set()
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="tb-keystore-", dir=self.directory))
         self.registrar.start()
         self.verifier.start()
@@ -141,6 +148,11 @@ class Setup(Fleet):
     def conf(self):
         return self.tenant.directory / "conf"
 
+    def note_secrets(self):
+        """The names in the kernel's keyring of what the database has sealed."""
+        for (parameters,) in self.tenant.sql("SELECT parameters FROM keystore_masters WHERE kind = 'tpm'"):
+            self.secrets.add("tallyboot-keystore:" + field_hash("tallyboot keystore tpm v1", parameters[8:40]).hex()[:32])
+
     def move(self, name, source, **options):
         """From what is configured to this master, by the book; returns what init said."""
         old = {f"old-{key}": value for key, value in self.tenant.keystore.items() if key in ("master", "module", "pin", "mac", "mac-key")}
@@ -148,6 +160,7 @@ class Setup(Fleet):
         self.tenant.keystore = {"master": source, **kept, **options, **old}
         self.tenant.configure()
         result = keystore(self.conf, "init", *(["--recovery", self.dir / name] if source == "tpm" else []))
+        self.note_secrets()
         reload(self.tenant)
         keystore(self.conf, "verify", code=5, says="left to do")
         keystore(self.conf, "rewrap", "--limit", 1, code=5, says="run it again")
@@ -220,17 +233,17 @@ def test_file_to_tpm_and_back(fleet):
         # a power cycle unseals again, once
         fleet.tenant.stop()
         tpm.reset()
-        forget_boot("")
+        forget_boot(fleet, tpm)
         fleet.tenant.start()
         assert Booting(fleet.node).expected == booting.expected
         keystore(fleet.conf, "verify")
         fleet.tenant.stop()
-        forget_boot("")
+        forget_boot(fleet, tpm)
         assert "switch the machine off and on" in start_fails(fleet.tenant)
 
         # a changed PCR, the way back
         tpm.reset()
-        forget_boot("")
+        forget_boot(fleet, tpm)
         tpm.event(7, b"another boot loader")
         assert "changed is PCR 7" in start_fails(fleet.tenant)
         keystore(fleet.conf, "recover", code=1, says="not a recovery phrase", stdin=b"abcd-efgh\n")
@@ -238,7 +251,7 @@ def test_file_to_tpm_and_back(fleet):
         keystore(fleet.conf, "recover", code=1, says="checksum does not fit", stdin=swapped(phrase).encode() + b"\n")
         keystore(fleet.conf, "recover", "--recovery", fleet.dir / "none", code=1, says="cannot be read")
         keystore(fleet.conf, "recover", "--this-boot", code=3)
-        other = other_phrase(phrase)
+        other = other_phrase()
         keystore(fleet.conf, "recover", code=3, says="not the phrase of this database", stdin=other.encode())
         assert "changed is PCR 7" in start_fails(fleet.tenant)
         keystore(fleet.conf, "recover", says="as it is now", stdin=phrase.upper().replace("-", " ").encode() + b"\n")
@@ -248,12 +261,12 @@ def test_file_to_tpm_and_back(fleet):
 
         tpm.reset()
         tpm.event(7, b"another boot loader")
-        forget_boot("")
+        forget_boot(fleet, tpm)
         fleet.tenant.restart()
         with Booting(fleet.node) as booting:
             fleet.move("third", f"file:{fleet.dir}/third")
             booting.wait()
-    forget_boot("")
+    forget_boot(fleet, tpm)
 
 
 def swapped(phrase):
@@ -262,11 +275,8 @@ def swapped(phrase):
     return phrase[:at] + phrase[at + 1] + phrase[at] + phrase[at + 2:]
 
 
-def other_phrase(_):
+def other_phrase():
     """A right one of another secret."""
-    import base64
-    import hashlib
-    from services import encode_fields
     secret = secrets.token_bytes(32)
     check = hashlib.sha256(encode_fields("tallyboot keystore recovery v1", secret)).digest()[:3]
     return base64.b32encode(secret + check).decode().rstrip("=").lower() + "\n"
@@ -307,7 +317,7 @@ def test_file_to_tpm_to_hsm(fleet):
                 booting.wait()
         finally:
             del os.environ["SOFTHSM2_CONF"]
-            forget_boot("")
+            forget_boot(fleet, tpm)
 
 
 def test_ceremony_in_a_token(fleet):
@@ -411,8 +421,6 @@ def test_show(fleet):
 
 def test_verify_names_what_is_broken(fleet):
     """One byte of one half; as a copy of the database, so that the fleet goes on."""
-    import shutil
-    import sqlite3
     fleet.tenant.stop()
     copy = fleet.dir / "copy.db"
     shutil.copy(fleet.tenant.database, copy)
@@ -522,7 +530,7 @@ def test_phrase_on_a_terminal(fleet):
         assert terminal.wait().code == 0
         # given up: what is there under the file goes on, and the row of the TPM goes with the next rewrap
         keystore(fleet.conf, "verify", code=0)
-    forget_boot("")
+        forget_boot(fleet, tpm)
 
 
 if __name__ == "__main__":
