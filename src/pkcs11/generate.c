@@ -136,14 +136,30 @@ static int check_new(struct pkcs11 *pkcs11, const struct plan *plan) {
         return mechanism_require(pkcs11, plan->mechanism.mechanism, plan->pair ? CKF_GENERATE_KEY_PAIR : CKF_GENERATE);
 }
 
+/* What the key may not be used for is the first to be left out. */
+static size_t drop_refusals(CK_ATTRIBUTE *attributes, size_t n) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < n; i++)
+                if (attributes[i].pValue != &no || attributes[i].type == CKA_EXTRACTABLE || attributes[i].type == CKA_PRIVATE)
+                        attributes[kept++] = attributes[i];
+        return kept;
+}
+
 static CK_RV make(struct pkcs11 *pkcs11, CK_SESSION_HANDLE session, struct plan *plan, CK_OBJECT_HANDLE *ret) {
         CK_ATTRIBUTE secret[16], public[16];
-        size_t n = put_secret(plan, secret);
+        size_t n = put_secret(plan, secret), n_public = put_public(plan, public);
         CK_OBJECT_HANDLE other;
+        CK_RV rv;
 
         if (!plan->pair)
                 return pkcs11->f->C_GenerateKey(session, &plan->mechanism, secret, n, ret);
-        return pkcs11->f->C_GenerateKeyPair(session, &plan->mechanism, public, put_public(plan, public), secret, n, &other, ret);
+        rv = pkcs11->f->C_GenerateKeyPair(session, &plan->mechanism, public, n_public, secret, n, &other, ret);
+        if (rv != CKR_GENERAL_ERROR && rv != CKR_TEMPLATE_INCONSISTENT && rv != CKR_ATTRIBUTE_TYPE_INVALID &&
+            rv != CKR_ATTRIBUTE_VALUE_INVALID && rv != CKR_ATTRIBUTE_READ_ONLY)
+                return rv;
+        return pkcs11->f->C_GenerateKeyPair(session, &plan->mechanism, public, drop_refusals(public, n_public), secret,
+                                            drop_refusals(secret, n), &other, ret);
 }
 
 /* Not made twice where the session is lost: the key may be there. */

@@ -246,24 +246,37 @@ int wrap_take_value(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE object, size_t max, 
         return 0;
 }
 
-static int unwrap_object(struct wrap_task *task, struct aes *aes, struct secret **ret) {
+CK_RV wrap_unwrap_key(struct wrap_task *task, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key, CK_OBJECT_HANDLE *ret) {
         CK_ATTRIBUTE template[] = {
                 { CKA_CLASS, &secret_class, sizeof(secret_class) },
                 { CKA_KEY_TYPE, &generic, sizeof(generic) },
                 { CKA_TOKEN, &no, sizeof(no) },
-                { CKA_PRIVATE, &yes, sizeof(yes) },
                 { CKA_SENSITIVE, &no, sizeof(no) },
+                { CKA_PRIVATE, &yes, sizeof(yes) },
                 { CKA_EXTRACTABLE, &yes, sizeof(yes) },
         };
+        static const size_t sizes[] = { ELEMENTSOF(template), 4, 3 };
         struct pkcs11 *pkcs11 = task->pkcs11;
+        CK_RV rv = CKR_OK;
+
+        for (size_t i = 0; i < ELEMENTSOF(sizes); i++) {
+                rv = pkcs11->f->C_UnwrapKey(pkcs11->session, mechanism, key, task->blob.data, task->blob.data_size, template,
+                                            sizes[i], ret);
+                if (rv != CKR_ATTRIBUTE_READ_ONLY && rv != CKR_TEMPLATE_INCONSISTENT && rv != CKR_ATTRIBUTE_TYPE_INVALID &&
+                    rv != CKR_ATTRIBUTE_VALUE_INVALID)
+                        break;
+        }
+        return rv;
+}
+
+static int unwrap_object(struct wrap_task *task, struct aes *aes, struct secret **ret) {
         CK_OBJECT_HANDLE object = 0;
         CK_RV rv;
 
-        rv = pkcs11->f->C_UnwrapKey(pkcs11->session, &aes->mechanism, aes->key.handle, task->blob.data, task->blob.data_size,
-                                    template, ELEMENTSOF(template), &object);
+        rv = wrap_unwrap_key(task, &aes->mechanism, aes->key.handle, &object);
         if (rv != CKR_OK)
-                return wrap_refused(pkcs11, rv, "unwrapping a key");
-        return wrap_take_value(pkcs11, object, PLAIN_ROOM, ret);
+                return wrap_refused(task->pkcs11, rv, "unwrapping a key");
+        return wrap_take_value(task->pkcs11, object, PLAIN_ROOM, ret);
 }
 
 static int decrypt(struct wrap_task *task, struct aes *aes, struct secret **ret) {

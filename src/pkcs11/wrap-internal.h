@@ -74,5 +74,7 @@ CK_MECHANISM_TYPE wrap_mac_mechanism(enum wrap_mac mac);
 
 /* What C_Decrypt and C_UnwrapKey said: -EKEYREJECTED where it is the blob's fault. Tokens differ in how they say so. */
 int wrap_refused(struct pkcs11 *pkcs11, CK_RV rv, const char *what);
+/* Into an object that can be read. Tokens differ in which attributes they want, and in which they refuse: fewer are tried. */
+CK_RV wrap_unwrap_key(struct wrap_task *task, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key, CK_OBJECT_HANDLE *ret);
 /* The value of a session object, which is destroyed. */
 int wrap_take_value(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE object, size_t max, struct secret **ret);

@@ -82,22 +82,13 @@ static int rsa_decrypt(struct wrap_task *task, CK_MECHANISM *mechanism, const st
 }
 
 static int rsa_unwrap(struct wrap_task *task, CK_MECHANISM *mechanism, const struct pkcs11_key *key, struct secret **ret) {
-        CK_OBJECT_CLASS class = CKO_SECRET_KEY;
-        CK_KEY_TYPE type = CKK_GENERIC_SECRET;
-        CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-        CK_ATTRIBUTE template[] = {
-                { CKA_CLASS, &class, sizeof(class) }, { CKA_KEY_TYPE, &type, sizeof(type) },  { CKA_TOKEN, &no, sizeof(no) },
-                { CKA_SENSITIVE, &no, sizeof(no) },   { CKA_EXTRACTABLE, &yes, sizeof(yes) },
-        };
-        struct pkcs11 *pkcs11 = task->pkcs11;
         CK_OBJECT_HANDLE object = 0;
         CK_RV rv;
 
-        rv = pkcs11->f->C_UnwrapKey(pkcs11->session, mechanism, key->handle, task->blob.data, task->blob.data_size, template,
-                                    ELEMENTSOF(template), &object);
+        rv = wrap_unwrap_key(task, mechanism, key->handle, &object);
         if (rv != CKR_OK)
-                return wrap_refused(pkcs11, rv, "unwrapping a key by RSA-OAEP");
-        return wrap_take_value(pkcs11, object, WRAP_DATA_MAX, ret);
+                return wrap_refused(task->pkcs11, rv, "unwrapping a key by RSA-OAEP");
+        return wrap_take_value(task->pkcs11, object, WRAP_DATA_MAX, ret);
 }
 
 /* Decrypting first: what cards can do. */

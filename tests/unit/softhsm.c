@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "softhsm.h"
 
+#include <openssl/evp.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -78,4 +81,38 @@ struct pkcs11_key softhsm_key(struct pkcs11 *pkcs11, enum pkcs11_type type, enum
         if (pkcs11_generate(pkcs11, &new, &key) < 0)
                 fail_msg("%s", pkcs11_error(pkcs11));
         return key;
+}
+
+bool signature_is_good(struct pkcs11 *pkcs11, const struct pkcs11_key *key, const char *message, const struct blob *signature) {
+        _cleanup_(blob_done) struct blob spki = {};
+        EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+        EVP_PKEY_CTX *pctx = NULL;
+        const uint8_t *p;
+        uint8_t *der = NULL;
+        size_t size = signature->size;
+        bool good;
+
+        assert_int_equal(pkcs11_public(pkcs11, key, &spki), 0);
+        p = spki.data;
+        EVP_PKEY *pkey = d2i_PUBKEY(NULL, &p, (long) spki.size);
+        assert_non_null(pkey);
+        assert_int_equal(EVP_DigestVerifyInit(ctx, &pctx, key->type == PKCS11_EC_P384 ? EVP_sha384() : EVP_sha256(), NULL, pkey),
+                         1);
+        if (key->type == PKCS11_RSA) {
+                assert_int_equal(EVP_PKEY_CTX_set_rsa_padding(pctx, RSA_PKCS1_PSS_PADDING), 1);
+                assert_int_equal(EVP_PKEY_CTX_set_rsa_pss_saltlen(pctx, 32), 1);
+                der = memcpy(malloc(size), signature->data, size);
+        } else {
+                ECDSA_SIG *sig = ECDSA_SIG_new();
+                int half = (int) size / 2;
+
+                ECDSA_SIG_set0(sig, BN_bin2bn(signature->data, half, NULL), BN_bin2bn(signature->data + half, half, NULL));
+                size = (size_t) i2d_ECDSA_SIG(sig, &der);
+                ECDSA_SIG_free(sig);
+        }
+        good = EVP_DigestVerify(ctx, der, size, (const uint8_t *) message, strlen(message)) == 1;
+        free(der);
+        EVP_PKEY_free(pkey);
+        EVP_MD_CTX_free(ctx);
+        return good;
 }

@@ -26,3 +26,6 @@ struct pkcs11 *softhsm_open(const char *uri, bool apart);
 struct secret *secret_of(const char *text);
 /* Made, and described. */
 struct pkcs11_key softhsm_key(struct pkcs11 *pkcs11, enum pkcs11_type type, enum pkcs11_use use, const char *label);
+
+/* Of a message, by the private key, as pkcs11_sign() says that it signs; held against what pkcs11_public() says. */
+bool signature_is_good(struct pkcs11 *pkcs11, const struct pkcs11_key *key, const char *message, const struct blob *signature);

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "softhsm.h"
 
-#include <openssl/evp.h>
-#include <openssl/rsa.h>
-#include <openssl/x509.h>
 #include <pthread.h>
 #include <stdio.h>
 
@@ -72,6 +69,34 @@ static void test_uri(void **state) {
         assert_refused("pkcs11:token=one;type=cert", SOFTHSM_MODULE, -EINVAL, "something else than a key");
 }
 
+/* No module is named: p11-kit's configuration, where Debian's package of SoftHSM puts it. What else is there must not look for a TPM, or
+ * write into the home. */
+static void test_configured_modules(void **state) {
+        struct pkcs11 *pkcs11 = NULL;
+        char error[512];
+
+        assert_int_equal(setenv("TPM2_PKCS11_STORE", softhsm->dir, 1), 0);
+        assert_int_equal(setenv("TPM2_PKCS11_TCTI", "device:/nonexistent", 1), 0);
+        assert_int_equal(setenv("TPM2_PKCS11_LOG_LEVEL", "0", 1), 0);
+        assert_int_equal(setenv("TSS2_LOG", "all+NONE", 1), 0);
+
+        if (access("/usr/share/p11-kit/modules/softhsm2.module", F_OK) < 0) {
+                print_message("skipped: SoftHSM is not in p11-kit's configuration\n");
+                skip();
+        }
+        assert_int_equal(open_with("pkcs11:token=one;manufacturer=SoftHSM%20project", NULL, &pkcs11, error), 0);
+        assert_string_equal(pkcs11_label(pkcs11), "one");
+        pkcs11 = pkcs11_close(pkcs11);
+        assert_int_equal(open_with("pkcs11:token=one?module-name=softhsm2", NULL, &pkcs11, error), 0);
+        pkcs11 = pkcs11_close(pkcs11);
+        assert_refused("pkcs11:token=one?module-name=p11-kit-trust", NULL, -ENODEV, "no token matches");
+        assert_refused("pkcs11:token=one?module-name=none", NULL, -ELIBBAD, "no module of the name");
+        assert_refused("pkcs11:token=one?module-path=/nonexistent.so", NULL, -ELIBBAD, "No such file");
+        assert_refused("pkcs11:token=one?module-path=/usr/lib/softhsm&module-name=none", NULL, -ELIBBAD,
+                       "neither none.so nor libnone.so");
+        assert_refused("pkcs11:token=one?module-path=/usr/lib/softhsm&module-name=..%2Fnone", NULL, -EINVAL, "is not a name");
+}
+
 static void test_two_tokens(void **state) {
         struct pkcs11 *pkcs11 = NULL;
         char error[512];
@@ -125,41 +150,6 @@ static void test_pin(void **state) {
 }
 
 /* keys */
-
-static bool signature_is_good(struct pkcs11 *pkcs11, const struct pkcs11_key *key, const char *message,
-                              const struct blob *signature) {
-        _cleanup_(blob_done) struct blob spki = {};
-        EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-        EVP_PKEY_CTX *pctx = NULL;
-        const uint8_t *p;
-        uint8_t *der = NULL;
-        size_t size = signature->size;
-        bool good;
-
-        assert_int_equal(pkcs11_public(pkcs11, key, &spki), 0);
-        p = spki.data;
-        EVP_PKEY *pkey = d2i_PUBKEY(NULL, &p, (long) spki.size);
-        assert_non_null(pkey);
-        assert_int_equal(EVP_DigestVerifyInit(ctx, &pctx, key->type == PKCS11_EC_P384 ? EVP_sha384() : EVP_sha256(), NULL, pkey),
-                         1);
-        if (key->type == PKCS11_RSA) {
-                assert_int_equal(EVP_PKEY_CTX_set_rsa_padding(pctx, RSA_PKCS1_PSS_PADDING), 1);
-                assert_int_equal(EVP_PKEY_CTX_set_rsa_pss_saltlen(pctx, 32), 1);
-                der = memcpy(malloc(size), signature->data, size);
-        } else {
-                ECDSA_SIG *sig = ECDSA_SIG_new();
-                int half = (int) size / 2;
-
-                ECDSA_SIG_set0(sig, BN_bin2bn(signature->data, half, NULL), BN_bin2bn(signature->data + half, half, NULL));
-                size = (size_t) i2d_ECDSA_SIG(sig, &der);
-                ECDSA_SIG_free(sig);
-        }
-        good = EVP_DigestVerify(ctx, der, size, (const uint8_t *) message, strlen(message)) == 1;
-        free(der);
-        EVP_PKEY_free(pkey);
-        EVP_MD_CTX_free(ctx);
-        return good;
-}
 
 static void test_sign(void **state) {
         static const struct {
@@ -367,6 +357,7 @@ static void test_threads(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_uri, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_configured_modules, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_two_tokens, setup, teardown),
                 cmocka_unit_test(test_uri_check),
                 cmocka_unit_test_setup_teardown(test_pin, setup, teardown),
