@@ -3,19 +3,30 @@
 """Machines that open their volumes with a PKCS#11 token (SoftHSM) and without the servers: enroll against real services, then unlock with
 all of them dead; every mechanism; what an attacker with the disk can put into the header."""
 
+import base64
+import hashlib
+import hmac
 import json
 import os
 import re
+import secrets
+import shutil
+import socket
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from cases import main, skip
 from enrolled import EnrolledNode, header, node_id_of, opens, slots, tokens
-from services import BUILD, Fleet
+from hpke import hkdf
+from services import BUILD, Fleet, encode_fields
 from softhsm import MODULE, PIN
-from token_machine import TokenMachine
+from token_machine import Boot, TokenMachine
 from token_node import token_group
 
 OK, FAILED, USAGE, REFUSED, UNREACHABLE, TOKEN, VOLUME, CONFIG, PENDING = range(9)
@@ -105,10 +116,15 @@ def test_servers_dead(fleet):
 def test_online_is_not_offline(fleet):
     """The choice is the operator's: what is kept in the header is not used where he says online."""
     check(fleet.machine.offline(fleet.image, unlock="online"), UNREACHABLE, "tenant")
-    # and offline asks no server, though they live
-    before = [party.log_text() for party in fleet.parties]
-    check(fleet.machine.set(unlock="offline").unlock(fleet.image), OK)
-    assert [party.log_text() for party in fleet.parties] == before
+    # and offline asks no server, though they are there
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        check(fleet.machine.set(tenant=url, verifier=url, unlock="offline").unlock(fleet.image), OK)
+        listener.setblocking(False)
+        try:
+            raise AssertionError(f"a connection: {listener.accept()}")
+        except BlockingIOError:
+            pass
 
 
 def each_mechanism(fleet, mechanism, wanted, **settings):
@@ -238,6 +254,137 @@ def test_an_older_generation_put_back(fleet):
     put(image, number, old)
 
 
+def b64(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class Forger:
+    """Anybody who knows the public key of the token, from docs/protocol.md, 14 and 15, alone: a volume, a K_b and a manifest of his own."""
+
+    def __init__(self, machine, node):
+        self.machine, self.node = machine, node
+        public = machine.directory / "rsa.der"
+        machine.hsm.run("pkcs11-tool", "--module", MODULE, "--token-label", "node", "--read-object", "--type", "pubkey", "--label", "rsa",
+                        "-o", public)
+        self.public = serialization.load_der_public_key(public.read_bytes())
+        self.image = machine.image("forged")
+        self.key, self.k_b = secrets.token_hex(16), secrets.token_bytes(32)
+        command = [BUILD / "tests/tools/luks-enroll", "correct horse", node, self.key, "1", self.k_b.hex(), f"{self.image}:root:root"]
+        self.manifest = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+        self.uuid = header_uuid(self.image)
+
+    def wrapped(self, group_key):
+        """SoftHSM's OAEP is that of SHA-1 alone."""
+        data = self.public.encrypt(group_key, padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None))
+        body = b"tbwk" + bytes([1, 5, 0, 1]) + (1).to_bytes(4, "big") + b"\0" + len(data).to_bytes(2, "big") + data
+        binding = ("tallyboot offline group v1", self.node, self.key, 1)
+        check = hmac.digest(group_key, encode_fields("tallyboot wrap confirm v1", body, *binding), "sha256")
+        return body + bytes([len(check)]) + check
+
+    def token(self):
+        group_key, nonce = secrets.token_bytes(32), secrets.token_bytes(12)
+        manifest_key = hkdf(self.k_b, self.node.encode(), encode_fields("tallyboot manifest v1", 1), 32)
+        mac = hmac.digest(manifest_key, encode_fields("tallyboot manifest v1", self.manifest), "sha256")
+        aad = encode_fields("tallyboot offline v1", self.node, self.key, 1, self.uuid)
+        self.group_key = self.wrapped(group_key)
+        self.sealed = nonce + AESGCM(group_key).encrypt(nonce, self.k_b + self.manifest + mac, aad)
+        return {"type": "tallyboot-offline", "keyslots": [], "version": 1, "node": self.node, "key": self.key, "generation": 1,
+                "mechanism": "rsa-oaep", "group_key": b64(self.group_key), "sealed": b64(self.sealed)}
+
+    def signed(self, token, number):
+        """By a key of the machine's own token: what he cannot have."""
+        message = b"tallyboot token signature v1".ljust(63) + b"\0" + encode_fields(
+            "tallyboot offline signature v1", self.node, self.key, 1, self.uuid, "rsa-oaep", self.group_key, self.sealed)
+        digest, signature = self.machine.directory / "digest", self.machine.directory / "signature"
+        digest.write_bytes(hashlib.sha256(message).digest())
+        self.machine.hsm.tool("node", "--sign", "--mechanism", "ECDSA", "--id", number, "-i", digest, "-o", signature)
+        return {**token, "signature": b64(signature.read_bytes())}
+
+
+def test_wrapped_by_anybody(fleet):
+    """To a public key, all of it right but the signature. (Signed by the machine's key it opens: the text of the protocol is enough.)"""
+    machine, settings = fleet.machine, {"offline_key": key("rsa")}
+    forger = Forger(machine, fleet.id)
+    token = forger.token()
+    machine.hsm.key("node", "another", number="0a")
+    put(forger.image, "9", token)
+    check(machine.offline(forger.image, **settings), VOLUME, "not opened offline", "not signed by this node's token-key")
+    put(forger.image, "9", forger.signed(token, "0a"))
+    check(machine.offline(forger.image, **settings), VOLUME, "not opened offline", "signature .* is wrong")
+    put(forger.image, "9", forger.signed(token, "01"))
+    check(machine.offline(forger.image, **settings), OK, "would open with generation 1")
+
+
+# A boot as the initramfs has it, but for device-mapper: /etc/crypttab is the test's.
+INSIDE = """
+mount -t tmpfs none "$0" && mkdir "$0/upper" "$0/work" && mount -t overlay -o "lowerdir=/etc,upperdir=$0/upper,workdir=$0/work" none /etc &&
+echo "root $1 none luks" >/etc/crypttab && shift && exec "$@"
+"""
+
+
+def namespaces():
+    if subprocess.run(["unshare", "-m", "mount", "-t", "overlay", "-o", "lowerdir=/etc:/usr", "none", "/mnt"], check=False,
+                      stderr=subprocess.DEVNULL).returncode != 0:
+        skip("no mount namespaces with overlays here")
+
+
+class BootMachine(OfflineMachine):
+    volume = None
+
+    def command(self, *words):
+        return super().command(*words) if self.volume is None else \
+            ["unshare", "-m", "sh", "-c", INSIDE, str(self.directory / "over"), str(self.volume), *super().command(*words)]
+
+
+def booting(fleet):
+    """A machine that is enrolled, with a volume that is not there yet."""
+    namespaces()
+    machine = BootMachine(fleet)
+    image = machine.image()
+    machine.enrolled(image)
+    (machine.directory / "over").mkdir()
+    machine.volume = machine.directory / "late"
+    return machine, image
+
+
+def test_a_boot(fleet):
+    """Volume and token come late, one after the other; then all is as after halves, and status says how."""
+    machine, image = booting(fleet)
+    with machine:
+        machine.set(**DEAD, unlock="offline")
+        with Boot(machine) as boot:
+            with machine.hsm.pulled(machine.folder):
+                boot.expect("waiting for the volumes of /etc/crypttab")
+                shutil.copy(image, machine.volume)
+                boot.expect("waiting for a token")
+            boot.expect("note:halves")    # as far as it goes: there is no device-mapper here
+            assert machine.note("halves") == "offline\n"
+            assert json.loads(machine.run("status", "--json").output)["boot"] == "offline"
+            assert boot.stop() == 0
+
+
+def test_a_boot_first_asks_the_servers(fleet):
+    machine, image = booting(fleet)
+    with machine:
+        shutil.copy(image, machine.volume)
+        machine.set(**DEAD, offline_after=1, network_timeout=0)
+        with Boot(machine) as boot:
+            boot.expect("no connection", "note:halves")
+            assert machine.note("halves") == "offline\n"
+            assert boot.stop() == 0
+        machine.set(offline_after=1)
+        with Boot(machine) as boot:
+            boot.expect("note:halves")
+            assert machine.note("halves") == ""
+            assert boot.stop() == 0
+        # neither: each is asked again, and the first that is there does it
+        machine.set(**DEAD, offline_after=1, token_timeout=1, offline_key="pkcs11:token=late;object=aes")
+        with Boot(machine) as boot:
+            boot.expect("no connection", "offline: no token", seconds=90)
+            assert machine.note("halves") is None
+            assert boot.stop() == 0
+
+
 def test_malformed(fleet):
     image = copy(fleet)
     (number, token), = kept(image).items()
@@ -359,13 +506,9 @@ def test_status_and_dump(fleet):
     assert set(token) == {"type", "keyslots", "version", "node", "key", "generation", "mechanism", "group_key", "sealed", "signature"}
     status = json.loads(fleet.machine.set().run("status", "--json").output)
     assert status["unlock"] == "online-then-offline", status
-    if subprocess.run(["unshare", "-m", "mount", "-t", "overlay", "-o", "lowerdir=/etc:/usr", "none", "/mnt"], check=False,
-                      stderr=subprocess.DEVNULL).returncode != 0:
-        skip("no mount namespaces with overlays here")
-    inside = 'mount -t tmpfs none "$0" && mkdir "$0/upper" "$0/work" && mount -t overlay -o ' \
-        '"lowerdir=/etc,upperdir=$0/upper,workdir=$0/work" none /etc && echo "root $1 none luks" >/etc/crypttab && shift && exec "$@"'
+    namespaces()
     (fleet.machine.directory / "over").mkdir()
-    text = subprocess.run(["unshare", "-m", "sh", "-c", inside, str(fleet.machine.directory / "over"), str(fleet.image),
+    text = subprocess.run(["unshare", "-m", "sh", "-c", INSIDE, str(fleet.machine.directory / "over"), str(fleet.image),
                            *fleet.machine.command("status")], stdout=subprocess.PIPE, text=True, check=True).stdout
     assert re.search(r"^Unlocks +online-then-offline", text, re.M), text
     assert re.search(r"^Offline +root: generation 1 opens with the token alone", text, re.M), text
