@@ -18,26 +18,33 @@ static int remove_token(struct volume_work *work, const struct luks_token *token
         return 0;
 }
 
+static int remove_kept(struct volume_work *work, bool alone) {
+        size_t kept = 0;
+        int r = offline_remove_others(work, &kept);
+
+        if (r < 0)
+                return log_error_errno(r, "%s: what was kept for the offline way cannot be removed: %m.", work->target.device);
+        if (kept > 0)
+                say("%s: removed what was kept for the offline way.", work->target.device);
+        else if (alone)
+                say("%s carries nothing of ours: nothing to do.", work->target.device);
+        return 0;
+}
+
 static int unenroll_volume(struct volume_work *work, const char *argument, const struct enroll_options *options,
                            struct known_keys *known, int cancel_fd) {
         struct luks_token tokens[LUKS_KEYSLOTS];
-        size_t n, kept = 0;
+        size_t n;
         int r;
 
         r = volume_begin(work, argument, options);
         if (r < 0)
                 return r;
         r = luks_token_list(work->luks, tokens, &n);
-        if (r >= 0) /* it gives back what it was: nothing is lost with it that our slot does not have */
-                r = offline_remove_others(work, &kept);
         if (r < 0)
                 return r;
-        if (kept > 0)
-                say("%s: removed what was kept for the offline way.", work->target.device);
-        if (n == 0) {
-                say("%s carries nothing of ours: nothing to do.", work->target.device);
-                return 0;
-        }
+        if (n == 0)
+                return remove_kept(work, true);
         if (!options->without_other_key) {
                 if (luks_slots_other(work->luks) == 0)
                         return log_error_errno(-ENOKEY,
@@ -50,6 +57,8 @@ static int unenroll_volume(struct volume_work *work, const char *argument, const
         }
         for (size_t i = 0; i < n && r >= 0; i++)
                 r = remove_token(work, tokens + i);
+        if (r >= 0)
+                r = remove_kept(work, false);
         if (r >= 0)
                 say("The services still know the node. If it is not to boot by itself any more: tallyctl node revoke %s",
                     tokens[0].node_id);

@@ -429,6 +429,11 @@ def test_unenroll_takes_it_away(fleet):
     machine = fleet.machine.set()
     image = machine.image("gone")
     machine.enrolled(image)
+    wrong = machine.directory / "wrong"
+    wrong.write_bytes(b"no key of it")
+    before = kept(image)
+    check(machine.run("unenroll", "--key-file", wrong, image), VOLUME)
+    assert kept(image) == before    # refused: all of it stays
     check(machine.run("unenroll", "--key-file", machine.key_file, image), OK, "removed what was kept for the offline way")
     assert not kept(image) and not tokens(image) and opens(image)
 
