@@ -4,13 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/encode.h"
 #include "base/log.h"
 #include "keystore/bootkey.h"
 
 static const char magic[8] = "tbtpm1";
 
-enum { NAME_SIZE = 200, SECRET_SIZE = 32 };
+enum { NAME_SIZE = 200, SECRET_SIZE = 32, UNSEAL_TRIES = 10, UNSEAL_PAUSE_MS = 250 };
 
 static int no_keyring(int r, char *error, size_t error_size) {
         if (r == -EOPNOTSUPP)
@@ -267,6 +268,26 @@ static int close_again(const struct keystore_options *options, unsigned gate, ch
         return gate_close(tpm, options, gate, error, error_size);
 }
 
+/* Of the keyring, else of the TPM. Without a resource manager the processes of one service are in each other's way there: the slower one
+ * finds in the keyring what the other one got. */
+static int secret_get(const struct keystore_options *options, const struct master_tpm *found, const char *name,
+                      struct secret **ret, char *error, size_t error_size) {
+        int r = -EBUSY;
+
+        for (unsigned i = 0; i < UNSEAL_TRIES && (r == -EBUSY || r == -ENOMEM || r == -EIO); i++) {
+                if (i > 0)
+                        sleep_ms(UNSEAL_PAUSE_MS);
+                error[0] = '\0';
+                r = bootkey_get(name, ret);
+                if (r >= 0)
+                        return close_again(options, found->seal.gate, error, error_size);
+                if (r != -ENOENT)
+                        return no_keyring(r, error, error_size);
+                r = unseal(options, found, name, ret, error, error_size);
+        }
+        return r;
+}
+
 static int open_master(struct master *master, const struct keystore_options *options,
                        _unused_ const struct keystore_source *source, const struct blob *parameters, char *error,
                        size_t error_size) {
@@ -284,13 +305,7 @@ static int open_master(struct master *master, const struct keystore_options *opt
         if (r < 0)
                 return r;
 
-        r = bootkey_get(name, &secret);
-        if (r == -ENOENT)
-                r = unseal(options, &found, name, &secret, error, error_size);
-        else if (r < 0)
-                return no_keyring(r, error, error_size);
-        else
-                r = close_again(options, found.seal.gate, error, error_size);
+        r = secret_get(options, &found, name, &secret, error, error_size);
         if (r < 0)
                 return r;
         return derive(master->party, found.salt, secret, &master->secret);

@@ -246,6 +246,50 @@ static void test_other_processes(_unused_ void **state) {
         master_tpm_forget(&parameters);
 }
 
+/* Two processes on one database that start at once, after a power cycle: this TPM has room for the objects of one (three places, two are
+ * needed), so that the other one is refused, and then finds the key. */
+static void test_start_at_once(_unused_ void **state) {
+        _cleanup_(blob_done) struct blob parameters = create();
+        _cleanup_(secret_freep) struct secret *expected = opened(&parameters);
+        pid_t pids[2];
+        int fds[2];
+
+        power_cycle();
+        master_tpm_forget(&parameters);
+        assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+        for (size_t i = 0; i < ELEMENTSOF(pids); i++) {
+                pids[i] = fork();
+                if (pids[i] == 0) {
+                        _cleanup_(master_closep) struct master *master = NULL;
+                        char error[512], c;
+
+                        (void) close(fds[1]);
+                        if (read(fds[0], &c, 1) != 0) /* until all are there */
+                                _exit(2);
+                        if (open_master(&parameters, "tenant", &master, error) < 0) {
+                                (void) fprintf(stderr, "%s\n", error);
+                                _exit(1);
+                        }
+                        _exit(0);
+                }
+        }
+        (void) close(fds[0]);
+        (void) close(fds[1]);
+        for (size_t i = 0; i < ELEMENTSOF(pids); i++) {
+                int status;
+
+                assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+                assert_int_equal(status, 0);
+        }
+        assert_int_equal(tpm_gives(&parameters), -EALREADY);
+        {
+                _cleanup_(secret_freep) struct secret *found = opened(&parameters);
+
+                assert_true(secret_equal(expected, found));
+        }
+        master_tpm_forget(&parameters);
+}
+
 static void test_changed_pcr(_unused_ void **state) {
         _cleanup_(blob_done) struct blob parameters = create(), anew = {};
         _cleanup_(secret_freep) struct secret *escrow = NULL, *before = opened(&parameters), *after = NULL, *wrong = NULL;
@@ -410,7 +454,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_once_a_boot), TEST(test_lost),        TEST(test_killed_between), TEST(test_other_processes),
                 TEST(test_changed_pcr), TEST(test_another_tpm), TEST(test_gate_in_use),    TEST(test_no_tpm),
-                TEST(test_row_changed), TEST(test_options),
+                TEST(test_row_changed), TEST(test_options),     TEST(test_start_at_once),
         };
 
         return cmocka_run_group_tests_name("keystore-tpm", tests, start, finish);
