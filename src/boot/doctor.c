@@ -177,6 +177,37 @@ static void check_token(struct doctor *doctor, const struct crypttab_entry *entr
                       number, error, number, path, path);
 }
 
+/* What the header keeps for the token, and what the configuration wants. Whether the token opens it a boot says: unlock --test. */
+static void check_offline(struct doctor *doctor, const struct crypttab_entry *entry, const char *path,
+                          const struct luks_token *token) {
+        _cleanup_(luks_offline_list_done) struct luks_offline_list list = {};
+        const char *unlock = unlock_choice_to_string(doctor->config->unlock);
+        char uuid[LUKS_UUID_LENGTH + 1];
+        uint32_t newest = 0;
+
+        if (luks_offline_probe(path, uuid, &list) < 0)
+                return;
+        for (size_t i = 0; i < list.n; i++)
+                if (strcmp(list.items[i].key_id, token->key_id) == 0)
+                        newest = MAX(newest, list.items[i].generation);
+        if (doctor->config->unlock == UNLOCK_ONLINE) {
+                if (list.n + list.n_malformed > 0)
+                        found(doctor, FOUND_WARNING, entry->name,
+                              "the token opens it offline, though unlock = online: tallyboot enroll %s takes that away", path);
+        } else if (list.n_malformed > 0)
+                found(doctor, FOUND_PROBLEM, entry->name,
+                      "what is kept for unlock = %s is malformed: tallyboot enroll --again %s", unlock, path);
+        else if (newest == 0)
+                found(doctor, FOUND_PROBLEM, entry->name, "nothing is kept for unlock = %s: tallyboot enroll %s", unlock, path);
+        else if (newest < token->generation)
+                found(doctor, FOUND_WARNING, entry->name,
+                      "offline the token opens generation %u only, whose keyslot stays until a boot with halves and token, or tallyboot "
+                      "enroll --again %s",
+                      newest, path);
+        else
+                found(doctor, FOUND_OK, entry->name, "kept for the token too, generation %u", newest);
+}
+
 static bool check_volume(struct doctor *doctor, const struct crypttab_entry *entry) {
         const char *path = entry->header ? entry->header : entry->device;
         char uuid[LUKS_UUID_LENGTH + 1];
@@ -194,6 +225,7 @@ static bool check_volume(struct doctor *doctor, const struct crypttab_entry *ent
                 found(doctor, FOUND_PROBLEM, entry->name, "its enrollment was not finished: tallyboot enroll %s", path);
         else
                 found(doctor, FOUND_OK, entry->name, "enrolled, generation %u, keyslot %d", token.generation, token.slot);
+        check_offline(doctor, entry, path, &token);
         check_slots(doctor, entry, path);
         return true;
 }

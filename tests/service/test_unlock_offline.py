@@ -513,10 +513,22 @@ def test_status_and_dump(fleet):
     assert status["unlock"] == "online-then-offline", status
     namespaces()
     (fleet.machine.directory / "over").mkdir()
-    text = subprocess.run(["unshare", "-m", "sh", "-c", INSIDE, str(fleet.machine.directory / "over"), str(fleet.image),
-                           *fleet.machine.command("status")], stdout=subprocess.PIPE, text=True, check=True).stdout
+
+    def inside(image, *words):
+        command = ["unshare", "-m", "sh", "-c", INSIDE, str(fleet.machine.directory / "over"), str(image), *fleet.machine.command(*words)]
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=fleet.machine.environment()).stdout
+    text = inside(fleet.image, "status")
     assert re.search(r"^Unlocks +online-then-offline", text, re.M), text
     assert re.search(r"^Offline +root: generation 1 opens with the token alone", text, re.M), text
+    assert "kept for the token too, generation 1" in inside(fleet.image, "doctor", "--offline")
+    image = copy(fleet, "doctored")
+    number, = kept(image)
+    put(image, number, {**token, "sealed": "!"})
+    assert "what is kept for unlock = online-then-offline is malformed" in inside(image, "doctor", "--offline")
+    put(image, number, None)
+    assert "nothing is kept for unlock = online-then-offline" in inside(image, "doctor", "--offline")
+    fleet.machine.set(unlock="online")
+    assert "though unlock = online" in inside(fleet.image, "doctor", "--offline")
 
 
 if __name__ == "__main__":
