@@ -18,15 +18,17 @@ enum {
         END_PATIENCE_S = 2,
 };
 
-enum job_kind { JOB_OPEN, JOB_WRAP, JOB_UNWRAP, JOB_EXPECT };
+enum job_kind { JOB_OPEN, JOB_WRAP, JOB_UNWRAP, JOB_EXPECT, JOB_MAKE_INSIDE, JOB_USE_INSIDE };
 
 /* Of two owners: who waits, and the thread. The last one frees it. */
 struct job {
         enum job_kind kind;
         uint32_t generation;
         struct blob binding, data;
-        struct secret *key;
-        bool has_key;
+        struct secret *key; /* WRAP: to be wrapped; USE_INSIDE: to be sealed or opened */
+        bool seal;
+        uint8_t iv[AEAD_NONCE_SIZE];
+        struct blob aad;
 
         int result;
         struct blob ret_data;
@@ -57,6 +59,7 @@ static void job_free(struct job *job) {
         blob_done(&job->binding);
         blob_done(&job->data);
         blob_done(&job->ret_data);
+        blob_done(&job->aad);
         (void) secret_free(job->key);
         (void) secret_free(job->ret_key);
         free(job);
@@ -158,6 +161,39 @@ static int wrap(struct hsm *hsm, struct job *job) {
                          &job->ret_key);
 }
 
+static int make_inside(struct hsm *hsm, struct job *job) {
+        struct wrap_how how = hsm->options.how;
+
+        how.generation = job->generation;
+        blob_done(&job->ret_data);
+        return wrap_make_inside(hsm->pkcs11, &how, FIELDS(field_bytes(job->binding.data, job->binding.size)), &job->ret_data);
+}
+
+static int use_inside(struct hsm *hsm, struct job *job) {
+        struct wrap_how how = hsm->options.how;
+        const struct wrap_use use = { job->seal, job->iv, job->aad.data, job->aad.size, job->key->data, job->key->size };
+
+        how.generation = job->generation;
+        job->ret_key = secret_free(job->ret_key);
+        return wrap_use_inside(hsm->pkcs11, &how, FIELDS(field_bytes(job->binding.data, job->binding.size)), &job->data, &use,
+                               &job->ret_key);
+}
+
+static int run(struct hsm *hsm, struct job *job) {
+        switch (job->kind) {
+        case JOB_WRAP:
+                return wrap(hsm, job);
+        case JOB_UNWRAP:
+                return unwrap(hsm, job);
+        case JOB_MAKE_INSIDE:
+                return make_inside(hsm, job);
+        case JOB_USE_INSIDE:
+                return use_inside(hsm, job);
+        default:
+                return 0;
+        }
+}
+
 static int connect_token(struct hsm *hsm, char *error, size_t error_size) {
         _cleanup_(pkcs11_closep) struct pkcs11 *pkcs11 = NULL;
         int r;
@@ -168,6 +204,8 @@ static int connect_token(struct hsm *hsm, char *error, size_t error_size) {
         if (r < 0)
                 return r;
         r = check_mechanism(hsm, pkcs11);
+        if (r >= 0 && hsm->options.how.always_sensitive)
+                r = wrap_check_inside(pkcs11, &hsm->options.how);
         if (r < 0) {
                 (void) snprintf(error, error_size, "%s", pkcs11_error(pkcs11));
                 return r;
@@ -223,7 +261,7 @@ static int ask(struct hsm *hsm, struct job *job) {
                 r = ready(hsm, job);
                 if (r < 0)
                         return r;
-                r = job->kind == JOB_WRAP ? wrap(hsm, job) : job->kind == JOB_UNWRAP ? unwrap(hsm, job) : 0;
+                r = run(hsm, job);
                 if (r < 0)
                         (void) say(job, r, pkcs11_error(hsm->pkcs11));
                 if (is_answer(r) || r == -EBUSY)
@@ -383,6 +421,41 @@ int hsm_unwrap(struct hsm *hsm, uint32_t generation, const struct blob *binding,
         if (!job)
                 return -ENOMEM;
         r = submit(hsm, job, KEYSTORE_PATIENCE_S);
+        if (r >= 0)
+                *ret = TAKE_PTR(job->ret_key);
+        job_release(hsm, job);
+        return r;
+}
+
+int hsm_make_inside(struct hsm *hsm, uint32_t generation, const struct blob *binding, struct blob *ret) {
+        struct job *job = job_new(JOB_MAKE_INSIDE, generation, binding, NULL, 0, NULL);
+        int r;
+
+        if (!job)
+                return -ENOMEM;
+        r = submit(hsm, job, KEYSTORE_PATIENCE_S);
+        if (r >= 0) {
+                *ret = job->ret_data;
+                job->ret_data = (struct blob){};
+        }
+        job_release(hsm, job);
+        return r;
+}
+
+int hsm_use_inside(struct hsm *hsm, uint32_t generation, const struct blob *binding, const struct blob *blob,
+                   const struct wrap_use *use, struct secret **ret) {
+        struct job *job = job_new(JOB_USE_INSIDE, generation, binding, blob->data, blob->size, NULL);
+        int r;
+
+        if (!job)
+                return -ENOMEM;
+        job->seal = use->seal;
+        memcpy(job->iv, use->iv, sizeof(job->iv));
+        r = secret_copy(use->data, use->size, &job->key);
+        if (r >= 0)
+                r = blob_copy(use->aad, use->aad_size, &job->aad);
+        if (r >= 0)
+                r = submit(hsm, job, KEYSTORE_PATIENCE_S);
         if (r >= 0)
                 *ret = TAKE_PTR(job->ret_key);
         job_release(hsm, job);

@@ -27,6 +27,10 @@ int hsm_wrap(struct hsm *hsm, uint32_t generation, const struct blob *binding, c
              struct secret **ret_key);
 int hsm_unwrap(struct hsm *hsm, uint32_t generation, const struct blob *binding, const void *data, size_t size,
                struct secret **ret);
+/* The same for a key that stays in the token. */
+int hsm_make_inside(struct hsm *hsm, uint32_t generation, const struct blob *binding, struct blob *ret);
+int hsm_use_inside(struct hsm *hsm, uint32_t generation, const struct blob *binding, const struct blob *blob,
+                   const struct wrap_use *use, struct secret **ret);
 /* The token is the right one if it opens this. */
 int hsm_expect(struct hsm *hsm, uint32_t generation, const struct blob *binding, const struct blob *proof);
 /* Looks for a token that was away. True: there is something new to say about it. */

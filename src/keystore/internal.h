@@ -15,9 +15,9 @@ enum { MACS_MAX = 64, KEK_NAME_MAX = 64, KEYSTORE_PATIENCE_S = 5, MASTER_IDS_MAX
 /* A KEK that is open: in locked memory, or in its token (always-sensitive). Shared, and wiped with the last reference. */
 struct kek {
         unsigned references; /* atomic */
-        struct secret *key;  /* NULL: in the token */
+        struct secret *key;  /* NULL: in the token, and then */
         struct master_ref *master;
-        struct master_key *inside;
+        struct master_inside inside;
 };
 
 /* A master key that is open. Shared: a reload takes it out of the keystore, who uses it at that moment has it for as long. */

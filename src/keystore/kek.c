@@ -15,6 +15,9 @@ struct kek *kek_unref(struct kek *kek) {
                 return NULL;
 
         (void) secret_free(kek->key);
+        (void) master_unref(kek->master);
+        blob_done(&kek->inside.blob);
+        blob_done(&kek->inside.binding);
         free(kek);
         return NULL;
 }
@@ -30,11 +33,38 @@ int kek_of_key(struct secret **take, struct kek **ret) {
         return 0;
 }
 
+/* Nothing is asked: a blob that was changed is found out when it is used. */
+static int kek_inside(const struct keystore *keystore, struct master_ref *master, const char *name, int64_t generation,
+                      const struct blob *wrapped, struct kek **ret) {
+        _cleanup_(kek_unrefp) struct kek *kek = calloc(1, sizeof(*kek));
+        int r;
+
+        if (!kek)
+                return -ENOMEM;
+        kek->references = 1;
+        kek->master = master_ref(master);
+        kek->inside.id = master->id;
+        r = blob_copy(wrapped->data, wrapped->size, &kek->inside.blob);
+        if (r >= 0)
+                r = fields_encode(KEK_FIELDS(keystore->party, name, generation), &kek->inside.binding);
+        if (r >= 0)
+                *ret = TAKE_PTR(kek);
+        return r;
+}
+
+static bool stays_inside(const struct keystore *keystore, const struct master_ref *master) {
+        return keystore->always_sensitive && master->master->ops->make_inside;
+}
+
 int kek_seal_key(struct kek *kek, const struct field *fields, size_t n, const struct secret *secret, uint8_t *ret) {
+        if (!kek->key)
+                return kek->master->master->ops->seal_inside(kek->master->master, &kek->inside, fields, n, secret, ret);
         return box_seal(kek->key, fields, n, secret, ret);
 }
 
 int kek_open_key(struct kek *kek, const struct field *fields, size_t n, const void *data, size_t size, struct secret **ret) {
+        if (!kek->key)
+                return kek->master->master->ops->open_inside(kek->master->master, &kek->inside, fields, n, data, size, ret);
         return box_open(kek->key, fields, n, data, size, ret);
 }
 
@@ -175,10 +205,18 @@ int kek_wrap(struct keystore *keystore, struct master_ref *master, const char *n
         _cleanup_(blob_done) struct blob wrapped = {};
         int r;
 
+        if (!key && stays_inside(keystore, master)) {
+                r = master->master->ops->make_inside(master->master, master->id, KEK_FIELDS(keystore->party, name, generation),
+                                                     &wrapped);
+                if (r >= 0 && ret_kek)
+                        r = kek_inside(keystore, master, name, generation, &wrapped, ret_kek);
+                goto out;
+        }
         r = master_wrap(master->master, master->id, KEK_FIELDS(keystore->party, name, generation), key ? key->key : NULL,
                         &wrapped, ret_kek ? &made : NULL);
         if (r >= 0 && ret_kek)
                 r = kek_of_key(&made, ret_kek);
+out:
         if (r < 0)
                 return r;
 
@@ -219,7 +257,11 @@ static int opening_lock(struct keystore *keystore) {
 }
 
 int kek_open(struct keystore *keystore, const struct kek_row *row, struct kek **ret) {
+        _cleanup_(master_unrefp) struct master_ref *current = keystore_master_current(keystore);
         int r;
+
+        if (row->master == current->id && stays_inside(keystore, current))
+                return kek_inside(keystore, current, row->name, row->generation, &row->wrapped, ret);
 
         *ret = cache_find(keystore, row);
         if (*ret)

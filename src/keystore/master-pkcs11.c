@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "keystore/box.h"
 #include "keystore/hsm.h"
 #include "keystore/master.h"
 #include "keystore/pin.h"
@@ -128,7 +129,7 @@ static struct hsm_options hsm_options_of(const struct keystore_options *options,
                          .key = token->uri,
                          .mac_key = token->mac_key,
                          .iv_by_token = options->iv_by_token,
-                         .always_sensitive = options->always_sensitive },
+                         .always_sensitive = options->always_sensitive && source == &options->master },
         };
 }
 
@@ -172,6 +173,55 @@ static int token_unwrap(struct master *master, int64_t id, const struct field *b
 
         r = fields_encode(binding, n, &encoded);
         return r < 0 ? r : hsm_unwrap(token->hsm, (uint32_t) id, &encoded, data, size, ret);
+}
+
+static int token_make_inside(struct master *master, int64_t id, const struct field *binding, size_t n, struct blob *ret) {
+        _cleanup_(blob_done) struct blob encoded = {};
+        struct token *token = master->data;
+        int r;
+
+        r = fields_encode(binding, n, &encoded);
+        return r < 0 ? r : hsm_make_inside(token->hsm, (uint32_t) id, &encoded, ret);
+}
+
+static int token_seal_inside(struct master *master, const struct master_inside *key, const struct field *fields, size_t n,
+                             const struct secret *secret, uint8_t *ret) {
+        _cleanup_(secret_freep) struct secret *sealed = NULL;
+        _cleanup_(blob_done) struct blob aad = {};
+        struct token *token = master->data;
+        struct wrap_use use;
+        int r;
+
+        r = fields_encode(fields, n, &aad);
+        if (r >= 0)
+                r = random_bytes(ret, AEAD_NONCE_SIZE);
+        if (r < 0)
+                return r;
+        use = (struct wrap_use){ true, ret, aad.data, aad.size, secret->data, secret->size };
+        r = hsm_use_inside(token->hsm, (uint32_t) key->id, &key->binding, &key->blob, &use, &sealed);
+        if (r < 0)
+                return r;
+        if (sealed->size != secret->size + AEAD_TAG_SIZE)
+                return -EIO;
+        memcpy(ret + AEAD_NONCE_SIZE, sealed->data, sealed->size);
+        return 0;
+}
+
+static int token_open_inside(struct master *master, const struct master_inside *key, const struct field *fields, size_t n,
+                             const void *data, size_t size, struct secret **ret) {
+        _cleanup_(blob_done) struct blob aad = {};
+        struct token *token = master->data;
+        const uint8_t *bytes = data;
+        struct wrap_use use;
+        int r;
+
+        if (size <= BOX_OVERHEAD || size > BOX_OVERHEAD + BOX_SECRET_MAX)
+                return -EKEYREJECTED;
+        r = fields_encode(fields, n, &aad);
+        if (r < 0)
+                return r;
+        use = (struct wrap_use){ false, bytes, aad.data, aad.size, bytes + AEAD_NONCE_SIZE, size - AEAD_NONCE_SIZE };
+        return hsm_use_inside(token->hsm, (uint32_t) key->id, &key->binding, &key->blob, &use, ret);
 }
 
 static int token_expect(struct master *master, int64_t id, const struct field *binding, size_t n, const struct blob *proof) {
@@ -273,6 +323,9 @@ const struct master_ops master_pkcs11 = {
         .open = token_open,
         .wrap = token_wrap,
         .unwrap = token_unwrap,
+        .make_inside = token_make_inside,
+        .seal_inside = token_seal_inside,
+        .open_inside = token_open_inside,
         .expect = token_expect,
         .tick = token_tick,
         .serial = token_serial,

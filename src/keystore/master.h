@@ -7,6 +7,12 @@
  * in this process' memory once it is there (file, tpm) only say how it comes there; master.c does the rest. */
 struct master;
 
+/* A KEK that stays where the master is: its blob, and the encoded fields that it is bound to. */
+struct master_inside {
+        int64_t id; /* of the master */
+        struct blob blob, binding;
+};
+
 struct master_ops {
         const char *name; /* "file", "tpm", "pkcs11" */
 
@@ -25,6 +31,12 @@ struct master_ops {
                     struct blob *ret, struct secret **ret_key);
         int (*unwrap)(struct master *master, int64_t id, const struct field *binding, size_t n, const void *data, size_t size,
                       struct secret **ret);
+        /* Kinds that can keep a KEK where the master is; NULL: none. use: as box_seal() (data is the secret, ret nonce || sealed) and box_open(). */
+        int (*make_inside)(struct master *master, int64_t id, const struct field *binding, size_t n, struct blob *ret);
+        int (*seal_inside)(struct master *master, const struct master_inside *key, const struct field *fields, size_t n,
+                           const struct secret *secret, uint8_t *ret);
+        int (*open_inside)(struct master *master, const struct master_inside *key, const struct field *fields, size_t n,
+                           const void *data, size_t size, struct secret **ret);
         /* Kinds that can be away: from now on whoever comes back must open this. */
         int (*expect)(struct master *master, int64_t id, const struct field *binding, size_t n, const struct blob *proof);
         bool (*tick)(struct master *master, char *words, size_t size); /* true: words say something new. May be NULL */

@@ -326,6 +326,13 @@ static int check_token(const struct keystore_options *options, char *error, size
         if (options->mechanism == KEYSTORE_GCM && options->master.mac)
                 return wrong(error, error_size,
                              "mechanism = gcm has its own authentication: mac and mac-key are not used with it");
+        if (options->always_sensitive && !options->master.mac)
+                return wrong(
+                        error, error_size,
+                        "always-sensitive = yes needs mac and mac-key: a key that never leaves the token is bound by nothing else");
+        if (options->always_sensitive && keystore_option_given(options, "cache"))
+                return wrong(error, error_size,
+                             "always-sensitive = yes leaves nothing to cache: every half is opened by the token");
         if (options->iv_by_token && options->mechanism != KEYSTORE_GCM && options->mechanism != KEYSTORE_CBC_PAD)
                 return wrong(error, error_size, "iv = token is for the mechanisms gcm and cbc-pad; the others have none");
         return 0;

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "base/log.h"
+#include "crypto/crypto.h"
 #include "pkcs11/message.h"
 #include "pkcs11/process.h"
 
@@ -348,6 +349,42 @@ int apart_unwrap(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct
         message_put_how(&message, how);
         message_put_binding(&message, binding, n);
         message_put_bytes(&message, blob->data, blob->size);
+        r = call(pkcs11, &message, CALL_MS);
+        return r < 0 ? r : get_secret(&message, ret);
+}
+
+int apart_make_inside(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct field *binding, size_t n,
+                      struct blob *ret) {
+        _cleanup_(message_done) struct message message = {};
+        const void *data;
+        size_t size;
+        int r;
+
+        message_put_number(&message, MESSAGE_MAKE_INSIDE);
+        message_put_how(&message, how);
+        message_put_binding(&message, binding, n);
+        r = call(pkcs11, &message, CALL_MS);
+        if (r < 0)
+                return r;
+        data = message_bytes(&message, &size);
+        if (finish(&message) < 0 || !data || size > WRAP_BLOB_MAX)
+                return -EBADMSG;
+        return blob_copy(data, size, ret);
+}
+
+int apart_use_inside(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct field *binding, size_t n,
+                     const struct blob *blob, const struct wrap_use *use, struct secret **ret) {
+        _cleanup_(message_done) struct message message = {};
+        int r;
+
+        message_put_number(&message, MESSAGE_USE_INSIDE);
+        message_put_how(&message, how);
+        message_put_binding(&message, binding, n);
+        message_put_bytes(&message, blob->data, blob->size);
+        message_put_number(&message, use->seal);
+        message_put_bytes(&message, use->iv, AEAD_NONCE_SIZE);
+        message_put_bytes(&message, use->aad, use->aad_size);
+        message_put_bytes(&message, use->data, use->size);
         r = call(pkcs11, &message, CALL_MS);
         return r < 0 ? r : get_secret(&message, ret);
 }

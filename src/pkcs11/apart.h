@@ -24,6 +24,9 @@ int apart_make(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct f
                struct blob *ret, struct secret **ret_key);
 int apart_unwrap(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct field *binding, size_t n,
                  const struct blob *blob, struct secret **ret);
+int apart_make_inside(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct field *binding, size_t n, struct blob *ret);
+int apart_use_inside(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct field *binding, size_t n,
+                     const struct blob *blob, const struct wrap_use *use, struct secret **ret);
 int apart_check(struct pkcs11 *pkcs11, const struct wrap_how *how);
 /* serve.c: what runs in the process; returns when the other side ended. */
 void apart_serve(int fd);

@@ -19,6 +19,8 @@ enum message_kind {
         MESSAGE_CHECK,
         MESSAGE_MAKE,
         MESSAGE_UNWRAP,
+        MESSAGE_MAKE_INSIDE,
+        MESSAGE_USE_INSIDE,
 };
 
 enum { MESSAGE_MAX = 512 * 1024, MESSAGE_BINDING_MAX = 32 };

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "crypto/crypto.h"
 #include "pkcs11/message.h"
 
 /* The other end of apart.c: each function reads a call, makes it, and writes what it returned. Everything is read before it is made. */
@@ -211,16 +212,65 @@ static int serve_unwrap(struct server *server) {
         return r;
 }
 
+static int serve_make_inside(struct server *server) {
+        _cleanup_(blob_done) struct blob blob = {};
+        struct field binding[MESSAGE_BINDING_MAX];
+        struct wrap_how how;
+        size_t n;
+        int r;
+
+        message_how(server->in, &how);
+        n = message_binding(server->in, binding);
+        if (message_end(server->in) < 0)
+                return -EBADMSG;
+        r = wrap_make_inside(server->pkcs11, &how, binding, n, &blob);
+        if (r >= 0)
+                message_put_bytes(&server->out, blob.data, blob.size);
+        return r;
+}
+
+static int serve_use_inside(struct server *server) {
+        _cleanup_(secret_freep) struct secret *out = NULL;
+        struct field binding[MESSAGE_BINDING_MAX];
+        struct wrap_use use = {};
+        struct wrap_how how;
+        size_t n, size, iv_size;
+        const void *blob;
+        int r;
+
+        message_how(server->in, &how);
+        n = message_binding(server->in, binding);
+        blob = message_bytes(server->in, &size);
+        use.seal = message_number(server->in, 1);
+        use.iv = message_bytes(server->in, &iv_size);
+        use.aad = message_bytes(server->in, &use.aad_size);
+        use.data = message_bytes(server->in, &use.size);
+        if (message_end(server->in) < 0 || !blob || !use.iv || iv_size != AEAD_NONCE_SIZE || !use.data)
+                return -EBADMSG;
+        r = wrap_use_inside(server->pkcs11, &how, binding, n, &(struct blob){ (uint8_t *) blob, size }, &use, &out);
+        if (r >= 0)
+                message_put_bytes(&server->out, out->data, out->size);
+        return r;
+}
+
 static int serve(struct server *server) {
         static int (*const calls[])(struct server *) = {
-                [MESSAGE_OPEN] = serve_open,         [MESSAGE_PIN] = serve_pin,
-                [MESSAGE_LOGIN] = serve_login,       [MESSAGE_FIND] = serve_find,
-                [MESSAGE_PUBLIC] = serve_public,     [MESSAGE_SIGN] = serve_sign,
-                [MESSAGE_GENERATE] = serve_generate, [MESSAGE_MECHANISMS] = serve_mechanisms,
-                [MESSAGE_URI] = serve_uri,           [MESSAGE_CHECK] = serve_check,
-                [MESSAGE_MAKE] = serve_make,         [MESSAGE_UNWRAP] = serve_unwrap,
+                [MESSAGE_OPEN] = serve_open,
+                [MESSAGE_PIN] = serve_pin,
+                [MESSAGE_LOGIN] = serve_login,
+                [MESSAGE_FIND] = serve_find,
+                [MESSAGE_PUBLIC] = serve_public,
+                [MESSAGE_SIGN] = serve_sign,
+                [MESSAGE_GENERATE] = serve_generate,
+                [MESSAGE_MECHANISMS] = serve_mechanisms,
+                [MESSAGE_URI] = serve_uri,
+                [MESSAGE_CHECK] = serve_check,
+                [MESSAGE_MAKE] = serve_make,
+                [MESSAGE_UNWRAP] = serve_unwrap,
+                [MESSAGE_MAKE_INSIDE] = serve_make_inside,
+                [MESSAGE_USE_INSIDE] = serve_use_inside,
         };
-        uint64_t kind = message_number(server->in, MESSAGE_UNWRAP);
+        uint64_t kind = message_number(server->in, MESSAGE_USE_INSIDE);
 
         if (kind < MESSAGE_OPEN || (kind != MESSAGE_OPEN && !server->pkcs11))
                 return -EBADMSG;

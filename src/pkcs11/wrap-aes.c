@@ -315,3 +315,66 @@ int wrap_aes_open(struct wrap_task *task, struct secret **ret) {
                 return decrypt(task, &aes, ret);
         return lacks(task, &aes, "unwrap");
 }
+
+/* Keys that stay in the token (wrap-inside.c): AES, and of the session. */
+
+int wrap_aes_make_inside(struct wrap_task *task) {
+        _cleanup_(aes_done) struct aes aes = {};
+        CK_MECHANISM mechanism = { CKM_AES_KEY_GEN, NULL, 0 };
+        CK_ULONG length = TOKEN_KEY_SIZE, size = sizeof(task->blob.data);
+        CK_ATTRIBUTE template[] = {
+                { CKA_TOKEN, &no, sizeof(no) },
+                { CKA_PRIVATE, &yes, sizeof(yes) },
+                { CKA_SENSITIVE, &yes, sizeof(yes) },
+                { CKA_EXTRACTABLE, &yes, sizeof(yes) },
+                { CKA_VALUE_LEN, &length, sizeof(length) },
+        };
+        struct pkcs11 *pkcs11 = task->pkcs11;
+        CK_OBJECT_HANDLE object = 0;
+        CK_RV rv;
+        int r;
+
+        r = choose_iv(task);
+        if (r >= 0)
+                r = prepare(task, &aes);
+        if (r < 0)
+                return r;
+        if (!(aes.can & CKF_WRAP) || !(aes.can & CKF_UNWRAP))
+                return lacks(task, &aes, "wrap and unwrap");
+        rv = pkcs11->f->C_GenerateKey(pkcs11->session, &mechanism, template, ELEMENTSOF(template), &object);
+        if (rv != CKR_OK)
+                return fail_rv(pkcs11, rv, "a key made by the token");
+        rv = pkcs11->f->C_WrapKey(pkcs11->session, &aes.mechanism, aes.key.handle, object, task->blob.data, &size);
+        (void) pkcs11->f->C_DestroyObject(pkcs11->session, object);
+        if (rv != CKR_OK)
+                return fail_rv(pkcs11, rv, "wrapping a key");
+        task->blob.data_size = size;
+        return check_iv(task);
+}
+
+int wrap_aes_open_inside(struct wrap_task *task, CK_OBJECT_HANDLE *ret) {
+        static CK_KEY_TYPE type = CKK_AES;
+        CK_ATTRIBUTE template[] = {
+                { CKA_CLASS, &secret_class, sizeof(secret_class) },
+                { CKA_KEY_TYPE, &type, sizeof(type) },
+                { CKA_TOKEN, &no, sizeof(no) },
+                { CKA_PRIVATE, &yes, sizeof(yes) },
+                { CKA_SENSITIVE, &yes, sizeof(yes) },
+                { CKA_EXTRACTABLE, &no, sizeof(no) },
+                { CKA_ENCRYPT, &yes, sizeof(yes) },
+                { CKA_DECRYPT, &yes, sizeof(yes) },
+        };
+        _cleanup_(aes_done) struct aes aes = {};
+        struct pkcs11 *pkcs11 = task->pkcs11;
+        CK_RV rv;
+        int r;
+
+        r = prepare(task, &aes);
+        if (r < 0)
+                return r;
+        if (!(aes.can & CKF_UNWRAP))
+                return lacks(task, &aes, "unwrap");
+        rv = pkcs11->f->C_UnwrapKey(pkcs11->session, &aes.mechanism, aes.key.handle, task->blob.data, task->blob.data_size,
+                                    template, ELEMENTSOF(template), ret);
+        return rv == CKR_OK ? 0 : wrap_refused(pkcs11, rv, "unwrapping a key");
+}

@@ -47,6 +47,8 @@ struct wrap_task {
         struct wrap_blob blob;
 };
 
+int wrap_check_info(const struct wrap_how *how, const struct wrap_info *info);
+
 /* L(label, bytes, binding...) */
 int wrap_context(const struct wrap_task *task, const char *label, const void *data, size_t size, struct blob *ret);
 /* L("tallyboot wrap v1", first 12 bytes of the blob, binding...): additional data of GCM and ECDH */
@@ -55,6 +57,9 @@ int wrap_aad(const struct wrap_task *task, struct blob *ret);
 /* wrap-aes.c. key NULL: the token makes one. Fills task->blob's iv and data. */
 int wrap_aes_make(struct wrap_task *task, const struct secret *key);
 int wrap_aes_open(struct wrap_task *task, struct secret **ret);
+/* The same with a key that stays in the token; the object is the caller's to destroy. */
+int wrap_aes_make_inside(struct wrap_task *task);
+int wrap_aes_open_inside(struct wrap_task *task, CK_OBJECT_HANDLE *ret);
 CK_MECHANISM_TYPE wrap_aes_mechanism(enum wrap_mechanism mechanism);
 /* Of the CKF_ENCRYPT, DECRYPT, WRAP, UNWRAP that both the mechanism and the key have. */
 CK_FLAGS wrap_abilities(struct pkcs11 *pkcs11, const struct pkcs11_key *key, CK_MECHANISM_TYPE type);

@@ -115,7 +115,7 @@ static int make_blob(struct wrap_task *task, const struct secret *key, struct bl
 
 /* Whoever can write blobs must not choose how they are held against: what has no MAC where one is configured (but for GCM, which is
  * bound without), or a weaker one, is refused. */
-static int check_info(const struct wrap_how *how, const struct wrap_info *info) {
+int wrap_check_info(const struct wrap_how *how, const struct wrap_info *info) {
         if (info->generation != how->generation)
                 return fail(ESTALE, "the key was wrapped under generation %u of the wrapping key, not %u", info->generation,
                             how->generation);
@@ -149,7 +149,7 @@ static int open_blob(struct wrap_task *task, const void *blob, size_t size, stru
         r = wrap_parse(blob, size, &task->blob);
         if (r < 0)
                 return fail(r, "not a wrapped key: cut off, changed, or not made by this software");
-        r = check_info(task->how, &task->blob.info);
+        r = wrap_check_info(task->how, &task->blob.info);
         if (r < 0)
                 return r;
         r = wrap_mac_check(task);

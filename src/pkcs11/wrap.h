@@ -66,5 +66,24 @@ int wrap_make(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct fi
 int wrap_open(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct field *binding, size_t n, const void *blob,
               size_t size, struct secret **ret);
 
+/* A key that never is in anybody's memory: made by the token, wrapped, and used by the token. It needs a MAC key, which alone can bind
+ * it, and a mechanism by which the token wraps keys (not GCM where that only encrypts). wrap_open() opens such a blob too, into our
+ * memory: what keeps whoever may use the wrapping key from doing so is the token's own policy (CKA_UNWRAP_TEMPLATE). */
+struct wrap_use {
+        bool seal;         /* else open */
+        const uint8_t *iv; /* of AES-256-GCM, 12 bytes */
+        const void *aad;
+        size_t aad_size;
+        const void *data; /* WRAP_KEY_MIN to WRAP_KEY_MAX - 16 bytes; open: and 16 of the tag behind it */
+        size_t size;
+};
+int wrap_make_inside(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct field *binding, size_t n, struct blob *ret);
+/* -EKEYREJECTED: the blob, or what is to be opened, was changed. */
+int wrap_use_inside(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct field *binding, size_t n,
+                    const struct blob *blob, const struct wrap_use *use, struct secret **ret);
+
+/* As wrap_check(), for the two. */
+int wrap_check_inside(struct pkcs11 *pkcs11, const struct wrap_how *how);
+
 /* Pure. -EBADMSG. */
 int wrap_describe(const void *blob, size_t size, struct wrap_info *ret);

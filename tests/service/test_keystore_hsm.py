@@ -312,5 +312,32 @@ def test_named_at_the_start(fleet):
     fleet.boots("web")
 
 
+def test_always_sensitive(fleet):
+    """Over to a key with a MAC, and the group keys used by the token alone: no boot fails, on the way neither, and without the token none
+    is answered."""
+    old = {f"old-{key}": fleet.tenant.keystore[key] for key in ("module", "pin")}
+    fleet.tenant.keystore = {"master": "pkcs11:token=tallyboot;object=inside", "module": TROUBLED, "pin": f"file:{fleet.pin}",
+                             "mechanism": "key-wrap-pad", "mac": "sha256-hmac", "mac-key": "inside-mac", "always-sensitive": "yes",
+                             "old-master": URI, **old}
+    fleet.tenant.configure()
+    fleet.tallyctl("init")
+    fleet.tenant.process.send_signal(signal.SIGHUP)
+    fleet.journal("the master key is pkcs11:token=tallyboot;object=inside")
+    fleet.boots("web")
+    fleet.tallyctl("rewrap")
+    fleet.boots("web")
+    fleet.tallyctl("rotate-group", "web")
+    for key in ("old-master", *old):
+        del fleet.tenant.keystore[key]
+    fleet.tenant.restart()
+    fleet.boots("web")
+    fleet.boots("db")
+    fleet.happens("removed")
+    unavailable(fleet.refused("web"))
+    fleet.ends("removed")
+    fleet.boots_soon("web")
+    fleet.tallyctl("verify")
+
+
 if __name__ == "__main__":
     main(Setup)

@@ -386,6 +386,58 @@ static void test_token_away(void **state) {
         secret_free(b.secret);
 }
 
+#define INSIDE "mechanism=key-wrap-pad\nmac=sha256-hmac\nmac-key=master-mac\nalways-sensitive=yes\n"
+
+/* KEKs that are used by the token and by nobody else: nothing works without it, and the rows are those of any other keystore. */
+static void test_always_sensitive(void **state) {
+        struct keystore_verified verified;
+        struct keystore_progress progress;
+        struct change change = {};
+        struct half a, b;
+        int64_t generation;
+        char from[256];
+
+        (void) state;
+        (void) snprintf(from, sizeof(from), "master=file:%s\n", file);
+        expect_open(from);
+        wrap(&a, "web");
+        init(with(INSIDE));
+        (void) snprintf(from, sizeof(from), INSIDE "old-master=file:%s\n", file);
+        expect_open(with(from));
+        assert_int_equal(keystore_rewrap_step(keystore, 100, &progress, NULL), 0);
+        expect_open(with(INSIDE));
+        assert_int_equal(get(&a), 0);
+        wrap(&b, "db");
+        assert_int_equal(keystore_rotate(keystore, "web", &generation), 0);
+        assert_int_equal(keystore_rotate_step(keystore, "web", 100, &progress), 0);
+        assert_int_equal(keystore_rotate(keystore, "", &generation), 0);
+        assert_int_equal(keystore_rotate_step(keystore, "", 100, &progress), 0);
+        expect_open(with(INSIDE));
+        assert_int_equal(get(&a), 0);
+        assert_int_equal(get(&b), 0);
+        sql("UPDATE keystore_half SET wrapped = wrapped");
+        assert_int_equal(keystore_verify(keystore, NULL, NULL, &verified), 0);
+        assert_int_equal(verified.keks, 3);
+
+        softhsm_shell(softhsm, "mv tokens away && mkdir tokens");
+        assert_int_equal(get(&a), -ENOLINK);
+        softhsm_shell(softhsm, "rmdir tokens && mv away tokens");
+        for (int i = 0; i < 100 && get(&a) < 0; i++)
+                sleep_ms(100);
+        assert_int_equal(get(&a), 0);
+
+        do {
+                assert_int_equal(store_write(store, change_fn, &change), 0);
+                assert_int_equal(get(&a), -EKEYREJECTED);
+        } while (++change.at < change.blob.size);
+        blob_done(&change.blob);
+        assert_int_equal(get(&b), 0);
+        sql("UPDATE keystore_key SET wrapped = zeroblob(60) WHERE name = 'db'");
+        assert_int_equal(get(&b), -EKEYREJECTED);
+        secret_free(a.secret);
+        secret_free(b.secret);
+}
+
 static void expect_option(const char *lines, const char *words) {
         struct keystore_options options;
         int r = read_options(lines, &options);
@@ -415,6 +467,7 @@ static void test_options(void **state) {
         expect_option("master=pkcs11:token=a\niv=theirs\n", "iv must be");
         expect_option("master=pkcs11:token=a\ncache=-1\n", "cache must be");
         expect_option("master=pkcs11:token=a\nalways-sensitive=perhaps\n", "yes or no");
+        expect_option("master=pkcs11:token=a\nalways-sensitive=yes\n", "needs mac and mac-key");
         expect_option("master=file:/a\nold-master=file:/a\n", "are the same");
         expect_option("master=file:/a\nold-pin=file:/b\n", "old-pin is for");
         expect_option("old-master=file:/a\n", "'master' is missing");
@@ -424,10 +477,15 @@ static void test_options(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(test_open),           TEST(test_refused_at_the_start),
-                TEST(test_another_master), TEST(test_every_byte),
-                TEST(test_changed),        TEST(test_move),
-                TEST(test_token_away),     cmocka_unit_test(test_options),
+                TEST(test_open),
+                TEST(test_refused_at_the_start),
+                TEST(test_another_master),
+                TEST(test_every_byte),
+                TEST(test_changed),
+                TEST(test_move),
+                TEST(test_token_away),
+                TEST(test_always_sensitive),
+                cmocka_unit_test(test_options),
         };
 
         return cmocka_run_group_tests_name("keystore-hsm", tests, NULL, NULL);
