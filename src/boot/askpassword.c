@@ -99,3 +99,15 @@ bool ask_is_pending(const char *directory, pid_t pid, const char *device) {
                 closedir(dir);
         return found;
 }
+
+bool ask_is_any_pending(const char *directory) {
+        bool found = false;
+        struct dirent *entry;
+        DIR *dir = opendir(directory);
+
+        while (dir && !found && (entry = readdir(dir)))
+                found = strncmp(entry->d_name, "ask.", 4) == 0;
+        if (dir)
+                closedir(dir);
+        return found;
+}

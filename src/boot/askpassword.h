@@ -15,4 +15,6 @@ struct ask {
 int ask_parse(const char *text, size_t size, struct ask *ret);
 /* Whether the process pid asks for the passphrase of device right now: a file for it is there, and pid lives. */
 bool ask_is_pending(const char *directory, pid_t pid, const char *device);
+/* Whether anybody asks for anything. */
+bool ask_is_any_pending(const char *directory);
 #define ASK_DIRECTORY "/run/systemd/ask-password"

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/encode.h"
 #include "base/file.h"
+#include "boot/askpassword.h"
 #include "boot/notes.h"
 
 #define SYSTEM_CREDENTIALS "/run/credentials/@system" /* given to the whole system: systemd.exec(5) */
@@ -189,6 +190,11 @@ int pin_ask_agents(struct node *node, const char *prompt, int (*check)(void *use
         pid_t pid = -1;
         int r = secret_new(PIN_MAX + 2, &answer), status;
 
+        /* A token that came late: agents on a console show one question after the other. */
+        if (ask_is_any_pending(ASK_DIRECTORY))
+                node_say(
+                        node,
+                        "the token is there; its PIN is asked for after the question that is on the console: press Enter at that");
         if (r >= 0)
                 r = start_asker(prompt, &fd, &pid);
         if (r < 0)

@@ -117,10 +117,13 @@ static void a_question_is_pending_only_for_its_device_and_process(void **state _
         assert_false(ask_is_pending(directory, getpid(), "/dev/disk/a"));
         assert_false(ask_is_pending(directory, 1, "/dev/disk/a b"));
         assert_false(ask_is_pending(directory, 0, "/dev/disk/a b"));
+        assert_true(ask_is_any_pending(directory));
         (void) unlink(path);
         assert_false(ask_is_pending(directory, getpid(), "/dev/disk/a b"));
+        assert_false(ask_is_any_pending(directory));
         (void) rmdir(directory);
         assert_false(ask_is_pending(directory, getpid(), "/dev/disk/a b"));
+        assert_false(ask_is_any_pending(directory));
 }
 
 static void control_lines(void **state _unused_) {

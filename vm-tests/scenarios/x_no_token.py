@@ -1,23 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """No TPM and no token: a line says what is waited for, the prompt opens the root; a token that comes late takes the prompt away."""
-from vmtest import disk, probes, process, softhsm
+from vmtest import process, softhsm
 
 NEEDS = ["tiny-root", "initramfs-softhsm"]
 LIMIT = 600
 PROMPT_AFTER, SLACK = 10, 40    # s: the product's default, and what a slow machine may need on top
-# As soon as a passphrase is asked for; the last step is one: a token is there as a whole or not at all.
-PLUG = f"""exec > /dev/console 2>&1
-shopt -s nullglob
-until asked=(/run/systemd/ask-password/ask.*) && [ ${{#asked[@]}} -gt 0 ]; do sleep 1; done
-sleep 3
-mkdir /stick /tokens
-mount -o ro /dev/vdb /stick && cp -r /stick/tokens/* /tokens
-mv /tokens/* /{softhsm.GUEST_FOLDER}/
-echo
-echo PLUGGED
-"""
-
-
 def never_comes(t, lab, token):
     node = t.tiny("never", files=lab.node_files(**token.settings()), base="initramfs-softhsm", tpm=None)
     node.start()
@@ -38,11 +25,10 @@ def never_comes(t, lab, token):
 
 def comes_late(t, lab, token):
     """The folder of tokens comes from a second disk, after the prompt was there."""
-    stick = disk.ext4("stick.img", {path: file.read_bytes() for path, (file, _) in token.files("tokens").items()})
-    files = {"etc/tallyboot/pin": (softhsm.PIN + "\n", 0o600)} | probes.service("plug", PLUG, "sysinit.target", kind="simple")
+    files = {"etc/tallyboot/pin": (softhsm.PIN + "\n", 0o600)} | softhsm.plug_at_the_prompt()
     _, node = t.enrolled_by_token(token, files=files, lab=lab, settings=token.settings(token_pin="file:/etc/tallyboot/pin"),
-                                    name="late", plugged=False)
-    node.disks.append(stick)
+                                  name="late", plugged=False)
+    node.disks.append(token.disk())
     node.start()
     node.expect("enter passphrase for disk")
     node.expect("^PLUGGED")

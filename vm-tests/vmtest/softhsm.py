@@ -3,14 +3,30 @@
 import os
 from pathlib import Path
 
-from . import process
+from . import disk, probes, process
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 # Where a guest's SoftHSM looks, as its package configures it.
 GUEST_FOLDER = "var/lib/softhsm/tokens"
 PIN, WRONG_PIN, SO_PIN = "481516", "000000", "23424815"
 LABEL = "node"
+# As soon as somebody is asked for something; the last step is one: a token is there as a whole or not at all.
+PLUG = f"""exec > /dev/console 2>&1
+shopt -s nullglob
+until asked=(/run/systemd/ask-password/ask.*) && [ ${{#asked[@]}} -gt 0 ]; do sleep 1; done
+sleep 3
+mkdir /stick /tokens
+mount -o ro /dev/vdb /stick && cp -r /stick/tokens/* /tokens
+mv /tokens/* /{GUEST_FOLDER}/
+echo
+echo PLUGGED
+"""
 SIGN, WRAP = f"pkcs11:token={LABEL};object=sign", f"pkcs11:token={LABEL};object=wrap"
+
+
+def plug_at_the_prompt():
+    """Files of a machine whose second disk is token.disk(): the token comes when the passphrase was asked for. PLUGGED is said."""
+    return probes.service("plug", PLUG, "sysinit.target", kind="simple")
 
 
 class Token:
@@ -55,3 +71,7 @@ class Token:
         """{path: content} of the token in the guest."""
         top = self.directory / "tokens"
         return {f"{folder}/{file.relative_to(top)}": (file, 0o600) for file in top.rglob("*") if file.is_file()}
+
+    def disk(self, name="token.img"):
+        """The token on a disk."""
+        return disk.ext4(name, {path: file.read_bytes() for path, (file, _) in self.files("tokens").items()})
