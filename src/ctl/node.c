@@ -144,6 +144,16 @@ static void show_keys(const json_t *node) {
         }
 }
 
+/* A rule that the policy does not have, but that is asked of it, has no line. */
+static void show_rule(const json_t *rule) {
+        long long line = ctl_integer(rule, "line");
+
+        if (line > 0)
+                ctl_print_line("      %s (line %lld): %s", ctl_string(rule, "rule"), line, ctl_string(rule, "why"));
+        else
+                ctl_print_line("      %s: %s", ctl_string(rule, "rule"), ctl_string(rule, "why"));
+}
+
 static void show_held(const json_t *held, bool token) {
         char at[21], counters[48] = "", state[STATE_LENGTH + 1];
         const json_t *boot = json_object_get(held, "boot");
@@ -165,8 +175,7 @@ static void show_held(const json_t *held, bool token) {
                                (long long) ctl_integer(difference, "pcr"), ctl_string(difference, "got"),
                                ctl_string(difference, "expected"));
         json_array_foreach (json_object_get(held, "rules"), i, rule)
-                ctl_print_line("      %s (line %lld): %s", ctl_string(rule, "rule"), (long long) ctl_integer(rule, "line"),
-                               ctl_string(rule, "why"));
+                show_rule(rule);
 }
 
 static void show_tpm(const json_t *tpm) {

@@ -176,8 +176,10 @@ static void print_text(const struct options *options, const struct policy *polic
 
                 if (finding->passed)
                         ctl_print_line("passed  %s (line %u)", finding->rule, finding->line);
-                else
+                else if (finding->line > 0)
                         ctl_print_line("FAILED  %s (line %u): %s", finding->rule, finding->line, finding->why);
+                else
+                        ctl_print_line("FAILED  %s: %s", finding->rule, finding->why);
         }
         if (options->token && decision->allowed)
                 ctl_print_line("A token is allowed, and answered under another key after %llu s.",
