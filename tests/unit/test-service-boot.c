@@ -194,6 +194,53 @@ static void asked_for(void **state) {
         policy_done(&policy);
 }
 
+/* Without boots to tell apart: NK 1 was answered at 1000 s, another one is when the interval is over. */
+static void token_interval(void **state) {
+        static const struct {
+                uint64_t interval, now;
+                unsigned wait; /* 0: answered */
+        } cases[] = {
+                { 30, 1000000, 30 }, { 30, 1000001, 30 }, { 30, 1029000, 1 }, { 30, 1029999, 1 }, { 30, 1030000, 0 },
+                { 0, 1000000, 0 },   { 30, 999999, 30 },  { 30, 970001, 1 },  { 30, 970000, 0 },  { 86400, 1030000, 86370 }
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++)
+                for (uint8_t nk = 1; nk <= 2; nk++) {
+                        struct node before;
+
+                        prepare(0, 0, nk);
+                        a.node = (struct node){ .has_nk = true, .boot_time = 1000000, .boots = 1 };
+                        memset(a.node.nk, 1, sizeof(a.node.nk));
+                        assert_int_equal(blob_copy("key", 3, &a.node.token_public), 0);
+                        before = a.node;
+                        a.now = cases[i].now;
+                        a.policy.release.token_interval = cases[i].interval;
+                        assert_int_equal(admit_boot_row(&a), 0);
+                        if (nk == 1) { /* the last one, at any time */
+                                assert_true(!a.refusal.problem && a.row.repeat && !a.row.first);
+                                assert_memory_equal(&a.node, &before, sizeof(before));
+                        } else if (cases[i].wait > 0) {
+                                assert_string_equal(a.refusal.problem, "rate-limited");
+                                assert_int_equal(a.refusal.retry_after, cases[i].wait);
+                                assert_memory_equal(&a.node, &before, sizeof(before));
+                        } else {
+                                assert_true(!a.refusal.problem && a.row.first && !a.row.repeat);
+                                assert_int_equal(a.node.boot_time, cases[i].now);
+                                assert_int_equal(a.node.boots, 2);
+                                assert_memory_equal(a.node.nk, a.nk_digest, sizeof(a.nk_digest));
+                        }
+                        assert_false(a.node.has_boot || a.row.another_nk);
+                }
+
+        /* the first one of all waits for nothing */
+        prepare(0, 0, 2);
+        assert_int_equal(blob_copy("key", 3, &a.node.token_public), 0);
+        a.now = 1;
+        a.policy.release.token_interval = 30;
+        assert_int_equal(admit_boot_row(&a), 0);
+        assert_true(!a.refusal.problem && a.node.has_nk && a.node.boots == 1);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(first_boot),
@@ -204,6 +251,7 @@ int main(void) {
                 cmocka_unit_test(asked_for),
                 cmocka_unit_test(another_nk_in_the_window),
                 cmocka_unit_test(pardoned),
+                cmocka_unit_test(token_interval),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
