@@ -425,6 +425,47 @@ def test_again_leaves_one(fleet):
     check(machine.offline(image), OK)
 
 
+# A leak checker cannot work under strace.
+TRACED = {"ASAN_OPTIONS": "detect_leaks=0"}
+
+
+def cut(machine, image, number):
+    """SIGKILL at the number-th write to the image; True if it came to that."""
+    command = ["strace", "-f", "-o", "/dev/null", "-P", str(image), "-e", "trace=write,pwrite64", "-e",
+               f"inject=write,pwrite64:signal=SIGKILL:when={number}", *machine.command("enroll", "--key-file", machine.key_file, image)]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+                          env=machine.environment(**TRACED), check=False).returncode != 0
+
+
+def test_invariant_11_power_cut_at_writes_of_the_header(fleet):
+    """The passphrase opens after each; a volume that the parties know has what the token needs; a second run finishes."""
+    if not shutil.which("strace"):
+        skip("no strace")
+    if os.path.basename(os.environ.get("BUILD", "build")) == "asan":
+        skip("a minute for what the other build has shown")
+    number, more = 2, True
+    while more:
+        with OfflineMachine(fleet) as machine:
+            machine.enrolled(machine.image("first"))
+            for _ in range(6):
+                image = machine.image(f"cut-{number}")
+                more = cut(machine, image, number)
+                assert opens(image), f"cut at write {number}"
+                if any(token["state"] == "live" for token in tokens(image)):
+                    assert len(kept(image)) == 1, number
+                if more:
+                    check(machine.enroll(image), OK)
+                token, = tokens(image)
+                mine, = kept(image).values()
+                assert token["state"] == "live" and mine["key"] == token["key"] and len(slots(image)) == 2, (number, token)
+                check(machine.offline(image), OK, "would open with generation 1")
+                machine.set()
+                number += 4
+                if not more:
+                    break
+    assert 24 < number < 80, number
+
+
 def test_unenroll_takes_it_away(fleet):
     machine = fleet.machine.set()
     image = machine.image("gone")

@@ -7,6 +7,7 @@
 #include "test.h"
 
 #include "base/file.h"
+#include "boot/confirm.h"
 #include "boot/offline-blob.h"
 #include "boot/offline.h"
 #include "luks-image.h"
@@ -310,6 +311,53 @@ static void a_slot_of_his_own_proves_nothing(void **state) {
         nothing_changed(f);
 }
 
+static uint32_t slots_of(struct fixture *f) {
+        _cleanup_(luks_device_freep) struct luks_device *device = open_image(f);
+
+        return luks_slots_active(device) & (1U << 4 | 1U << 5);
+}
+
+/* In a boot that opened with generation 2, which the parties have confirmed and retired before. */
+static void then_the_older_slot_goes(void **state) {
+        struct fixture *f = *state;
+
+        keep_generation_1(f);
+        f->unlocker.pairs = (struct pairs){ .items = &f->pair, .n = 1 };
+        assert_int_equal(confirm_boot(&f->unlocker), 0);
+        assert_int_equal(slots_of(f), 1U << 5);
+        assert_int_equal(kept_generation(f), 2);
+}
+
+static void until_then_the_older_slot_stays(void **state) {
+        struct fixture *f = *state;
+
+        keep_generation_1(f);
+        f->unlocker.pairs = (struct pairs){ .items = &f->pair, .n = 1 };
+        use_token(f, "not-there");
+        assert_int_equal(confirm_boot(&f->unlocker), 0);
+        use_token(f, "other");
+        assert_int_equal(confirm_boot(&f->unlocker), 0);
+        nothing_changed(f);
+        assert_int_equal(slots_of(f), 1U << 4 | 1U << 5);
+        use_token(f, "node"); /* it is there again */
+        assert_int_equal(confirm_boot(&f->unlocker), 0);
+        assert_int_equal(slots_of(f), 1U << 5);
+}
+
+/* The power went after the header got the new one, before the slot was wiped by a boot that has retired it. */
+static void a_leftover_of_both_goes(void **state) {
+        struct fixture *f = *state;
+
+        keep_generation_1(f);
+        assert_int_equal(offline_keep(&f->unlocker, &f->pair), 0);
+        keep(f, "node", f->k_b[1], f->text + 1, f->mac[1]); /* a copy of the older one put back */
+        f->unlocker.pairs = (struct pairs){ .items = &f->pair, .n = 1 };
+        assert_true(offline_is_behind(&f->unlocker, &f->pair));
+        assert_int_equal(confirm_boot(&f->unlocker), 0);
+        assert_int_equal(slots_of(f), 1U << 5);
+        assert_int_equal(kept_generation(f), 2);
+}
+
 /* Each of the two copies of the header as it was, as it will be, or torn: one generation is kept, and its slot is there. */
 static void power_cut_leaves_one_that_opens(void **state) {
         struct fixture *f = *state;
@@ -358,6 +406,9 @@ int main(void) {
                 TEST(another_token_gets_nothing),
                 TEST(another_token_with_a_blob_of_its_own_gets_nothing),
                 TEST(a_slot_of_his_own_proves_nothing),
+                TEST(then_the_older_slot_goes),
+                TEST(until_then_the_older_slot_stays),
+                TEST(a_leftover_of_both_goes),
                 TEST(power_cut_leaves_one_that_opens),
         };
 
