@@ -8,11 +8,12 @@
 
 static struct softhsm *softhsm;
 static struct pkcs11 *pkcs11;
+static bool apart; /* everything is done twice: here, and with the module in a process of its own */
 
 static int setup(void **state) {
         softhsm = softhsm_new();
         softhsm_token(softhsm, "hsm");
-        pkcs11 = softhsm_open("pkcs11:token=hsm", false);
+        pkcs11 = softhsm_open("pkcs11:token=hsm", apart);
         (void) softhsm_key(pkcs11, PKCS11_AES, PKCS11_USE_WRAP, "master");
         (void) softhsm_key(pkcs11, PKCS11_AES, PKCS11_USE_WRAP, "other");
         (void) softhsm_key(pkcs11, PKCS11_AES, PKCS11_USE_MAC, "cmac");
@@ -304,7 +305,7 @@ static void test_without_login(void **state) {
 
         pkcs11 = pkcs11_close(pkcs11);
         assert_int_equal(
-                pkcs11_open(&(struct pkcs11_where){ "pkcs11:token=hsm", SOFTHSM_MODULE, false }, &pkcs11, error, sizeof(error)),
+                pkcs11_open(&(struct pkcs11_where){ "pkcs11:token=hsm", SOFTHSM_MODULE, apart }, &pkcs11, error, sizeof(error)),
                 0);
         assert_int_equal(wrap_make(pkcs11, &ecdh, BINDING, NULL, &blob, &key), 0);
         assert_int_equal(wrap_make(pkcs11, &rsa, BINDING, NULL, &second, NULL), 0);
@@ -338,5 +339,8 @@ int main(void) {
                 cmocka_unit_test(test_without_login),
         };
 
-        return cmocka_run_group_tests_name("pkcs11-wrap", tests, setup, teardown);
+        int failed = cmocka_run_group_tests_name("pkcs11-wrap", tests, setup, teardown);
+
+        apart = true;
+        return failed + cmocka_run_group_tests_name("pkcs11-wrap, module apart", tests, setup, teardown);
 }

@@ -8,6 +8,7 @@
 #include "test.h"
 
 static struct softhsm *softhsm;
+static bool apart; /* everything is done twice: here, and with the module in a process of its own */
 
 static int setup(void **state) {
         softhsm = softhsm_new();
@@ -22,7 +23,7 @@ static int teardown(void **state) {
 
 static int open_with(const char *uri, const char *module, struct pkcs11 **ret, char error[static 512]) {
         error[0] = '\0';
-        return pkcs11_open(&(struct pkcs11_where){ uri, module, false }, ret, error, 512);
+        return pkcs11_open(&(struct pkcs11_where){ uri, module, apart }, ret, error, 512);
 }
 
 /* where */
@@ -162,7 +163,7 @@ static void test_sign(void **state) {
                 { PKCS11_EC_P384, "pkcs11:object=p384;type=private", "p384", 96, 384 },
                 { PKCS11_RSA, "pkcs11:token=one;object=rsa", "rsa", 256, 2048 },
         };
-        struct pkcs11 *pkcs11 = softhsm_open("pkcs11:token=one", false);
+        struct pkcs11 *pkcs11 = softhsm_open("pkcs11:token=one", apart);
 
         for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
                 _cleanup_(blob_done) struct blob signature = {};
@@ -184,7 +185,7 @@ static void test_sign(void **state) {
 }
 
 static void test_find(void **state) {
-        struct pkcs11 *pkcs11 = softhsm_open("pkcs11:token=one", false);
+        struct pkcs11 *pkcs11 = softhsm_open("pkcs11:token=one", apart);
         struct pkcs11_new again = { .type = PKCS11_EC_P256, .use = PKCS11_USE_SIGN, .label = "ec" };
         struct pkcs11_key key, found;
         char *uri = NULL;
@@ -206,13 +207,13 @@ static void test_find(void **state) {
         assert_int_equal(pkcs11_find(pkcs11, uri, PKCS11_PRIVATE, &found), 0);
         assert_memory_equal(found.id, key.id, key.id_size);
         pkcs11 = pkcs11_close(pkcs11);
-        pkcs11 = softhsm_open(uri, false);
+        pkcs11 = softhsm_open(uri, apart);
         free(uri);
         pkcs11 = pkcs11_close(pkcs11);
 }
 
 static void test_before_login(void **state) {
-        struct pkcs11 *pkcs11 = softhsm_open("pkcs11:token=one", false);
+        struct pkcs11 *pkcs11 = softhsm_open("pkcs11:token=one", apart);
         struct pkcs11_new new = { .type = PKCS11_AES, .use = PKCS11_USE_WRAP, .label = "new" };
         _cleanup_(blob_done) struct blob signature = {};
         struct pkcs11_key key;
@@ -228,7 +229,7 @@ static void test_before_login(void **state) {
 }
 
 static void test_new_keys_stay_inside(void **state) {
-        struct pkcs11 *pkcs11 = softhsm_open("pkcs11:token=one", false);
+        struct pkcs11 *pkcs11 = softhsm_open("pkcs11:token=one", apart);
 
         (void) softhsm_key(pkcs11, PKCS11_AES, PKCS11_USE_WRAP, "master");
         (void) softhsm_key(pkcs11, PKCS11_EC_P256, PKCS11_USE_SIGN, "ec");
@@ -247,7 +248,7 @@ static void test_bad_requests(void **state) {
                 { .type = PKCS11_RSA, .bits = 1024, .use = PKCS11_USE_SIGN, .label = "x" },
                 { .type = PKCS11_AES, .use = PKCS11_USE_WRAP, .label = "" },
         };
-        struct pkcs11 *pkcs11 = softhsm_open("pkcs11:token=one", false);
+        struct pkcs11 *pkcs11 = softhsm_open("pkcs11:token=one", apart);
         _cleanup_(blob_done) struct blob out = {};
         struct pkcs11_key key;
 
@@ -278,7 +279,7 @@ static void test_public_from_certificate(void **state) {
                                "for type in privkey:key.der cert:cert.der; do pkcs11-tool --module " SOFTHSM_MODULE
                                " --login --pin " SOFTHSM_PIN
                                " --write-object ${type#*:} --type ${type%%:*} --id 0102 --label card >log 2>&1 || exit 1; done");
-        pkcs11 = softhsm_open("pkcs11:token=one", false);
+        pkcs11 = softhsm_open("pkcs11:token=one", apart);
         assert_int_equal(pkcs11_find(pkcs11, "pkcs11:id=%01%02", PKCS11_PRIVATE, &key), 0);
         assert_int_equal(pkcs11_public(pkcs11, &key, &spki), 0);
         (void) snprintf(path, sizeof(path), "%s/public.der", softhsm->dir);
@@ -296,7 +297,7 @@ static void test_public_from_certificate(void **state) {
 }
 
 static void test_mechanisms(void **state) {
-        struct pkcs11 *pkcs11 = softhsm_open("pkcs11:token=one", false);
+        struct pkcs11 *pkcs11 = softhsm_open("pkcs11:token=one", apart);
         _cleanup_(freep) char *names = NULL;
 
         assert_int_equal(pkcs11_mechanisms(pkcs11, &names), 0);
@@ -332,7 +333,7 @@ static void *sign_often(void *data) {
 }
 
 static void test_threads(void **state) {
-        struct pkcs11 *pkcs11 = softhsm_open("pkcs11:token=one", false), *second = softhsm_open("pkcs11:token=one", false);
+        struct pkcs11 *pkcs11 = softhsm_open("pkcs11:token=one", apart), *second = softhsm_open("pkcs11:token=one", apart);
         struct pkcs11_key key = softhsm_key(pkcs11, PKCS11_EC_P256, PKCS11_USE_SIGN, "ec");
         struct job jobs[4];
         pthread_t threads[4];
@@ -371,5 +372,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
         };
 
-        return cmocka_run_group_tests_name("pkcs11", tests, NULL, NULL);
+        int failed = cmocka_run_group_tests_name("pkcs11", tests, NULL, NULL);
+
+        apart = true;
+        return failed + cmocka_run_group_tests_name("pkcs11, module apart", tests, NULL, NULL);
 }
