@@ -162,6 +162,14 @@ static CK_RV make(struct pkcs11 *pkcs11, CK_SESSION_HANDLE session, struct plan 
                                             drop_refusals(secret, n), &other, ret);
 }
 
+/* Some tokens take every template and make what they always make. */
+static int check_made(struct pkcs11 *pkcs11, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE handle) {
+        if (!attribute_true(pkcs11, handle, CKA_EXTRACTABLE))
+                return 0;
+        (void) pkcs11->f->C_DestroyObject(session, handle);
+        return fail(EOPNOTSUPP, "the token \"%s\" makes keys that can be taken out of it", pkcs11->label);
+}
+
 /* Not made twice where the session is lost: the key may be there. */
 int key_generate(struct pkcs11 *pkcs11, const struct pkcs11_new *new, struct pkcs11_key *ret) {
         struct plan plan = {};
@@ -180,7 +188,9 @@ int key_generate(struct pkcs11 *pkcs11, const struct pkcs11_new *new, struct pkc
         if (rv != CKR_OK)
                 return fail_rv(pkcs11, rv, "opening a session that may change the token");
         rv = make(pkcs11, session, &plan, &handle);
-        r = rv == CKR_OK ? key_describe(pkcs11, handle, ret) : fail_rv(pkcs11, rv, "making a key");
+        r = rv == CKR_OK ? check_made(pkcs11, session, handle) : fail_rv(pkcs11, rv, "making a key");
+        if (r >= 0)
+                r = key_describe(pkcs11, handle, ret);
         (void) pkcs11->f->C_CloseSession(session);
         pkcs11->lost = false;
         return r;

@@ -258,6 +258,7 @@ static void test_check(void **state) {
         }
         how.mac_key = "pkcs11:object=cmac";
         assert_int_equal(wrap_check(pkcs11, &how), -EINVAL);
+        assert_non_null(strstr(pkcs11_error(pkcs11), "not a generic secret key"));
         how.mac_key = NULL;
         assert_int_equal(wrap_check(pkcs11, &how), -EINVAL);
 
