@@ -359,6 +359,9 @@ static void test_memory(_unused_ void **state) {
         char line[256];
         FILE *maps;
 
+#ifdef __SANITIZE_ADDRESS__ /* its frames are larger: what the TPM's library leaves on the stack is not written over */
+        skip();
+#endif
         {
                 _cleanup_(tpm_closep) struct tpm *tpm = opened();
                 _cleanup_(secret_freep) struct secret *secret = NULL, *again = NULL;
