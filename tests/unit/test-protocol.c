@@ -6,6 +6,7 @@
 
 #include "base/encode.h"
 #include "crypto/internal.h"
+#include "crypto/offline.h"
 #include "crypto/payload.h"
 #include "crypto/split.h"
 #include "service/nonce.h"
@@ -312,6 +313,31 @@ static void payload_keys_and_deals(void **state) {
         equals(half->data, half->size, "deal", "half");
 }
 
+static void offline(void **state) {
+        const struct offline_binding binding = { node_id(), text_of("payload_key", "key"), text_of("derived", "luks_uuid"),
+                                                 (uint32_t) number_of("derived", "generation") };
+        _cleanup_(secret_freep) struct secret *k_b = NULL;
+        _cleanup_(blob_done) struct blob manifest = {}, message = {}, list = {};
+        struct field group[OFFLINE_GROUP_FIELDS];
+        BYTES(group_key, "offline", "group_key");
+        BYTES(sealed, "offline", "sealed");
+        BYTES(wrapped, "offline", "wrapped");
+        uint8_t mac[32];
+
+        assert_int_equal(offline_open(group_key, &binding, sealed->data, sealed->size, &k_b, &manifest, mac), 0);
+        equals(k_b->data, k_b->size, "derived", "k_b");
+        equals(manifest.data, manifest.size, "derived", "manifest");
+        equals(mac, sizeof(mac), "derived", "manifest_mac");
+        assert_int_equal(offline_message(&binding, text_of("offline", "mechanism"),
+                                         &(struct blob){ wrapped->data, wrapped->size },
+                                         &(struct blob){ sealed->data, sealed->size }, &message),
+                         0);
+        equals(message.data, message.size, "offline", "message");
+        offline_group_fields(&binding, group);
+        assert_int_equal(fields_encode(group, ELEMENTSOF(group), &list), 0);
+        equals(list.data, list.size, "offline", "group_binding");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(names),
@@ -326,6 +352,7 @@ int main(void) {
                 cmocka_unit_test(payload_short),
                 cmocka_unit_test(payload_long),
                 cmocka_unit_test(payload_keys_and_deals),
+                cmocka_unit_test(offline),
         };
 
         return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -172,12 +172,24 @@ def packed(vectors, node_id, payload):
                        "half": half, "enc": enc, "ct": ct}
 
 
+def offline(vectors, node_id):
+    """docs/protocol.md, 14: what is sealed, and what is signed."""
+    derived, group_key, nonce, wrapped = vectors["derived"], pattern(0x91, 32), pattern(0x17, 12), pattern(0xa3, 84)
+    binding = (node_id, vectors["payload_key"]["key"], derived["generation"], derived["luks_uuid"])
+    plain = derived["k_b"] + derived["manifest"] + derived["manifest_mac"]
+    data = nonce + AESGCM(group_key).encrypt(nonce, plain, fields("tallyboot offline v1", *binding))
+    message = b"tallyboot token signature v1".ljust(63) + b"\0" + fields("tallyboot offline signature v1", *binding, "ecdh", wrapped, data)
+    vectors["offline"] = {"group_key": group_key, "group_binding": fields("tallyboot offline group v1", *binding[:3]), "sealed": data,
+                          "mechanism": "ecdh", "wrapped": wrapped, "message": message}
+
+
 def main():
     vectors = {}
     node_id = names(vectors)
     payload = derived(vectors, node_id)
     quoted(vectors, node_id, released(vectors, node_id))
     packed(vectors, node_id, payload)
+    offline(vectors, node_id)
     text = json.dumps(vectors, indent=2, default=bytes.hex)
     pathlib.Path(__file__).with_name("protocol.json").write_text(text + "\n")
 
