@@ -24,8 +24,8 @@ struct kek *cache_find(struct keystore *keystore, const struct kek_row *row) {
         for (size_t i = 0; i < keystore->n_cached; i++) {
                 struct cached *cached = keystore->cached + i;
 
-                if (cached->generation != row->generation || strcmp(cached->name, row->name) != 0 || cached->until <= now ||
-                    cached->wrapped.size != row->wrapped.size ||
+                if (cached->generation != row->generation || cached->master != row->master ||
+                    strcmp(cached->name, row->name) != 0 || cached->until <= now || cached->wrapped.size != row->wrapped.size ||
                     memcmp(cached->wrapped.data, row->wrapped.data, row->wrapped.size) != 0)
                         continue;
                 kek = kek_ref(cached->kek);
@@ -48,7 +48,7 @@ static size_t cached_soonest(const struct keystore *keystore) {
 
 /* A cache for which there is no memory only costs time. */
 static void remember(struct keystore *keystore, const struct kek_row *row, struct kek *kek, unsigned uses) {
-        struct cached cached = { .generation = row->generation }, *items;
+        struct cached cached = { .generation = row->generation, .master = row->master }, *items;
         uint64_t now = clock_monotonic_ms();
         bool once;
 

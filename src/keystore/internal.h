@@ -38,7 +38,7 @@ struct seen {
 
 struct cached {
         char name[KEK_NAME_MAX + 1];
-        int64_t generation;
+        int64_t generation, master;
         struct blob wrapped; /* the row that it was opened from */
         struct kek *kek;
         uint64_t until; /* ms, monotonic; UINT64_MAX: for ever */

@@ -40,18 +40,20 @@ static void reload(struct service *service) {
 
         r = service_config_read(service->config.file, service->definition, &config, error, sizeof(error));
         if (r < 0) {
-                log_error("The configuration could not be read anew, the keystore stays as it is: %s", error);
+                log_error("The keystore's configuration was read anew and is wrong, the old one stays: %s", error);
                 return;
         }
 
         /* a token is not asked for its PIN again for nothing */
         if (keystore_options_equal(&config.keystore, &service->config.keystore)) {
+                log_info("The keystore's configuration was read anew, and is the same.");
                 service_config_done(&config);
                 return;
         }
         r = keystore_reload(service->keystore, &config.keystore, error, sizeof(error));
         if (r < 0)
-                log_error("The changed keystore cannot be used, the old one stays: %s", error[0] ? error : strerror(-r));
+                log_error("The keystore's configuration was read anew and cannot be used, the old one stays: %s",
+                          error[0] ? error : strerror(-r));
         else {
                 struct keystore_options was = service->config.keystore;
 

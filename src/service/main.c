@@ -168,28 +168,13 @@ static void close_all(struct service *service) {
         service_config_done(&service->config);
 }
 
-/* Of the configuration [keystore] alone is read anew: another master key, and the one before it, come and go without an end. */
-static void reload_keystore(struct service *service) {
-        struct service_config config = {};
-        char error[1024] = "";
-        int r;
-
-        r = service_config_read(service->config.file, service->definition, &config, error, sizeof(error));
-        if (r >= 0)
-                r = keystore_reload(service->keystore, &config.keystore, error, sizeof(error));
-        if (r < 0)
-                log_error("The master key could not be read anew, the old one stays: %s", error[0] ? error : strerror(-r));
-        service_config_done(&config);
-}
-
-/* On the loop, after a SIGHUP. */
+/* On the loop, after a SIGHUP. The keystore, which may have to ask a token, is read anew by its own thread. */
 static void on_reloaded(int result, const char *error, void *userdata) {
         struct timespec now;
 
         (void) clock_gettime(CLOCK_MONOTONIC, &now);
         (void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
                           (unsigned long long) now.tv_sec * 1000000 + (unsigned long long) now.tv_nsec / 1000);
-        reload_keystore(userdata);
         if (result < 0)
                 log_error("The certificates could not be read anew, the old ones stay: %s", error);
         else

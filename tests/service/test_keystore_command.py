@@ -82,10 +82,10 @@ def keystore(config, *words, code=0, says="", **options):
 def reload(service):
     """Configured as it says now, without an end."""
     service.configure()
-    before = service.log_text().count("were read anew")
+    before = service.log_text().count("keystore's configuration was read anew")
     service.process.send_signal(signal.SIGHUP)
     deadline = time.monotonic() + 60
-    while service.log_text().count("were read anew") == before:
+    while service.log_text().count("keystore's configuration was read anew") == before:
         assert service.process.poll() is None and time.monotonic() < deadline, service.log_text()[-2000:]
         time.sleep(0.02)
 

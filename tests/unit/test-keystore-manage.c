@@ -437,6 +437,11 @@ static void test_there_and_back(void **state) {
         assert_int_equal(keystore_rewrap_step(keystore, 2, &progress, NULL), 1);
         reopen(first, second);
         expect_all();
+
+        /* the same key, and yet not the same master */
+        sql("UPDATE keystore_kek SET master = 3 WHERE name = 'web'");
+        assert_int_equal(get(1), -EKEYREJECTED);
+        sql("UPDATE keystore_kek SET master = 1 WHERE name = 'web'");
         while (keystore_rewrap_step(keystore, 1, &progress, NULL) == 1)
                 expect_all();
         reopen(first, NULL);
