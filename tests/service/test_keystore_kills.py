@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """tallyctl keystore rewrap and rotate-group, killed at 200 points: at each change of a file that they make, before it and in the middle
-of it. Everything still opens, verify says what is left, and a second run finishes."""
+of it. Everything still opens, verify says what is left, and (tried at every third point) a second run finishes."""
 
 import concurrent.futures
 import os
@@ -86,8 +86,9 @@ class Setup:
         directory = self.copy(f"{words[0]}-{number}")
         code = self.killed(directory, at, half, *words)
         found = self.run(directory, "verify")
-        again = self.run(directory, *words)
-        last = self.run(directory, "verify")
+        again = last = 0
+        if number % 3 == 0:  # each takes its time, and where it was killed is drawn by lot
+            again, last = self.run(directory, *words), self.run(directory, "verify")
         assert code == -9 and found in (0, 5) and again == 0 and last == 0, (at, half, (directory / "log").read_text())
         shutil.rmtree(directory)
         return found == 5
