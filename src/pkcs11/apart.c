@@ -315,6 +315,11 @@ static int get_secret(struct message *message, struct secret **ret) {
         return secret_copy(data, size, ret);
 }
 
+/* A card's key may want the PIN with each use, at a keypad. */
+static bool wrap_is_for_person(const struct wrap_how *how) {
+        return how->mechanism == WRAP_RSA_OAEP;
+}
+
 int apart_make(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct field *binding, size_t n, const struct secret *key,
                struct blob *ret, struct secret **ret_key) {
         _cleanup_(message_done) struct message message = {};
@@ -349,7 +354,7 @@ int apart_unwrap(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct
         message_put_how(&message, how);
         message_put_binding(&message, binding, n);
         message_put_bytes(&message, blob->data, blob->size);
-        r = call(pkcs11, &message, CALL_MS);
+        r = call(pkcs11, &message, wrap_is_for_person(how) ? KEYPAD_MS : CALL_MS);
         return r < 0 ? r : get_secret(&message, ret);
 }
 

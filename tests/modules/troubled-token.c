@@ -17,6 +17,7 @@
  *      exit-start      exit(3) in C_Initialize
  *      fail-start      C_Initialize fails
  *      own-iv          GCM: writes an IV where it was given zeros
+ *      leaky           new secret keys are extractable, whatever was asked for
  *      kwp             CKM_AES_KEY_WRAP_KWP for what SoftHSM calls CKM_AES_KEY_WRAP_PAD
  *      logins          every C_Login adds a byte */
 #include <dlfcn.h>
@@ -222,6 +223,16 @@ static CK_RV decrypt(CK_SESSION_HANDLE session, CK_BYTE *data, CK_ULONG size, CK
         return real->C_Decrypt(session, data, size, plain, plain_size);
 }
 
+static CK_RV generate_key(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_ATTRIBUTE *attributes, CK_ULONG n,
+                          CK_OBJECT_HANDLE *key) {
+        static CK_BBOOL yes = CK_TRUE;
+
+        for (CK_ULONG i = 0; i < n && is("leaky"); i++)
+                if (attributes[i].type == CKA_EXTRACTABLE)
+                        attributes[i].pValue = &yes;
+        return real->C_GenerateKey(session, mechanism, attributes, n, key);
+}
+
 static CK_RV wrap_key(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE wrapping, CK_OBJECT_HANDLE key,
                       CK_BYTE *wrapped, CK_ULONG *size) {
         CK_MECHANISM mapped = { inner_type(mechanism->mechanism), mechanism->pParameter, mechanism->ulParameterLen };
@@ -266,6 +277,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret) {
         ours.C_EncryptInit = encrypt_init;
         ours.C_DecryptInit = decrypt_init;
         ours.C_Decrypt = decrypt;
+        ours.C_GenerateKey = generate_key;
         ours.C_WrapKey = wrap_key;
         ours.C_UnwrapKey = unwrap_key;
         *ret = &ours;

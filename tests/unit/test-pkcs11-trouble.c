@@ -407,6 +407,19 @@ static void test_other_mechanisms(void **state) {
         }
 }
 
+static void test_leaky_token(void **state) {
+        struct pkcs11_new new = { .type = PKCS11_AES, .use = PKCS11_USE_WRAP, .label = "leaky" };
+        struct pkcs11 *pkcs11 = NULL;
+        struct pkcs11_key key;
+
+        trouble("leaky");
+        pkcs11 = open_troubled(false, true);
+        assert_int_equal(pkcs11_generate(pkcs11, &new, &key), -EOPNOTSUPP);
+        assert_words(pkcs11_error(pkcs11), "can be taken out");
+        assert_int_equal(pkcs11_find(pkcs11, "pkcs11:object=leaky", PKCS11_SECRET, &key), -ENOKEY);
+        pkcs11 = pkcs11_close(pkcs11);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_bad_modules, setup, teardown),
@@ -422,6 +435,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_keypad, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_always_pin, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_other_mechanisms, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_leaky_token, setup, teardown),
         };
 
         return cmocka_run_group_tests_name("pkcs11-trouble", tests, NULL, NULL);
