@@ -153,8 +153,8 @@ static int write_parameters(const uint8_t salt[static MASTER_TPM_SALT], const st
 
 /* Seals, tries it where the gate is still open, and closes the gate: the secret is in the keyring, nobody needs it from the TPM again
  * before the next start. */
-static int seal(const struct keystore_options *options, const struct secret *secret, struct blob *ret, char *error,
-                size_t error_size) {
+static int seal(const struct keystore_options *options, const struct secret *secret, bool gate_known, struct blob *ret,
+                char *error, size_t error_size) {
         const struct tpm_seal how = { .mask = options->pcrs, .gate = options->gate_pcr };
         _cleanup_(secret_freep) struct secret *again = NULL;
         _cleanup_(blob_done) struct blob sealed = {};
@@ -162,7 +162,7 @@ static int seal(const struct keystore_options *options, const struct secret *sec
         int r;
 
         r = open_tpm(options, &tpm, error, error_size);
-        if (r >= 0)
+        if (r >= 0 && !gate_known)
                 r = gate_check(tpm, options, error, error_size);
         if (r < 0)
                 return r;
@@ -204,7 +204,7 @@ static int create(const struct keystore_options *options, _unused_ const char *p
         r = bootkey_put(name, secret);
         if (r < 0)
                 return no_keyring(r, error, error_size);
-        r = seal(options, secret, &sealed, error, error_size);
+        r = seal(options, secret, false, &sealed, error, error_size);
         if (r >= 0)
                 r = write_parameters(salt, &sealed, ret_parameters);
         if (r < 0)
@@ -356,7 +356,8 @@ int master_tpm_reseal(const struct keystore_options *options, const struct blob 
         r = bootkey_get(name, &secret);
         if (r < 0)
                 return no_keyring(r, error, error_size);
-        r = seal(options, secret, &sealed, error, error_size);
+        /* the gate that it had was zero at a start: after a kexec nobody knows any more that it was us who closed it */
+        r = seal(options, secret, options->gate_pcr == found.seal.gate, &sealed, error, error_size);
         return r < 0 ? r : write_parameters(found.salt, &sealed, ret);
 }
 

@@ -325,6 +325,30 @@ static void test_changed_pcr(_unused_ void **state) {
         master_tpm_forget(&anew);
 }
 
+/* A kexec: the keyring is empty, the gate still closed. */
+static void test_kexec(_unused_ void **state) {
+        _cleanup_(blob_done) struct blob parameters = create(), anew = {}, other = {};
+        _cleanup_(secret_freep) struct secret *escrow = NULL, *before = opened(&parameters), *after = NULL;
+        char error[512] = "";
+
+        assert_int_equal(master_tpm_secret(&parameters, &escrow), 0);
+        master_tpm_forget(&parameters);
+        forget_gate(14);
+        expect_refused(&parameters, -EALREADY, "kexec");
+        assert_int_equal(master_tpm_remember(&parameters, escrow, error, sizeof(error)), 0);
+        assert_int_equal(master_tpm_reseal(&options, &parameters, &anew, error, sizeof(error)), 0);
+        extend(13);
+        options.gate_pcr = 13; /* but another one that is in use is refused */
+        assert_int_equal(master_tpm_reseal(&options, &parameters, &other, error, sizeof(error)), -EBUSY);
+        options.gate_pcr = 14;
+
+        power_cycle();
+        master_tpm_forget(&parameters);
+        after = opened(&anew);
+        assert_true(secret_equal(before, after));
+        master_tpm_forget(&anew);
+}
+
 static void test_another_tpm(_unused_ void **state) {
         _cleanup_(blob_done) struct blob parameters = create();
         char *out = swtpm_shell(swtpm, "tpm2_clear");
@@ -454,7 +478,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_once_a_boot), TEST(test_lost),        TEST(test_killed_between), TEST(test_other_processes),
                 TEST(test_changed_pcr), TEST(test_another_tpm), TEST(test_gate_in_use),    TEST(test_no_tpm),
-                TEST(test_row_changed), TEST(test_options),     TEST(test_start_at_once),
+                TEST(test_row_changed), TEST(test_options),     TEST(test_start_at_once),  TEST(test_kexec),
         };
 
         return cmocka_run_group_tests_name("keystore-tpm", tests, start, finish);
