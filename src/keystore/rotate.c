@@ -156,7 +156,7 @@ static int move_fields(const struct rotation *rotation, const struct moved *move
 static int move(struct rotation *rotation, struct moved *moved) {
         _cleanup_(secret_freep) struct secret *key = NULL;
         struct kek *from = kek_of(rotation, moved->generation);
-        struct binding was, is;
+        struct binding was = {}, is = {};
         int r;
 
         if (!from)
