@@ -318,9 +318,29 @@ static int token_read(struct node *node, struct token *token) {
         return 0;
 }
 
-int token_attach(struct node *node) {
-        struct token *token;
+/* Connects and reads. -EAGAIN: it was pulled out in between. */
+static int token_try(struct node *node, struct token **ret) {
+        struct token *token = calloc(1, sizeof *token);
         int r;
+
+        if (!token)
+                return -ENOMEM;
+        r = token_connect(node, node->config->token_key, &token->pkcs11);
+        if (r >= 0) {
+                r = token_read(node, token);
+                if (r == -ENODEV && node->waiting.patience_ms > 0)
+                        r = -EAGAIN;
+        }
+        if (r < 0) {
+                token_free(token);
+                return r;
+        }
+        *ret = token;
+        return 0;
+}
+
+int token_attach(struct node *node) {
+        int r = -EAGAIN;
 
         if (node->token)
                 return 0;
@@ -328,19 +348,13 @@ int token_attach(struct node *node) {
                 snprintf(node->error, sizeof node->error, "no token-key = is in tallyboot.conf");
                 return -EPERM;
         }
-        token = calloc(1, sizeof *token);
-        if (!token)
-                return -ENOMEM;
-        r = token_connect(node, node->config->token_key, &token->pkcs11);
-        if (r >= 0)
-                r = token_read(node, token);
-        if (r < 0) {
-                token_free(token);
-                return r;
+        while (r == -EAGAIN) {
+                r = token_try(node, &node->token);
+                if (r == -EAGAIN)
+                        node_say(node, "%s; waiting for it", node->error);
         }
-        node->token = token;
-        node->has_id = true;
-        return 0;
+        node->has_id = node->has_id || r >= 0;
+        return r;
 }
 
 int token_sign(struct node *node, const struct blob *message, struct blob *ret) {
