@@ -11,7 +11,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         if (wrap_parse(data, size, &blob) < 0)
                 return 0;
-        if (size > WRAP_BLOB_MAX || wrap_format(&blob, true, &again) < 0 || again.size != size || memcmp(again.data, data, size) != 0)
+        if (size > WRAP_BLOB_MAX || wrap_format(&blob, true, &again) < 0 || again.size != size ||
+            memcmp(again.data, data, size) != 0)
                 abort(); /* one blob has one form */
         return 0;
 }
