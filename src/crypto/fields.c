@@ -68,3 +68,24 @@ int fields_hmac(const void *key, size_t key_size, const struct field *fields, si
 
         return hmac_sha256(key, key_size, list.data, list.size, ret);
 }
+
+/* A key that also signs what somebody else words must never be led to sign these bytes: no certificate, CMS, TLS or SSH signature
+ * begins like this, and the text says to whoever looks what it is. */
+int fields_token_message(const struct blob *list, struct blob *ret) {
+        static const char text[] = "tallyboot token signature v1";
+        _cleanup_(buffer_done) struct buffer message = {};
+        char prefix[TOKEN_PREFIX_SIZE];
+        int r;
+
+        memset(prefix, ' ', sizeof prefix);
+        memcpy(prefix, text, sizeof text - 1);
+        prefix[sizeof prefix - 1] = '\0';
+        buffer_append(&message, prefix, sizeof prefix);
+        buffer_append(&message, list->data, list->size);
+        r = buffer_ok(&message);
+        if (r < 0)
+                return r;
+
+        *ret = (struct blob){ .data = TAKE_PTR(message.data), .size = message.size };
+        return 0;
+}

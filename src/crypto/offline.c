@@ -3,9 +3,6 @@
 
 #include <string.h>
 
-/* 63 bytes of text and spaces, and a NUL: docs/protocol.md, 4. No other message that a card signs begins like that. */
-static const char prefix[64] = "tallyboot token signature v1                                   ";
-
 void offline_group_fields(const struct offline_binding *binding, struct field ret[static OFFLINE_GROUP_FIELDS]) {
         ret[0] = field_text("tallyboot offline group v1");
         ret[1] = field_text(binding->node_id);
@@ -85,7 +82,6 @@ int offline_open(const struct secret *group_key, const struct offline_binding *b
 int offline_message(const struct offline_binding *binding, const char *mechanism, const struct blob *wrapped,
                     const struct blob *sealed, struct blob *ret) {
         _cleanup_(blob_done) struct blob list = {};
-        uint8_t *message;
         int r;
 
         r = fields_encode(FIELDS(field_text("tallyboot offline signature v1"), field_text(binding->node_id),
@@ -93,13 +89,5 @@ int offline_message(const struct offline_binding *binding, const char *mechanism
                                  field_text(mechanism), field_bytes(wrapped->data, wrapped->size),
                                  field_bytes(sealed->data, sealed->size)),
                           &list);
-        if (r < 0)
-                return r;
-        message = malloc(sizeof prefix + list.size);
-        if (!message)
-                return -ENOMEM;
-        memcpy(message, prefix, sizeof prefix);
-        memcpy(message + sizeof prefix, list.data, list.size);
-        *ret = (struct blob){ message, sizeof prefix + list.size };
-        return 0;
+        return r < 0 ? r : fields_token_message(&list, ret);
 }

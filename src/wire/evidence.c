@@ -139,28 +139,6 @@ int wire_qualifying_data(const char *node_id, enum purpose purpose, const uint8_
         return sha256(fields.data, fields.size, ret);
 }
 
-/* A key that also signs what somebody else words must never be led to sign these bytes: no certificate, CMS, TLS or SSH signature
- * begins like this, and the text says to whoever looks what it is. */
-static int token_message(const struct blob *fields, struct blob *ret) {
-        static const char text[] = "tallyboot token signature v1";
-        _cleanup_(buffer_done) struct buffer message = {};
-        char prefix[WIRE_TOKEN_PREFIX_SIZE];
-        int r;
-
-        memset(prefix, ' ', sizeof prefix);
-        memcpy(prefix, text, sizeof text - 1);
-        prefix[sizeof prefix - 1] = '\0';
-        buffer_append(&message, prefix, sizeof prefix);
-        buffer_append(&message, fields->data, fields->size);
-        r = buffer_ok(&message);
-        if (r < 0)
-                return r;
-
-        *ret = (struct blob){ .data = message.data, .size = message.size };
-        message = (struct buffer){};
-        return 0;
-}
-
 int wire_token_register_message(const char *node_id, const struct blob *challenge, struct blob *ret) {
         _cleanup_(blob_done) struct blob fields = {};
         int r;
@@ -170,7 +148,7 @@ int wire_token_register_message(const char *node_id, const struct blob *challeng
                           &fields);
         if (r < 0)
                 return r;
-        return token_message(&fields, ret);
+        return fields_token_message(&fields, ret);
 }
 
 int wire_token_evidence_message(const char *node_id, enum purpose purpose, const uint8_t *nk,
@@ -181,5 +159,5 @@ int wire_token_evidence_message(const char *node_id, enum purpose purpose, const
         r = evidence_fields(node_id, purpose, nk, nonces, body, &fields);
         if (r < 0)
                 return r;
-        return token_message(&fields, ret);
+        return fields_token_message(&fields, ret);
 }

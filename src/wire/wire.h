@@ -26,7 +26,7 @@ enum {
         WIRE_LOG_FROM_MAX = 1 << 30,
         WIRE_TOKEN_PUBLIC_MAX = 1024,   /* DER SubjectPublicKeyInfo of a token's key: RSA of 4096 bits has 550 */
         WIRE_TOKEN_SIGNATURE_MAX = 512, /* the same */
-        WIRE_TOKEN_PREFIX_SIZE = 64,
+        WIRE_TOKEN_PREFIX_SIZE = TOKEN_PREFIX_SIZE,
 };
 
 /* PCR values of one bank; values[i] counts only where mask has bit i. alg is a TPM_ALG_ID (SHA-1 4, SHA-256 0xb, SHA-384 0xc, SHA-512 0xd). */
