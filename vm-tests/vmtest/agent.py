@@ -16,7 +16,11 @@ class Agent:
     def __init__(self, path, log):
         self.log, self._rest, self._number = log, b"", 0
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(str(path))
+        try:
+            self._socket.connect(str(path))
+        except OSError:
+            self._socket.close()
+            raise
 
     def close(self):
         self._socket.close()

@@ -123,8 +123,15 @@ class Machine:
             self._qemu = process.spawn(command, bufsize=0, stdin=process.subprocess.PIPE,
                                        stdout=process.subprocess.PIPE, stderr=log)
         self.console = Console(self._qemu.stdout, self._qemu.stdin.write, self.log, self.name)
-        process.wait_until(Path(self.file("agent.sock")).exists, "QEMU's sockets", process=self._qemu, log=self.log)
-        self._agent = Agent(self.file("agent.sock"), self.file("commands.log"))
+        process.wait_until(self._connect, "QEMU's sockets", process=self._qemu, log=self.log)
+
+    def _connect(self):
+        """Whether QEMU takes connections: its socket is there a moment earlier."""
+        try:
+            self._agent = Agent(self.file("agent.sock"), self.file("commands.log"))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
 
     def stop(self):
         """Take what still runs away, at once; nothing is said about how it ended."""
@@ -132,8 +139,9 @@ class Machine:
             self._qemu.kill()
             self._qemu.wait()
             self.console.close()
-            self._agent.close()
-            self._qemu = None
+            if self._agent:
+                self._agent.close()
+            self._qemu = self._agent = None
         self.tpm.stop()
 
     power_cut = stop
