@@ -95,7 +95,8 @@ static int log_in(struct pkcs11 *pkcs11, const struct secret *pin, bool unattend
         int r;
 
         if (pin && refused_has(pkcs11, pin))
-                return fail(EKEYREJECTED, "PIN: the token \"%s\" refused this PIN before: not tried again", pkcs11->label);
+                return fail(EKEYREJECTED, "PIN: the token \"%s\" refused this PIN before: not tried again by this process",
+                            pkcs11->label);
         r = pkcs11->apart ? apart_login(pkcs11, pin, unattended) : log_in_here(pkcs11, pin, unattended);
         if (r == -EKEYREJECTED && pin)
                 refused_add(pkcs11, pin);
