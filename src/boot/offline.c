@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "boot/gate.h"
 #include "boot/offline-blob.h"
 
 /* A boot without the servers: K_b and manifests come out of the headers, by the token; from there on all is as after both halves. */
@@ -50,13 +51,15 @@ static void say_unused(struct unlocker *unlocker, const char *device, const char
 }
 
 /* The servers are still there to be asked again: the token is not waited for until it comes. */
-static int attach(struct node *node, bool once, struct offline_token *ret) {
+static int attach(struct node *node, const char *run_dir, bool once, struct offline_token *ret) {
         uint64_t patience = node->waiting.patience_ms;
         int r;
 
         if (once)
                 node->waiting.patience_ms = MIN(patience, (uint64_t) ONCE_MS);
         r = node_attach(node);
+        if (r >= 0 && node->kind == NODE_TPM)
+                (void) gate_mark_seen(run_dir);
         if (r >= 0)
                 r = offline_token_open(node, ret);
         node->waiting.patience_ms = patience;
@@ -69,7 +72,7 @@ static int connect_token(struct unlocker *unlocker) {
 
         if (offline->connected)
                 return 0;
-        r = attach(unlocker->node, offline->once, &offline->token);
+        r = attach(unlocker->node, unlocker->run_dir, offline->once, &offline->token);
         if (r < 0) {
                 if (r != -ECANCELED)
                         unlocker_say(unlocker, "offline: %s", unlocker->node->error[0] ? unlocker->node->error : strerror(-r));

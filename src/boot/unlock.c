@@ -330,7 +330,8 @@ static int fetch(struct unlocker *unlocker) {
 static int run(struct unlocker *unlocker) {
         int r;
 
-        start_network(unlocker);
+        if (unlocker->config->unlock != UNLOCK_OFFLINE)
+                start_network(unlocker);
         r = identity_choose(unlocker);
         if (r < 0)
                 return r;
