@@ -460,7 +460,7 @@ def test_invariant_11_power_cut_at_writes_of_the_header(fleet):
                 assert token["state"] == "live" and mine["key"] == token["key"] and len(slots(image)) == 2, (number, token)
                 check(machine.offline(image), OK, "would open with generation 1")
                 machine.set()
-                number += 4
+                number += 6
                 if not more:
                     break
     assert 24 < number < 80, number
