@@ -77,6 +77,13 @@ static void exchange_outcome(struct node *node, enum party party, const struct h
                 exchange_failed(party, exchange, outcome);
         else
                 outcome_from_answer(party, exchange->status, &exchange->answer, exchange->retry_after, node->incident, outcome);
+        if (node->kind == NODE_TOKEN &&
+            (strcmp(outcome->problem, "policy-refused") == 0 || strcmp(outcome->problem, "pending-policy") == 0))
+                snprintf(
+                        outcome->error, sizeof outcome->error,
+                        "%s: its policy does not release to this token now (%s: has [release] token-evidence = yes? tallyctl log says why), "
+                        "incident %s",
+                        party_to_string(party), outcome->problem, node->incident);
 }
 
 static void outcome_malformed(enum party party, int r, const char *what, struct outcome *outcome) {

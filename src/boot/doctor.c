@@ -105,21 +105,22 @@ static void check_token_state(struct doctor *doctor) {
 
 static void check_token_key(struct doctor *doctor) {
         enum pin_kind kind = doctor->config->token_pin.kind;
-        char why[256];
+        char why[256], type[TOKEN_TYPE_SIZE] = "";
 
         check_token_state(doctor);
         if (doctor->problems > 0 || kind == PIN_ASK || kind == PIN_KEYPAD)
                 return; /* tallyboot evidence asks, and tries the key */
         doctor->node->waiting.run_dir = verb_run_dir();
-        if (node_attach(doctor->node) < 0)
+        if (node_attach(doctor->node) >= 0)
+                token_key_describe(doctor->node->token, type);
+        if (!doctor->node->token)
                 found(doctor, FOUND_PROBLEM, "token-key", "%s", doctor->node->error);
         else if (token_check_key(doctor->node, why, sizeof why) < 0)
                 found(doctor, FOUND_PROBLEM, "token-key", "%s", doctor->node->error);
         else if (why[0])
-                found(doctor, FOUND_WARNING, "token-key", "%s, node id %s; %s", token_key_describe(doctor->node->token),
-                      doctor->node->id, why);
+                found(doctor, FOUND_WARNING, "token-key", "%s, node id %s; %s", type, doctor->node->id, why);
         else
-                found(doctor, FOUND_OK, "token-key", "%s, node id %s", token_key_describe(doctor->node->token), doctor->node->id);
+                found(doctor, FOUND_OK, "token-key", "%s, node id %s", type, doctor->node->id);
 }
 
 static void check_tpm(struct doctor *doctor) {

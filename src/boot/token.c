@@ -280,13 +280,13 @@ struct token *token_free(struct token *token) {
 /* docs/protocol.md, 13. */
 static int check_key(struct node *node, const struct pkcs11_key *key) {
         bool fits = key->type == PKCS11_EC_P256 || key->type == PKCS11_EC_P384 ||
-                    (key->type == PKCS11_RSA && (key->bits == 2048 || key->bits == 3072 || key->bits == 4096));
+                    (key->type == PKCS11_RSA && key->bits >= 2048 && key->bits <= 4096);
 
         if (fits && key->signs)
                 return 0;
         snprintf(node->error, sizeof node->error, "the key that token-key names %s",
                  fits ? "must not sign (CKA_SIGN); make one with pkcs11-tool --keypairgen --usage-sign"
-                      : "is of no type that signs evidence: P-256, P-384, RSA of 2048, 3072 or 4096 bits");
+                      : "is of no type that signs evidence: P-256, P-384, RSA of 2048 to 4096 bits");
         return -EPERM;
 }
 
@@ -370,15 +370,11 @@ int token_sign(struct node *node, const struct blob *message, struct blob *ret) 
         return r;
 }
 
-const char *token_key_describe(const struct token *token) {
-        switch (token->key.type) {
-        case PKCS11_EC_P256:
-                return "P-256";
-        case PKCS11_EC_P384:
-                return "P-384";
-        default:
-                return token->key.bits == 2048 ? "RSA-2048" : token->key.bits == 3072 ? "RSA-3072" : "RSA-4096";
-        }
+void token_key_describe(const struct token *token, char ret[static TOKEN_TYPE_SIZE]) {
+        if (token->key.type == PKCS11_RSA)
+                snprintf(ret, TOKEN_TYPE_SIZE, "RSA-%u", token->key.bits);
+        else
+                snprintf(ret, TOKEN_TYPE_SIZE, "%s", token->key.type == PKCS11_EC_P256 ? "P-256" : "P-384");
 }
 
 int token_check_key(struct node *node, char *ret, size_t size) {

@@ -25,7 +25,8 @@ DEFINE_CLEANUP(struct token *, token_free)
 /* By the node's key. -ENODEV: it was removed, node->token is NULL then, node_attach() waits for it; -EPERM. Words in node->error. */
 int token_sign(struct node *node, const struct blob *message, struct blob *ret);
 /* "P-256", "RSA-2048". */
-const char *token_key_describe(const struct token *token);
+enum { TOKEN_TYPE_SIZE = 16 };
+void token_key_describe(const struct token *token, char ret[static TOKEN_TYPE_SIZE]);
 /* Before a node is registered with it: whether the key was made for evidence alone. A signature that it makes for something else could
  * be taken for evidence only where its first 64 bytes were ours, which no sane format has; but who asks a card to sign anything, as mail
  * and login programs do, gets that, too. -EPERM with words in node->error, unless token-key-shared = yes. ret: a warning, or "". */
