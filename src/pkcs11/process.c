@@ -19,11 +19,12 @@ static int prepare(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attri
 
         (void) sigemptyset(&none);
         (void) sigfillset(&all);
-        r = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDWR, 0);
+        /* first, for fd is 0 where the program has no standard input */
+        r = posix_spawn_file_actions_adddup2(actions, fd, CHANNEL);
+        if (r == 0)
+                r = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDWR, 0);
         if (r == 0)
                 r = posix_spawn_file_actions_adddup2(actions, 0, 1);
-        if (r == 0)
-                r = posix_spawn_file_actions_adddup2(actions, fd, CHANNEL);
         if (r == 0)
                 r = posix_spawn_file_actions_addclosefrom_np(actions, CHANNEL + 1);
         if (r == 0)

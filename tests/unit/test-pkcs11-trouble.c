@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "softhsm.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "base/file.h"
 #include "pkcs11/wrap.h"
@@ -83,6 +85,15 @@ static int sign(struct pkcs11 *pkcs11, const struct pkcs11_key *key) {
         return r;
 }
 
+static bool sign_works(struct pkcs11 *pkcs11) {
+        _cleanup_(secret_freep) struct secret *pin = secret_of(SOFTHSM_PIN);
+        _cleanup_(blob_done) struct blob signature = {};
+        struct pkcs11_key key;
+
+        return pkcs11_login(pkcs11, pin) == 0 && pkcs11_find(pkcs11, "pkcs11:object=ec", PKCS11_PRIVATE, &key) == 0 &&
+               pkcs11_sign(pkcs11, &key, "message", 7, &signature) == 0;
+}
+
 static struct pkcs11_key find(struct pkcs11 *pkcs11) {
         struct pkcs11_key key = {};
 
@@ -154,6 +165,27 @@ static void test_exit_in_initialize(void **state) {
         pkcs11 = open_troubled(true, true);
         assert_int_equal(sign(pkcs11, &ec), 0);
         pkcs11 = pkcs11_close(pkcs11);
+}
+
+/* A program without standard input and output, and one that has something else at the channel's place. */
+static void test_any_descriptors(void **state) {
+        for (unsigned closed = 0; closed < 4; closed++) {
+                pid_t pid = fork();
+                int status;
+
+                if (pid == 0) {
+                        struct pkcs11 *pkcs11 = NULL;
+                        char error[512];
+
+                        for (unsigned fd = 0; fd < closed; fd++)
+                                (void) close((int) fd);
+                        if (closed == 3)
+                                (void) dup2(open("/dev/null", O_RDONLY), 3);
+                        _exit(try_open(module, true, &pkcs11, error) < 0 || !sign_works(pkcs11));
+                }
+                assert_int_equal(waitpid(pid, &status, 0), pid);
+                assert_int_equal(status, 0);
+        }
 }
 
 static void test_crash(void **state) {
@@ -424,6 +456,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_bad_modules, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_exit_in_initialize, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_any_descriptors, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_crash, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_crash_and_pin, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_session_lost, setup, teardown),
