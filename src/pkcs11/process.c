@@ -67,12 +67,15 @@ int process_spawn(const char *name, pid_t *ret_pid, int *ret_fd) {
         return 0;
 }
 
-/* Before main(), in every program that has this module: so no program can forget it, and none has to be installed for it. */
+/* Before main(), in every program that has this module: so no program can forget it, and none has to be installed for it. Under this name
+ * main() is never reached, whatever is wrong: it would do what the program does, and start another. */
 static void __attribute__((constructor)) become_apart(int argc, char **argv) {
         struct stat st;
 
-        if (argc != 1 || strcmp(argv[0], APART_NAME) != 0 || fstat(CHANNEL, &st) < 0 || !S_ISSOCK(st.st_mode))
+        if (argc < 1 || strcmp(argv[0], APART_NAME) != 0)
                 return;
+        if (fstat(CHANNEL, &st) < 0 || !S_ISSOCK(st.st_mode))
+                _exit(1);
         log_set_program(APART_NAME);
         if (process_harden() < 0)
                 _exit(1);

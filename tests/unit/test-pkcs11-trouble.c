@@ -188,6 +188,20 @@ static void test_any_descriptors(void **state) {
         }
 }
 
+/* Started by that name by anybody else, a program does nothing: it would start itself again, and again. */
+static void test_name_alone(void **state) {
+        pid_t pid = fork();
+        int status;
+
+        if (pid == 0) {
+                (void) close(3);
+                (void) execl("/proc/self/exe", "tallyboot-pkcs11", "--help", NULL);
+                _exit(99);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+}
+
 static void test_crash(void **state) {
         struct wrap_how how = { .mechanism = WRAP_GCM, .key = "pkcs11:object=master", .generation = 1 };
         struct pkcs11 *pkcs11 = open_troubled(true, true);
@@ -457,6 +471,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_bad_modules, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_exit_in_initialize, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_any_descriptors, setup, teardown),
+                cmocka_unit_test(test_name_alone),
                 cmocka_unit_test_setup_teardown(test_crash, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_crash_and_pin, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_session_lost, setup, teardown),
