@@ -44,8 +44,9 @@ struct keystore_progress {
 int keystore_rotate(struct keystore *keystore, const char *group, int64_t *ret_generation);
 /* Wraps at most max rows under the newest KEK. 1: more are left. 0: none are, the older KEKs are destroyed, and are accepted nowhere any more. */
 int keystore_rotate_step(struct keystore *keystore, const char *group, unsigned max, struct keystore_progress *ret);
-/* Wraps at most max KEKs under the current master. 1: more are left. 0: none are, and the database has forgotten the other masters. Where
- * a KEK cannot leave its token (always-sensitive): -EXDEV, with its group in ret_group (65 bytes; may be NULL): rotate that one. */
+/* Wraps at most max KEKs under the current master. 1: more are left. 0: none are, and the database has forgotten the other masters. KEKs
+ * go through this process' memory, those of always-sensitive, too: rotate afterwards where they should never have been outside. ret_group
+ * (65 bytes; may be NULL): of the KEK that failed. -EXDEV: its master gives it to nobody (no kind does that yet); rotate that one. */
 int keystore_rewrap_step(struct keystore *keystore, unsigned max, struct keystore_progress *ret, char *ret_group);
 /* What was deleted is in no file of the database any more. -EBUSY: a reader was in the way for all of ten seconds. */
 int keystore_scrub(struct store *store);

@@ -21,7 +21,7 @@ from services import BUILD, Fleet
 from softhsm import PIN, SoftHsm
 from softtpm import SoftTpm
 
-TROUBLED = BUILD / "tests/modules/troubled-token.so"
+TROUBLED = pathlib.Path(__file__).resolve().parents[2] / "build/tests/modules/troubled-token.so"  # not of a sanitizer's build
 URI = "pkcs11:token=tallyboot;object=tenant-master"
 PATIENCE = 60
 
