@@ -61,6 +61,8 @@ static int set_gate_pcr(const char *value, void *ret) {
 
         if (r < 0)
                 return r;
+        if (number == 10) /* the kernel's IMA extends it */
+                return -EINVAL;
         *(unsigned *) ret = number;
         return 0;
 }
@@ -168,7 +170,7 @@ static const struct setting settings[] = {
         { "ca", set_path, MEMBER(ca), "an absolute path" },
         { "tpm", set_tcti, MEMBER(tpm), "a TCTI such as device:/dev/tpmrm0" },
         { "securityfs", set_path, MEMBER(securityfs), "an absolute path" },
-        { "gate-pcr", set_gate_pcr, MEMBER(gate_pcr), "a PCR from 8 to 15" },
+        { "gate-pcr", set_gate_pcr, MEMBER(gate_pcr), "a PCR from 8 to 15, and not 10" },
         { "prompt-after", set_seconds, MEMBER(prompt_after), SECONDS },
         { "tpm-timeout", set_seconds, MEMBER(tpm_timeout), SECONDS },
         { "network-timeout", set_seconds, MEMBER(network_timeout), SECONDS ", 0 for no limit" },

@@ -29,7 +29,7 @@ struct config {
         char *ca;                           /* file with the fleet's CA, PEM */
         char *tpm;                          /* TCTI string */
         char *securityfs;                   /* directory with the kernel's logs of measurements */
-        unsigned gate_pcr;                  /* 8 to 15 */
+        unsigned gate_pcr;                  /* 8 to 15, not 10 */
         uint64_t prompt_after;              /* s */
         uint64_t tpm_timeout;               /* s to wait for the TPM to appear */
         uint64_t network_timeout;           /* s until the unlocker gives up; 0: never */

@@ -82,11 +82,12 @@ static void check_gate(struct doctor *doctor) {
 }
 
 /* Nobody is asked for a PIN here, and a last try is not used up: what needs one is left open. */
-static void check_token_state(struct doctor *doctor) {
+static bool check_token_state(struct doctor *doctor) {
         const struct pkcs11_where where = { doctor->config->token_key, doctor->config->token_module, true };
         _cleanup_(pkcs11_closep) struct pkcs11 *pkcs11 = NULL;
         struct pkcs11_pin pin = {};
         char error[320] = "";
+        unsigned before = doctor->problems;
 
         if (pkcs11_open(&where, &pkcs11, error, sizeof error) < 0)
                 found(doctor, FOUND_PROBLEM, "token", "%s", error);
@@ -101,14 +102,14 @@ static void check_token_state(struct doctor *doctor) {
                 found(doctor, FOUND_WARNING, "token", "a wrong PIN was given to %s", pkcs11_label(pkcs11));
         else
                 found(doctor, FOUND_OK, "token", "%s is there", pkcs11_label(pkcs11));
+        return doctor->problems == before;
 }
 
 static void check_token_key(struct doctor *doctor) {
         enum pin_kind kind = doctor->config->token_pin.kind;
         char why[256], type[TOKEN_TYPE_SIZE] = "";
 
-        check_token_state(doctor);
-        if (doctor->problems > 0 || kind == PIN_ASK || kind == PIN_KEYPAD)
+        if (!check_token_state(doctor) || kind == PIN_ASK || kind == PIN_KEYPAD)
                 return; /* tallyboot evidence asks, and tries the key */
         doctor->node->waiting.run_dir = verb_run_dir();
         if (node_attach(doctor->node) >= 0)

@@ -285,7 +285,7 @@ static int check_key(struct node *node, const struct pkcs11_key *key) {
         if (fits && key->signs)
                 return 0;
         snprintf(node->error, sizeof node->error, "the key that token-key names %s",
-                 fits ? "must not sign (CKA_SIGN); make one with pkcs11-tool --keypairgen --usage-sign"
+                 fits ? "is not allowed to sign (CKA_SIGN); tallyboot token make-key makes one that is"
                       : "is of no type that signs evidence: P-256, P-384, RSA of 2048 to 4096 bits");
         return -EPERM;
 }

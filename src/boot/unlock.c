@@ -304,7 +304,7 @@ static int fetch_either(struct unlocker *unlocker) {
         int r, k;
 
         do {
-                r = fetch_online(unlocker, MAX(unlocker->config->offline_after, (uint64_t) 1));
+                r = fetch_online(unlocker, unlocker->config->offline_after);
                 if (r != -EACCES && !is_out_of_reach(r))
                         return r;
                 k = r == -EACCES ? -EACCES : fetch_offline(unlocker);

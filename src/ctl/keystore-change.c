@@ -137,19 +137,7 @@ int ctl_keystore_rotate(struct ctl *ctl, int argc, char *argv[]) {
         return CTL_OK;
 }
 
-/* A key that must not leave its token is not wrapped anew: its group gets a new one, under the new master. */
-static int rewrap_by_rotation(struct ctl_keystore *ks, const char *group, struct progress *progress) {
-        struct progress rows = { .what = "Rotating (its key does not leave the token)" };
-        int64_t generation;
-        int r = rotate(ks, group, &rows, &generation);
-
-        if (r == CTL_OK)
-                progress->done++;
-        return r;
-}
-
 static int rewrap(struct ctl_keystore *ks, int64_t limit, struct progress *progress) {
-        char group[65] = "";
         int r = 1;
 
         while (r > 0 && (limit < 0 || progress->done < limit)) {
@@ -158,15 +146,7 @@ static int rewrap(struct ctl_keystore *ks, int64_t limit, struct progress *progr
 
                 if (interrupted)
                         return say_interrupted(progress, "rewrap");
-                r = keystore_rewrap_step(ks->keystore, max, &step, group);
-                if (r == -EXDEV) {
-                        int k = rewrap_by_rotation(ks, group, progress);
-
-                        if (k != CTL_OK)
-                                return k;
-                        r = 1;
-                        continue;
-                }
+                r = keystore_rewrap_step(ks->keystore, max, &step);
                 if (r < 0)
                         return step_failed(r, progress, "rewrap");
                 progress->done += step.done;

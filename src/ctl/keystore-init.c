@@ -152,7 +152,8 @@ static int init(struct ctl_keystore *ks, const struct ctl_keystore_arguments *ar
         say_made(ks);
         if (ks->options.master.kind == KEYSTORE_TPM && !arguments->no_recovery)
                 r = give_phrase(ks, fd, arguments->recovery);
-        say_next(ks);
+        if (r == CTL_OK)
+                say_next(ks);
         return r;
 }
 

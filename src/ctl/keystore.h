@@ -25,7 +25,7 @@ int ctl_keystore_exit(int r);
 /* One record of the service's audit log. */
 int ctl_keystore_record(struct ctl_keystore *ks, const char *event, const char *format, ...) _printf_(3, 4);
 
-/* The verbs that change something, or show nothing of it. */
+/* The verbs. */
 int ctl_keystore_init(struct ctl *ctl, int argc, char *argv[]);
 int ctl_keystore_recover(struct ctl *ctl, int argc, char *argv[]);
 int ctl_keystore_rotate(struct ctl *ctl, int argc, char *argv[]);
@@ -40,7 +40,7 @@ struct ctl_keystore_arguments {
         int64_t limit; /* -1: none */
         const char *group;
 };
-/* Positive: go on; 0 or below: end with the negated exit code. wanted: a string of the letters of the options that the verb has (below),
+/* Positive: go on; 0 or below: end with the negated exit code. wanted: a string of the letters of the options that the verb has (keystore.c),
  * 'g': one argument, GROUP. */
 int ctl_keystore_arguments(struct ctl *ctl, int argc, char *argv[], const char *wanted, const char *usage,
                            struct ctl_keystore_arguments *ret);

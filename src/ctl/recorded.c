@@ -157,18 +157,6 @@ int recorded_of_node(struct ctl *ctl, const char *node, enum node_boot which, st
         return r;
 }
 
-int node_group(struct ctl *ctl, const char *node, char *ret, size_t size) {
-        json_t *nodes[2] = {};
-        int r;
-
-        r = get_node(ctl, node, nodes);
-        if (r == CTL_OK)
-                snprintf(ret, size, "%s", ctl_string(nodes[0], "group"));
-        json_decref(nodes[0]);
-        json_decref(nodes[1]);
-        return r;
-}
-
 int policy_of_group(struct ctl *ctl, const char *group, char **ret_text, int64_t ret_version[static 2]) {
         struct ctl_call calls[2] = { ctl_call(SERVER_VERIFIER, "GET", "/v1/groups/%s/policy", group),
                                      ctl_call(SERVER_TENANT, "GET", "/v1/groups/%s/policy", group) };

@@ -22,7 +22,5 @@ int recorded_parse(const json_t *object, struct recorded *ret);
 /* A node as tenant and verifier both know it: the boot that they hold (held), or the set that it last matched. Exit code; logs. */
 enum node_boot { BOOT_HELD, BOOT_LAST };
 int recorded_of_node(struct ctl *ctl, const char *node, enum node_boot which, struct recorded *ret);
-/* Group name (65 bytes) of a node. Exit code; logs. */
-int node_group(struct ctl *ctl, const char *node, char *ret, size_t size);
 /* The policy of a group, the same at both parties. Exit code; logs. ret_version: of verifier, tenant; NULL: not wanted. */
 int policy_of_group(struct ctl *ctl, const char *group, char **ret_text, int64_t ret_version[static 2]);

@@ -123,7 +123,7 @@ words:
         return r;
 }
 
-/* The first mechanism that the token has, where none is configured: a key that the token makes is wrapped in it by these two. */
+/* Where none is configured, the first of these that the token has. GCM takes no MAC key. */
 static int check_mechanism(struct hsm *hsm, struct pkcs11 *pkcs11) {
         static const enum wrap_mechanism choices[] = { WRAP_KWP, WRAP_KEY_WRAP_PAD, WRAP_GCM };
         struct wrap_how *how = &hsm->options.how;

@@ -65,7 +65,6 @@ struct keystore {
                 struct secret *key;
         } macs[MACS_MAX];
         size_t n_macs;
-        char warnings[512];
 
         pthread_mutex_t opening; /* one KEK is opened at a time: who waited finds it in memory */
 };

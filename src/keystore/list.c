@@ -61,10 +61,9 @@ int keystore_masters(struct keystore *keystore, struct store *store, struct keys
 
         items = list.items;
         for (size_t i = 0; keystore && i < list.n; i++) {
-                _cleanup_(master_unrefp) struct master_ref *current = keystore_master_current(keystore), *open = NULL;
+                _cleanup_(master_unrefp) struct master_ref *open = NULL;
 
                 items[i].is_open = keystore_master_of(keystore, items[i].id, &open) >= 0;
-                items[i].is_current = current->id == items[i].id;
         }
         *ret = items;
         *ret_n = list.n;

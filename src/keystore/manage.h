@@ -20,7 +20,6 @@ struct keystore_master {
         int64_t created; /* s */
         int64_t keks;    /* how many are wrapped by it */
         bool is_open;    /* configured, and it is the one */
-        bool is_current; /* new KEKs are made under it */
 };
 struct keystore_kek {
         char group[65];     /* "": the service's own */
@@ -31,7 +30,7 @@ struct keystore_kek {
         int64_t rows;                /* halves under it; of the service's: MAC keys and key pairs */
         bool is_newest;
 };
-/* Arrays for free(). Without any master key: keystore NULL is allowed, is_open and is_current are then false. */
+/* Arrays for free(). Without any master key: keystore NULL is allowed, is_open is then false. */
 int keystore_masters(struct keystore *keystore, struct store *store, struct keystore_master **ret, size_t *ret_n);
 int keystore_keks(struct store *store, struct keystore_kek **ret, size_t *ret_n);
 
@@ -45,9 +44,8 @@ int keystore_rotate(struct keystore *keystore, const char *group, int64_t *ret_g
 /* Wraps at most max rows under the newest KEK. 1: more are left. 0: none are, the older KEKs are destroyed, and are accepted nowhere any more. */
 int keystore_rotate_step(struct keystore *keystore, const char *group, unsigned max, struct keystore_progress *ret);
 /* Wraps at most max KEKs under the current master. 1: more are left. 0: none are, and the database has forgotten the other masters. KEKs
- * go through this process' memory, those of always-sensitive, too: rotate afterwards where they should never have been outside. ret_group
- * (65 bytes; may be NULL): of the KEK that failed. -EXDEV: its master gives it to nobody (no kind does that yet); rotate that one. */
-int keystore_rewrap_step(struct keystore *keystore, unsigned max, struct keystore_progress *ret, char *ret_group);
+ * go through this process' memory, those of always-sensitive, too: rotate afterwards where they should never have been outside. */
+int keystore_rewrap_step(struct keystore *keystore, unsigned max, struct keystore_progress *ret);
 /* What was deleted is in no file of the database any more. -EBUSY: a reader was in the way for all of ten seconds. */
 int keystore_scrub(struct store *store);
 

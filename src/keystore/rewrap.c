@@ -104,7 +104,7 @@ static int write_rows(struct store_txn *txn, void *userdata) {
         return store_exec(txn, "DELETE FROM keystore_masters WHERE id < $1", STORE_ARGS(store_int(rewrap->to->id)), NULL);
 }
 
-int keystore_rewrap_step(struct keystore *keystore, unsigned max, struct keystore_progress *ret, char *ret_group) {
+int keystore_rewrap_step(struct keystore *keystore, unsigned max, struct keystore_progress *ret) {
         _cleanup_(rewrap_done) struct rewrap rewrap = { .keystore = keystore, .max = MIN(MAX(max, 1U), STEP_MAX) };
         int r;
 
@@ -117,8 +117,6 @@ int keystore_rewrap_step(struct keystore *keystore, unsigned max, struct keystor
                 if (r >= 0)
                         r = kek_wrap(keystore, rewrap.to, rewrap.rows[i].name, rewrap.rows[i].generation, kek, rewrap.wrapped + i,
                                      NULL);
-                if (r < 0 && ret_group)
-                        memcpy(ret_group, rewrap.rows[i].name, sizeof(rewrap.rows[i].name));
         }
         if (r >= 0)
                 r = keystore_write(keystore, write_rows, &rewrap);

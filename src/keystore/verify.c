@@ -141,7 +141,7 @@ struct page {
         struct verification *v;
         struct half items[PAGE];
         size_t n;
-        int64_t after; /* rowid-less tables have none: handles are unique */
+        int64_t after; /* the last handle of the page before */
 };
 
 static int on_half(const struct store_value *columns, size_t n, void *userdata) {

@@ -315,9 +315,9 @@ static int get_secret(struct message *message, struct secret **ret) {
         return secret_copy(data, size, ret);
 }
 
-/* A card's key may want the PIN with each use, at a keypad. */
-static bool wrap_is_for_person(const struct wrap_how *how) {
-        return how->mechanism == WRAP_RSA_OAEP;
+/* A card's key may want the PIN with each use, at a keypad; what is wrapped or checked is unwrapped once, too. */
+static int wrap_timeout_ms(const struct wrap_how *how) {
+        return how->mechanism == WRAP_RSA_OAEP ? KEYPAD_MS : CALL_MS;
 }
 
 int apart_make(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct field *binding, size_t n, const struct secret *key,
@@ -332,7 +332,7 @@ int apart_make(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct f
         message_put_how(&message, how);
         message_put_binding(&message, binding, n);
         message_put_bytes(&message, key ? key->data : NULL, key ? key->size : 0);
-        r = call(pkcs11, &message, CALL_MS);
+        r = call(pkcs11, &message, wrap_timeout_ms(how));
         if (r < 0)
                 return r;
         data = message_bytes(&message, &size);
@@ -354,7 +354,7 @@ int apart_unwrap(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct
         message_put_how(&message, how);
         message_put_binding(&message, binding, n);
         message_put_bytes(&message, blob->data, blob->size);
-        r = call(pkcs11, &message, wrap_is_for_person(how) ? KEYPAD_MS : CALL_MS);
+        r = call(pkcs11, &message, wrap_timeout_ms(how));
         return r < 0 ? r : get_secret(&message, ret);
 }
 
@@ -400,6 +400,6 @@ int apart_check(struct pkcs11 *pkcs11, const struct wrap_how *how) {
 
         message_put_number(&message, MESSAGE_CHECK);
         message_put_how(&message, how);
-        r = call(pkcs11, &message, CALL_MS);
+        r = call(pkcs11, &message, wrap_timeout_ms(how));
         return r < 0 ? r : finish(&message);
 }

@@ -4,7 +4,8 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 void message_done(struct message *message) {
         secret_free(message->bytes);
@@ -212,19 +213,12 @@ int message_send(int fd, struct message *message) {
         return r;
 }
 
-static int64_t now_ms(void) {
-        struct timespec now;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &now);
-        return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static int receive_all(int fd, int64_t until, void *ret, size_t size) {
         uint8_t *p = ret;
 
         while (size > 0) {
                 struct pollfd pollfd = { fd, POLLIN, 0 };
-                int64_t left = until < 0 ? -1 : until - now_ms();
+                int64_t left = until < 0 ? -1 : until - (int64_t) clock_monotonic_ms();
                 ssize_t n;
                 int r;
 
@@ -247,7 +241,7 @@ static int receive_all(int fd, int64_t until, void *ret, size_t size) {
 }
 
 int message_receive(int fd, int timeout_ms, struct message *ret) {
-        int64_t until = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+        int64_t until = timeout_ms < 0 ? -1 : (int64_t) clock_monotonic_ms() + timeout_ms;
         struct message message = {};
         uint32_t size = 0;
         int r;

@@ -5,7 +5,7 @@
 
 #include "crypto/crypto.h"
 
-enum { TOKEN_KEY_SIZE = 32, PLAIN_ROOM = 256 };
+enum { PLAIN_ROOM = 256 };
 
 static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
 static CK_OBJECT_CLASS secret_class = CKO_SECRET_KEY;

@@ -18,6 +18,7 @@ enum {
         WRAP_CHECK_MAX = 32,
         GCM_IV_SIZE = 12,
         CBC_IV_SIZE = 16,
+        TOKEN_KEY_SIZE = 32, /* of a key that is made here or by the token */
 };
 
 enum oaep_hash { OAEP_SHA1 = 1, OAEP_SHA256 = 2 };

@@ -5,8 +5,6 @@
 
 #include "pkcs11/apart.h"
 
-enum { TOKEN_KEY_SIZE = 32 };
-
 int wrap_check_how(const struct wrap_how *how) {
         if (how->mechanism < WRAP_KWP || how->mechanism > WRAP_ECDH || how->mac > WRAP_MAC_AES_MAC_64 || !how->key)
                 return fail(EINVAL, "it is not said how keys are to be wrapped");
@@ -65,18 +63,16 @@ static int make(struct wrap_task *task, const struct secret *key, struct secret 
         int r;
 
         task->blob.info = (struct wrap_info){ task->how->mechanism, task->how->mac, task->how->generation };
-        if (wrap_is_aes(task->how->mechanism)) {
+        if (wrap_is_aes(task->how->mechanism))
                 r = make_aes(task, key, &copy);
-                if (r >= 0)
-                        r = wrap_check_make(task, copy);
-        } else {
+        else {
                 r = key ? secret_copy(key->data, key->size, &copy) : secret_random(TOKEN_KEY_SIZE, &copy);
                 if (r < 0)
                         return fail(r, "no locked memory for a key");
                 r = task->how->mechanism == WRAP_RSA_OAEP ? make_rsa(task, copy) : wrap_ecdh_make(task, copy);
-                if (r >= 0)
-                        r = wrap_check_make(task, copy);
         }
+        if (r >= 0)
+                r = wrap_check_make(task, copy);
         if (r >= 0)
                 *ret_key = TAKE_PTR(copy);
         return r;

@@ -186,8 +186,9 @@ static int seal_describe(struct tpm *tpm, const struct tpm_seal *seal, struct se
 
         sealed.value_size = pcr_alg_size(sealed.seal.bank);
         memcpy(sealed.values, values.banks[0].values, sizeof(sealed.values));
-        *ret = sealed;
-        r = check_measured(tpm, ret);
+        r = check_measured(tpm, &sealed);
+        if (r >= 0)
+                *ret = sealed;
         return r;
 }
 

@@ -328,10 +328,10 @@ static void test_move(void **state) {
         init(with(""));
         (void) snprintf(from, sizeof(from), "old-master=file:%s\n", file);
         expect_open(with(from));
-        assert_int_equal(keystore_rewrap_step(keystore, 1, &progress, NULL), 1);
+        assert_int_equal(keystore_rewrap_step(keystore, 1, &progress), 1);
         assert_int_equal(get(&a), 0);
         assert_int_equal(get(&b), 0);
-        while (keystore_rewrap_step(keystore, 1, &progress, NULL) > 0)
+        while (keystore_rewrap_step(keystore, 1, &progress) > 0)
                 ;
         expect_open(with(""));
         assert_int_equal(get(&a), 0);
@@ -344,7 +344,7 @@ static void test_move(void **state) {
                 SOFTHSM_MODULE, pin, SOFTHSM_MODULE, pin);
         init(text);
         expect_open(text);
-        assert_int_equal(keystore_rewrap_step(keystore, 100, &progress, NULL), 0);
+        assert_int_equal(keystore_rewrap_step(keystore, 100, &progress), 0);
         *strstr(text, "old-master") = 0;
         expect_open(text);
         assert_int_equal(get(&a), 0);
@@ -404,7 +404,7 @@ static void test_always_sensitive(void **state) {
         init(with(INSIDE));
         (void) snprintf(from, sizeof(from), INSIDE "old-master=file:%s\n", file);
         expect_open(with(from));
-        assert_int_equal(keystore_rewrap_step(keystore, 100, &progress, NULL), 0);
+        assert_int_equal(keystore_rewrap_step(keystore, 100, &progress), 0);
         expect_open(with(INSIDE));
         assert_int_equal(get(&a), 0);
         wrap(&b, "db");

@@ -379,7 +379,7 @@ static void test_rewrap(void **state) {
         assert_int_equal(verified.findings, 3);
         expect_words(findings, "KEK of group 'web', generation 1, is still under master 1");
 
-        assert_int_equal(keystore_rewrap_step(keystore, 1, &progress, NULL), 1);
+        assert_int_equal(keystore_rewrap_step(keystore, 1, &progress), 1);
         assert_int_equal(progress.done, 1);
         assert_int_equal(progress.left, 2);
         expect_all();
@@ -392,7 +392,7 @@ static void test_rewrap(void **state) {
         expect_words(keystore_error(), "KEK of group 'web', generation 1: it is under master 1, which is not configured");
 
         reopen(second, first);
-        assert_int_equal(keystore_rewrap_step(keystore, 100, &progress, NULL), 0);
+        assert_int_equal(keystore_rewrap_step(keystore, 100, &progress), 0);
         expect_all();
         reopen(second, NULL);
         expect_all();
@@ -414,7 +414,7 @@ static void test_older_master_put_back(void **state) {
         sql("CREATE TABLE old_kek AS SELECT * FROM keystore_kek");
         sql("CREATE TABLE old_masters AS SELECT * FROM keystore_masters");
         reopen(second, first);
-        assert_int_equal(keystore_rewrap_step(keystore, 100, &progress, NULL), 0);
+        assert_int_equal(keystore_rewrap_step(keystore, 100, &progress), 0);
         sql("INSERT INTO keystore_masters SELECT * FROM old_masters");
         sql("DELETE FROM keystore_kek WHERE name = 'web'");
         sql("INSERT INTO keystore_kek SELECT * FROM old_kek WHERE name = 'web'");
@@ -434,7 +434,7 @@ static void test_there_and_back(void **state) {
         (void) state;
         make_halves();
         reopen(second, first);
-        assert_int_equal(keystore_rewrap_step(keystore, 2, &progress, NULL), 1);
+        assert_int_equal(keystore_rewrap_step(keystore, 2, &progress), 1);
         reopen(first, second);
         expect_all();
 
@@ -442,7 +442,7 @@ static void test_there_and_back(void **state) {
         sql("UPDATE keystore_kek SET master = 3 WHERE name = 'web'");
         assert_int_equal(get(1), -EKEYREJECTED);
         sql("UPDATE keystore_kek SET master = 1 WHERE name = 'web'");
-        while (keystore_rewrap_step(keystore, 1, &progress, NULL) == 1)
+        while (keystore_rewrap_step(keystore, 1, &progress) == 1)
                 expect_all();
         reopen(first, NULL);
         expect_all();
@@ -451,7 +451,7 @@ static void test_there_and_back(void **state) {
         assert_int_equal(n, 1);
         assert_int_equal(masters[0].id, 3);
         assert_int_equal(masters[0].keks, 3);
-        assert_true(masters[0].is_open && masters[0].is_current);
+        assert_true(masters[0].is_open);
         free_halves();
 }
 
