@@ -195,7 +195,7 @@ static void test_upgrade_and_move(void **state) {
         (void) state;
         assert_int_equal(open_keystore(other, master), 0);
         expect_all();
-        assert_int_equal(keystore_rewrap_step(keystore, 100, &progress, NULL), 0);
+        assert_int_equal(keystore_rewrap_step(keystore, 100, &progress), 0);
         assert_int_equal(open_keystore(other, NULL), 0);
         expect_all();
 }
