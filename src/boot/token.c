@@ -104,10 +104,15 @@ static int login_by_itself(struct node *node, struct pkcs11 *pkcs11, const struc
                 snprintf(error, sizeof error, "token %s has refused the PIN of %s in this boot: not tried again", label, what);
         else if (pin_read(source, &pin, error, sizeof error) >= 0) {
                 r = pkcs11_login_unattended(pkcs11, pin);
-                if (r != -EKEYREJECTED && r != -EINVAL)
+                if (r >= 0 || r == -ENODEV || r == -EBUSY || r == -EPERM)
                         return r;
+                /* some cards call a wrong PIN an error of their own */
                 (void) pin_note_refused(node->waiting.run_dir, pkcs11_serial(pkcs11), source);
-                snprintf(error, sizeof error, "the PIN of %s is wrong for token %s; it is not tried again", what, label);
+                if (r == -EKEYREJECTED || r == -EINVAL)
+                        snprintf(error, sizeof error, "the PIN of %s is wrong for token %s; it is not tried again", what, label);
+                else
+                        snprintf(error, sizeof error, "token %s did not take the PIN of %s (%s); it is not tried again", label,
+                                 what, pkcs11_error(pkcs11));
         }
         snprintf(node->error, sizeof node->error, "%s", error);
         return -EAGAIN;
@@ -136,7 +141,7 @@ static int login_by_person(struct node *node, struct pkcs11 *pkcs11, const struc
         if (r < 0)
                 return r == -ENODATA || r == -ENOENT ? -EPERM : r;
         r = pkcs11_login(pkcs11, pin);
-        return r == -EKEYREJECTED || r == -EINVAL ? -EAGAIN : r;
+        return r == -EKEYREJECTED || r == -EINVAL || r == -EIO ? -EAGAIN : r;
 }
 
 /* Says why the PIN that the configuration has does not do, and whether a person can be asked. */

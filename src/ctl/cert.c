@@ -7,6 +7,7 @@
 
 #include "ctl/ca.h"
 #include "ctl/ctl.h"
+#include "ctl/group.h"
 
 /* Where certificates stand in a fleet's directory (see init.c). */
 static const struct place {
@@ -192,8 +193,7 @@ static int cert_verb(struct ctl *ctl, int argc, char *argv[]) {
 }
 
 static bool is_name(const char *text) {
-        return *text && strlen(text) <= 64 && text[0] != '.' &&
-               strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == strlen(text);
+        return group_name_is_valid(text) && text[0] != '.'; /* the same letters; a file's name */
 }
 
 /* For one more person, or for what reads the metrics. Each has a key of his own, so the audit log tells them apart. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/exit.h"
+#include "ctl/group.h"
 #include "ctl/keystore.h"
 
 /* A step is a transaction: short, for the running service waits for the database's lock. Of rows under a KEK, and of KEKs (each may be
@@ -25,6 +26,7 @@ static void catch_signals(void) {
 }
 
 struct progress {
+        const char *verb; /* what to type for the rest */
         const char *what;
         int64_t done, left;
 };
@@ -40,17 +42,23 @@ static void show_progress(const struct progress *progress, bool last) {
         shown = true;
 }
 
-static int say_interrupted(const struct progress *progress, const char *verb) {
+static int say_interrupted(const struct progress *progress) {
         show_progress(progress, true);
         log_error("Interrupted: %lld done, %lld left. Everything opens; \"tallyctl keystore %s\" goes on.",
-                  (long long) progress->done, (long long) progress->left, verb);
+                  (long long) progress->done, (long long) progress->left, progress->verb);
         return EXIT_INTERRUPTED;
 }
 
-static int step_failed(int r, const struct progress *progress, const char *verb) {
+/* A row that does not open is not mended by trying again. */
+static int step_failed(int r, const struct progress *progress) {
+        const char *why = keystore_error()[0] ? keystore_error() : strerror(-r);
+
         show_progress(progress, true);
-        log_error("%s stopped after %lld: %s. Everything opens as before; \"tallyctl keystore %s\" goes on.", progress->what,
-                  (long long) progress->done, keystore_error()[0] ? keystore_error() : strerror(-r), verb);
+        if (r == -EKEYREJECTED)
+                log_error("%s stopped after %lld: %s.", progress->what, (long long) progress->done, why);
+        else
+                log_error("%s stopped after %lld: %s. Everything opens as before; \"tallyctl keystore %s\" goes on.",
+                          progress->what, (long long) progress->done, why, progress->verb);
         return ctl_keystore_exit(r);
 }
 
@@ -62,10 +70,10 @@ static int rotate_rows(struct ctl_keystore *ks, const char *group, struct progre
                 struct keystore_progress step = {};
 
                 if (interrupted)
-                        return say_interrupted(progress, "rotate-group");
+                        return say_interrupted(progress);
                 r = keystore_rotate_step(ks->keystore, group, ROWS_STEP, &step);
                 if (r < 0)
-                        return step_failed(r, progress, "rotate-group");
+                        return step_failed(r, progress);
                 progress->done += step.done;
                 progress->left = step.left;
                 show_progress(progress, r == 0);
@@ -83,7 +91,7 @@ static int rotate(struct ctl_keystore *ks, const char *group, struct progress *p
                 return log_error("%s: no key for a group of this name; \"tallyctl keystore show\" lists them.", group),
                        CTL_FAILURE;
         else if (r < 0)
-                return step_failed(r, progress, "rotate-group");
+                return step_failed(r, progress);
         return rotate_rows(ks, group, progress);
 }
 
@@ -104,7 +112,8 @@ int ctl_keystore_rotate(struct ctl *ctl, int argc, char *argv[]) {
                 "one. Beside the running service. Interrupted or killed, it goes on when it is run again.\n\n"
                 "  --config FILE  the service's configuration\n";
         _cleanup_(ctl_keystore_done) struct ctl_keystore ks = {};
-        struct progress progress = { .what = "Rotating" };
+        char verb[96];
+        struct progress progress = { .what = "Rotating", .verb = verb };
         struct ctl_keystore_arguments arguments;
         int64_t generation = 0;
         int r;
@@ -112,8 +121,9 @@ int ctl_keystore_rotate(struct ctl *ctl, int argc, char *argv[]) {
         r = ctl_keystore_arguments(ctl, argc, argv, "go", usage, &arguments);
         if (r <= 0)
                 return -r;
-        if (!arguments.group == !arguments.own || (arguments.group && !arguments.group[0]))
+        if (!arguments.group == !arguments.own || (arguments.group && !group_name_is_valid(arguments.group)))
                 return fputs(usage, stderr), CTL_USAGE;
+        (void) snprintf(verb, sizeof(verb), "rotate-group %s", arguments.own ? "--own" : arguments.group);
         catch_signals();
         r = ctl_keystore_load(&ks, arguments.config);
         if (r == CTL_OK)
@@ -145,10 +155,10 @@ static int rewrap(struct ctl_keystore *ks, int64_t limit, struct progress *progr
                 struct keystore_progress step = {};
 
                 if (interrupted)
-                        return say_interrupted(progress, "rewrap");
+                        return say_interrupted(progress);
                 r = keystore_rewrap_step(ks->keystore, max, &step);
                 if (r < 0)
-                        return step_failed(r, progress, "rewrap");
+                        return step_failed(r, progress);
                 progress->done += step.done;
                 progress->left = step.left;
                 show_progress(progress, r == 0);
@@ -166,7 +176,7 @@ int ctl_keystore_rewrap(struct ctl *ctl, int argc, char *argv[]) {
                 "  --config FILE  the service's configuration\n\n"
                 "Exit status: 0 nothing is left, 5 some are left (--limit), 130 interrupted.\n";
         _cleanup_(ctl_keystore_done) struct ctl_keystore ks = {};
-        struct progress progress = { .what = "Rewrapping" };
+        struct progress progress = { .what = "Rewrapping", .verb = "rewrap" };
         struct ctl_keystore_arguments arguments;
         int r;
 

@@ -157,7 +157,7 @@ SETTER(set_mechanism) {
         return -EINVAL;
 }
 
-static int mac_from_string(const char *value, enum keystore_mac *ret, char *error, size_t error_size) {
+static int mac_from_string(const char *name, const char *value, enum keystore_mac *ret, char *error, size_t error_size) {
         static const struct {
                 const char *name;
                 enum keystore_mac mac;
@@ -170,7 +170,7 @@ static int mac_from_string(const char *value, enum keystore_mac *ret, char *erro
                         *ret = macs[i].mac;
                         return 0;
                 }
-        (void) snprintf(error, error_size, "mac must be sha256-hmac or aes-cmac%s",
+        (void) snprintf(error, error_size, "%s must be sha256-hmac or aes-cmac%s", name,
                         strcmp(value, "aes-mac") == 0
                                 ? "; CKM_AES_MAC has 64 bits only: where nothing better is to be had, say aes-mac-64"
                                 : " (or aes-mac-64, which has 64 bits only)");
@@ -178,11 +178,11 @@ static int mac_from_string(const char *value, enum keystore_mac *ret, char *erro
 }
 
 SETTER(set_mac) {
-        return mac_from_string(value, &options->master.mac, error, error_size);
+        return mac_from_string("mac", value, &options->master.mac, error, error_size);
 }
 
 SETTER(set_old_mac) {
-        return mac_from_string(value, &options->old.mac, error, error_size);
+        return mac_from_string("old-mac", value, &options->old.mac, error, error_size);
 }
 
 SETTER(set_iv) {
@@ -376,8 +376,10 @@ int keystore_options_check(struct keystore_options *options, char *error, size_t
                                 strncmp(name, "old-", 4) == 0 ? "old-" : "");
                 return -EBADMSG;
         }
-        if (!options->master.mac != !options->master.mac_key || !options->old.mac != !options->old.mac_key)
+        if (!options->master.mac != !options->master.mac_key)
                 return wrong(error, error_size, "mac and mac-key belong together: which one, and its key in the token");
+        if (!options->old.mac != !options->old.mac_key)
+                return wrong(error, error_size, "old-mac and old-mac-key belong together: which one, and its key in the token");
         if (is_same(&options->master, &options->old))
                 return wrong(error, error_size, "master and old-master are the same");
         r = check_tpm(options, error, error_size);

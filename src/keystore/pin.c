@@ -50,7 +50,7 @@ int pin_read(const char *source, struct secret **ret, char *error, size_t error_
         if (r < 0)
                 return r;
 
-        if (pin->size > 0 && pin->data[pin->size - 1] == '\n')
+        while (pin->size > 0 && (pin->data[pin->size - 1] == '\n' || pin->data[pin->size - 1] == '\r'))
                 pin->size--;
         if (pin->size == 0 || pin->size > PIN_MAX || memchr(pin->data, '\n', pin->size)) {
                 (void) snprintf(error, error_size, "%s: is not one line with a PIN", path);

@@ -6,6 +6,7 @@
  *      keypad          the token says that it has one; a login without PIN takes the file's content for what was typed
  *      low last locked flags of the PIN
  *      pin-changed     every PIN is wrong
+ *      odd-pin         a wrong PIN is answered as some cards do: CKR_GENERAL_ERROR
  *      always-pin      private keys want the PIN with each signature
  *      removed         the slot is empty, and every call of a session says so
  *      renumber        slots have other numbers
@@ -144,6 +145,7 @@ static CK_RV start(CK_SESSION_HANDLE session) {
 
 static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG size) {
         char path[256], typed[64];
+        CK_RV rv;
         int fd = open(path_of("logins", path), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
         ssize_t n = 0;
 
@@ -168,7 +170,10 @@ static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR *pi
                 return CKR_PIN_LEN_RANGE;
         if (is("pin-changed"))
                 return CKR_PIN_INCORRECT;
-        return is("locked") ? CKR_PIN_LOCKED : real->C_Login(session, user, pin, size);
+        if (is("locked"))
+                return CKR_PIN_LOCKED;
+        rv = real->C_Login(session, user, pin, size);
+        return rv == CKR_PIN_INCORRECT && is("odd-pin") ? CKR_GENERAL_ERROR : rv;
 }
 
 static CK_RV get_attributes(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes, CK_ULONG n) {

@@ -358,6 +358,22 @@ def test_removed_while_the_pin_is_asked(fleet):
     works(fleet)
 
 
+def test_a_card_that_calls_a_wrong_pin_an_error(fleet):
+    """It counts as wrong: once by itself, then a person is asked, who may mistype it too."""
+    machine = fleet.machine.set(token_module=TROUBLED)
+    machine.pin("87654321")
+    with machine.trouble("odd-pin", "logins"), Boot(machine) as boot:
+        asked = question(boot)
+        assert machine.logins() == 1
+        answer(asked, "11111111")
+        again = question(boot, other_than=asked)
+        assert machine.logins() == 2
+        answer(again, PIN)
+        boot.expect("did not take the PIN of file", "CKR_GENERAL_ERROR", "note:halves")
+        boot.stop()
+    works(fleet)
+
+
 def test_the_last_try_is_a_persons(fleet):
     machine = fleet.machine.set(token_module=TROUBLED)
     with machine.trouble("last", "logins"):
