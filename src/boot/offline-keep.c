@@ -57,30 +57,49 @@ bool offline_is_behind(const struct unlocker *unlocker, const struct pair *pair)
         return behind;
 }
 
-/* Only who has the volume key can have made a slot that gives it. */
-static int prove(const struct unlocker *unlocker, const struct volume *volume, struct luks_device *device,
-                 const struct offline_opened *older) {
-        _cleanup_(secret_freep) struct secret *key = NULL, *volume_key = NULL;
-        int r = derive_volume_key(older->k_b, unlocker->node->id, older->generation, volume->uuid, &key);
+static struct recombine_claim claim_of(const struct unlocker *unlocker, const struct pair *pair) {
+        return (struct recombine_claim){ .node_id = unlocker->node->id,
+                                         .key_id = pair->u->key_id,
+                                         .generation = pair->u->generation,
+                                         .manifest = &pair->tenant->manifest,
+                                         .mac = pair->tenant->mac };
+}
 
-        for (size_t i = 0; r >= 0 && i < older->volumes.n; i++) {
-                if (strcmp(older->volumes.volumes[i].uuid, volume->uuid) != 0)
-                        continue;
-                r = luks_unlock_slot(device, older->volumes.volumes[i].keyslot, key, &volume_key);
-                if (r < 0)
-                        return r;
-                return luks_fingerprint_is(volume_key, volume->uuid, volume->opened_by->expected.fingerprint) ? 0 : -EKEYREJECTED;
-        }
-        return r < 0 ? r : -EKEYREJECTED;
+static const struct luks_expected *find_expected(const struct manifest *manifest, const char *uuid) {
+        for (size_t i = 0; i < manifest->n; i++)
+                if (strcmp(manifest->volumes[i].uuid, uuid) == 0)
+                        return manifest->volumes + i;
+        return NULL;
+}
+
+/* Only who has the volume key can have made a slot that gives it. Which key that is the manifest of the halves says, and nothing that was
+ * found on the disk. */
+static int prove(const struct unlocker *unlocker, const struct pair *pair, const char *uuid, struct luks_device *device,
+                 const struct offline_opened *older) {
+        const struct recombine_claim claim = claim_of(unlocker, pair);
+        _cleanup_(secret_freep) struct secret *k_b = NULL, *key = NULL, *volume_key = NULL;
+        _cleanup_(manifest_done) struct manifest manifest = {};
+        const struct luks_expected *ours, *theirs = find_expected(&older->volumes, uuid);
+        char why[256];
+        int r = split_join(pair->u, pair->v, &k_b);
+
+        if (r >= 0)
+                r = recombine_claimed_manifest(&claim, k_b, &manifest, why, sizeof why);
+        ours = r >= 0 ? find_expected(&manifest, uuid) : NULL;
+        if (r >= 0 && (!ours || !theirs))
+                r = -EKEYREJECTED;
+        if (r >= 0)
+                r = derive_volume_key(older->k_b, unlocker->node->id, older->generation, uuid, &key);
+        if (r >= 0)
+                r = luks_unlock_slot(device, theirs->keyslot, key, &volume_key);
+        if (r < 0)
+                return r;
+        return luks_fingerprint_is(volume_key, uuid, ours->fingerprint) ? 0 : -EKEYREJECTED;
 }
 
 static int make_anew(struct unlocker *unlocker, const struct pair *pair, struct offline_token *token, const char *uuid,
                      struct luks_offline *ret, char *error, size_t error_size) {
-        const struct recombine_claim claim = { .node_id = unlocker->node->id,
-                                               .key_id = pair->u->key_id,
-                                               .generation = pair->u->generation,
-                                               .manifest = &pair->tenant->manifest,
-                                               .mac = pair->tenant->mac };
+        const struct recombine_claim claim = claim_of(unlocker, pair);
         _cleanup_(offline_opened_done) struct offline_opened opened = {};
         _cleanup_(luks_offline_done) struct luks_offline blob = {};
         _cleanup_(secret_freep) struct secret *k_b = NULL;
@@ -118,7 +137,7 @@ static int renew_volume(struct unlocker *unlocker, const struct pair *pair, stru
         if (kept.current || !kept.older)
                 return 0;
         r = offline_blob_open(token, unlocker->config, unlocker->node->id, volume->uuid, kept.older, &opened, error, error_size);
-        if (r >= 0 && prove(unlocker, volume, device, &opened) < 0) {
+        if (r >= 0 && prove(unlocker, pair, volume->uuid, device, &opened) < 0) {
                 snprintf(error, error_size, "the token does not prove that it is the one of the enrollment");
                 r = -EKEYREJECTED;
         }

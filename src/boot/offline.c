@@ -111,7 +111,7 @@ static int use_blob(struct unlocker *unlocker, const char *device, const char *u
         r = offline_blob_open(&unlocker->kept->token, unlocker->config, unlocker->node->id, uuid, blob, &opened, error,
                               sizeof error);
         if (r >= 0)
-                r = volumes_add(&unlocker->volumes, &opened.volumes, unlocker->node->id, opened.k_b);
+                r = volumes_add(&unlocker->volumes, VOLUMES_BY_TOKEN, &opened.volumes, unlocker->node->id, opened.k_b);
         if (r < 0)
                 say_unused(unlocker, device, error[0] ? error : strerror(-r));
         return r;
@@ -196,7 +196,7 @@ static int look(struct unlocker *unlocker, bool *ret_missing) {
 bool offline_pass(struct unlocker *unlocker) {
         bool missing = false;
 
-        if (!unlocker->kept)
+        if (!unlocker->offline || !unlocker->kept)
                 return false;
         return look(unlocker, &missing) < 0 || missing;
 }

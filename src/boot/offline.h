@@ -10,7 +10,8 @@
  * with halves. once: of those that are there now. 0: at least one; -ENODEV no token; -EPERM it cannot be used; -ENOKEY nothing is kept on
  * any volume; -EUCLEAN nothing that is kept can be used; -ECANCELED. Words said. */
 int offline_fetch(struct unlocker *unlocker, bool once);
-/* Volumes that have come since. true: some are still missing. */
+/* Volumes that have come since, in a boot that opens offline; with halves nothing that the headers keep is looked at. true: some are
+ * still missing. */
 bool offline_pass(struct unlocker *unlocker);
 struct offline *offline_free(struct offline *offline);
 

@@ -30,7 +30,7 @@ static int prepare_pair(struct unlocker *unlocker, const struct pair *pair) {
                 unlocker_say(unlocker, "%s", error[0] ? error : strerror(-r));
                 return r == -ENOMEM ? r : 0; /* another pair may do */
         }
-        r = volumes_add(&unlocker->volumes, &manifest, unlocker->node->id, k_b);
+        r = volumes_add(&unlocker->volumes, VOLUMES_BY_HALVES, &manifest, unlocker->node->id, k_b);
         manifest_done(&manifest);
         return r;
 }

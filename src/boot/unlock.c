@@ -282,7 +282,11 @@ static int serve(struct unlocker *unlocker) {
 static int fetch_online(struct unlocker *unlocker, uint64_t limit) {
         int r = identity_begin(unlocker);
 
-        return r < 0 ? r : fetch_halves(unlocker, limit);
+        if (r >= 0)
+                r = fetch_halves(unlocker, limit);
+        if (r >= 0) /* an offline try may have come before: this boot is the halves' */
+                unlocker->kept = offline_free(unlocker->kept);
+        return r;
 }
 
 static int fetch_offline(struct unlocker *unlocker) {

@@ -59,7 +59,11 @@ static struct volume *volumes_new(struct volumes *volumes, const struct luks_exp
         return volume;
 }
 
-int volumes_add(struct volumes *volumes, struct manifest *manifest, const char *node_id, const struct secret *k_b) {
+int volumes_add(struct volumes *volumes, enum volumes_source source, struct manifest *manifest, const char *node_id,
+                const struct secret *k_b) {
+        if (volumes->source && volumes->source != source)
+                return -EXDEV;
+        volumes->source = source;
         for (size_t i = 0; i < manifest->n; i++) {
                 struct luks_expected *expected = manifest->volumes + i;
                 struct volume *volume = volumes_find(volumes, expected->uuid);

@@ -26,14 +26,20 @@ struct volume {
         char error[320];
 };
 
+/* Who vouches for a manifest: both parties, or a token. */
+enum volumes_source { VOLUMES_BY_HALVES = 1, VOLUMES_BY_TOKEN };
+
 struct volumes {
         struct volume *items;
         size_t n;
+        enum volumes_source source; /* of the first manifest, and so of all; 0: none yet */
 };
 
 /* Adds what a manifest names, each volume with its key derived from K_b. Call with the newest generation of a key first. Takes the
- * entries out of the manifest. */
-int volumes_add(struct volumes *volumes, struct manifest *manifest, const char *node_id, const struct secret *k_b);
+ * entries out of the manifest. -EXDEV: the volumes so far have another source. One boot has one: else a root that a token opened would
+ * come to stand beside data volumes that the halves opened. */
+int volumes_add(struct volumes *volumes, enum volumes_source source, struct manifest *manifest, const char *node_id,
+                const struct secret *k_b);
 struct volume *volumes_find(struct volumes *volumes, const char *uuid);
 struct volume *volumes_find_name(struct volumes *volumes, const char *name);
 bool volumes_all_open(const struct volumes *volumes);

@@ -10,6 +10,7 @@
 #include "boot/confirm.h"
 #include "boot/offline-blob.h"
 #include "boot/offline.h"
+#include "luks/internal.h"
 #include "luks-image.h"
 #include "softhsm.h"
 
@@ -151,7 +152,7 @@ static int setup(void **state) {
         f->unlocker = (struct unlocker){
                 .config = &f->config, .node = &f->node, .devices = &f->image->path, .n_devices = 1, .run_dir = softhsm->dir
         };
-        assert_int_equal(volumes_add(&f->unlocker.volumes, f->manifest + 2, NODE_ID_A, f->k_b[2]), 0);
+        assert_int_equal(volumes_add(&f->unlocker.volumes, VOLUMES_BY_HALVES, f->manifest + 2, NODE_ID_A, f->k_b[2]), 0);
         f->unlocker.volumes.items[0].opened_by = f->unlocker.volumes.items[0].keys;
         *state = f;
         return 0;
@@ -294,18 +295,39 @@ static void another_token_with_a_blob_of_its_own_gets_nothing(void **state) {
 }
 
 /* He has also put a slot of his own, and a digest for it, into the header: another volume key comes out of it. */
-static void a_slot_of_his_own_proves_nothing(void **state) {
-        struct fixture *f = *state;
-        _cleanup_(secret_freep) struct secret *k_b = NULL, *key = NULL;
+static void put_his_slot(struct fixture *f, struct secret **ret_k_b, struct secret **ret_key) {
         _cleanup_(freep) char *key_file = path_join(softhsm->dir, "slot-key");
 
-        assert_int_equal(secret_random(HALF_SIZE, &k_b), 0);
-        assert_int_equal(derive_volume_key(k_b, NODE_ID_A, 1, f->image->expected.uuid, &key), 0);
-        assert_int_equal(file_write(key_file, key->data, key->size, 0600), 0);
+        assert_int_equal(secret_random(HALF_SIZE, ret_k_b), 0);
+        assert_int_equal(derive_volume_key(*ret_k_b, NODE_ID_A, 1, f->image->expected.uuid, ret_key), 0);
+        assert_int_equal(file_write(key_file, (*ret_key)->data, (*ret_key)->size, 0600), 0);
         run("printf 'correct horse' | cryptsetup -q luksKillSlot --key-file - %s 4", f->image->path);
         run("printf 'correct horse' | cryptsetup -q luksAddKey --unbound --key-size 512 --key-slot 4 --pbkdf pbkdf2 "
             "--pbkdf-force-iterations 1000 %s %s",
             f->image->path, key_file);
+}
+
+static void a_slot_of_his_own_proves_nothing(void **state) {
+        struct fixture *f = *state;
+        _cleanup_(secret_freep) struct secret *k_b = NULL, *key = NULL;
+
+        put_his_slot(f, &k_b, &key);
+        forge(f, k_b);
+        assert_int_equal(offline_keep(&f->unlocker, &f->pair), -EAGAIN);
+        nothing_changed(f);
+}
+
+/* Not even where he got the volume opened by what is his: the halves' manifest says which volume key is ours. */
+static void what_opened_the_volume_proves_nothing(void **state) {
+        struct fixture *f = *state;
+        struct luks_expected *opened_by = &f->unlocker.volumes.items[0].keys[0].expected;
+        _cleanup_(secret_freep) struct secret *k_b = NULL, *key = NULL, *his = NULL;
+        _cleanup_(luks_device_freep) struct luks_device *device = NULL;
+
+        put_his_slot(f, &k_b, &key);
+        device = open_image(f);
+        assert_int_equal(luks_unlock_slot(device, 4, key, &his), 0);
+        assert_int_equal(luks_fingerprint(his->data, his->size, f->image->expected.uuid, opened_by->fingerprint), 0);
         forge(f, k_b);
         assert_int_equal(offline_keep(&f->unlocker, &f->pair), -EAGAIN);
         nothing_changed(f);
@@ -406,6 +428,7 @@ int main(void) {
                 TEST(another_token_gets_nothing),
                 TEST(another_token_with_a_blob_of_its_own_gets_nothing),
                 TEST(a_slot_of_his_own_proves_nothing),
+                TEST(what_opened_the_volume_proves_nothing),
                 TEST(then_the_older_slot_goes),
                 TEST(until_then_the_older_slot_stays),
                 TEST(a_leftover_of_both_goes),

@@ -132,11 +132,37 @@ static void a_volume_that_cannot_be_put_on_record_is_not_opened(void **state) {
 
 #define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* docs/protocol.md, 14: halves and a token never open side by side. */
+static void halves_and_token_are_never_mixed(void **state _unused_) {
+        static const enum volumes_source sources[] = { VOLUMES_BY_HALVES, VOLUMES_BY_TOKEN };
+
+        for (size_t i = 0; i < 2; i++) {
+                struct volumes volumes = {};
+                _cleanup_(secret_freep) struct secret *k_b = NULL;
+
+                assert_int_equal(secret_random(HALF_SIZE, &k_b), 0);
+                for (unsigned generation = 3; generation > 0; generation--) { /* the last is the other's */
+                        struct luks_expected *expected = calloc(1, sizeof *expected);
+                        struct manifest manifest = { .generation = generation, .volumes = expected, .n = 1 };
+                        bool other = generation == 1;
+
+                        assert_non_null(expected);
+                        strcpy(expected->uuid, "7a11b007-0000-4000-8000-000000000002");
+                        assert_int_equal(volumes_add(&volumes, sources[other ? 1 - i : i], &manifest, NODE_ID_A, k_b),
+                                         other ? -EXDEV : 0);
+                        manifest_done(&manifest);
+                }
+                assert_int_equal(volumes.n, 1);
+                assert_int_equal(volumes.items[0].n_keys, 2);
+                volumes_done(&volumes);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 test(what_is_being_opened_is_on_record_and_no_root_yet),   test(what_was_not_opened_is_not_on_record),
                 test(the_manifest_that_opens_says_whether_it_is_a_root),   test(a_test_leaves_nothing_on_record),
-                test(a_volume_that_cannot_be_put_on_record_is_not_opened),
+                test(a_volume_that_cannot_be_put_on_record_is_not_opened), test(halves_and_token_are_never_mixed),
         };
 
         return cmocka_run_group_tests(tests, luks_image_group_setup, luks_image_group_teardown);
