@@ -123,11 +123,21 @@ static int start_again(struct pkcs11 *pkcs11) {
                 put_login(&message, pin, true);
                 r = exchange(pkcs11->apart, &message, CALL_MS);
         }
-        if (r != -EKEYREJECTED)
+        if (r == -EKEYREJECTED && pin)
+                refused_add(pkcs11, pin);
+        else
                 pkcs11->pin = TAKE_PTR(pin);
         if (r < 0)
                 end_process(pkcs11->apart, true, how, sizeof(how));
         return r == -EKEYREJECTED ? -EACCES : r;
+}
+
+/* The other process found out that the PIN, which this one keeps too, is wrong now. */
+static int pin_refused(struct pkcs11 *pkcs11) {
+        if (pkcs11->pin)
+                refused_add(pkcs11, pkcs11->pin);
+        pkcs11->pin = secret_free(pkcs11->pin);
+        return -EACCES;
 }
 
 static int call(struct pkcs11 *pkcs11, struct message *message, int timeout_ms) {
@@ -139,6 +149,8 @@ static int call(struct pkcs11 *pkcs11, struct message *message, int timeout_ms) 
                 r = start_again(pkcs11);
         if (r >= 0)
                 r = exchange(pkcs11->apart, message, timeout_ms);
+        if (r == APART_PIN_REFUSED)
+                r = pin_refused(pkcs11);
         (void) pthread_mutex_unlock(&pkcs11->lock);
         return r;
 }

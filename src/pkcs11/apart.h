@@ -10,6 +10,9 @@
  * and the next call starts another, and logs in again as after a lost session. */
 #define APART_NAME "tallyboot-pkcs11"
 
+/* Between the two processes, for -EACCES: the PIN that was right before was given to the token once more, and is wrong now. */
+enum { APART_PIN_REFUSED = -EKEYREVOKED };
+
 int apart_open(struct pkcs11 *pkcs11, const struct pkcs11_where *where);
 void apart_close(struct pkcs11 *pkcs11);
 int apart_pin(struct pkcs11 *pkcs11, struct pkcs11_pin *ret);

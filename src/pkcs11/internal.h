@@ -49,6 +49,7 @@ struct pkcs11 {
 
         bool logged_in;     /* by us */
         struct secret *pin; /* that the token accepted, for a new session; never the one it refused */
+        bool pin_refused;   /* that one, meanwhile: a process of its own tells it to the one that has it too */
 
         struct found_key found[FOUND_CACHE]; /* of this session, for wrap_open() */
         size_t n_found;

@@ -92,8 +92,11 @@ int login_again(struct pkcs11 *pkcs11) {
                             state.locked ? "its PIN is locked" : "only one try of the PIN is left: a person has to log in");
         pin = TAKE_PTR(pkcs11->pin);
         r = login(pkcs11, CKU_USER, pin);
-        if (r == -EKEYREJECTED)
+        if (r == -EKEYREJECTED) {
+                refused_add(pkcs11, pin);
+                pkcs11->pin_refused = true;
                 return fail(EACCES, "the token \"%s\" was reset, and the PIN that it took before is wrong now", pkcs11->label);
+        }
         pkcs11->pin = TAKE_PTR(pin);
         return r;
 }

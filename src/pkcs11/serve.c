@@ -271,11 +271,17 @@ static int serve(struct server *server) {
                 [MESSAGE_USE_INSIDE] = serve_use_inside,
         };
         uint64_t kind = message_number(server->in, MESSAGE_USE_INSIDE);
+        int r;
 
         if (kind < MESSAGE_OPEN || (kind != MESSAGE_OPEN && !server->pkcs11))
                 return -EBADMSG;
         words_clear();
-        return calls[kind](server);
+        r = calls[kind](server);
+        if (r < 0 && server->pkcs11 && server->pkcs11->pin_refused) {
+                server->pkcs11->pin_refused = false;
+                return APART_PIN_REFUSED;
+        }
+        return r;
 }
 
 static int answer(int fd, int r, struct message *out) {

@@ -318,19 +318,43 @@ static void test_busy(void **state) {
 
 /* PIN */
 
-/* What was right before is wrong now: given once more, never twice. */
-static void test_pin_changed(void **state) {
-        struct pkcs11 *pkcs11 = open_troubled(false, true);
+/* What was right before is wrong now: given once more, never twice, by nobody in this process. */
+static void pin_changed(bool apart, const char *how, const char *words) {
+        _cleanup_(secret_freep) struct secret *pin = secret_of(SOFTHSM_PIN);
+        struct pkcs11 *pkcs11 = open_troubled(apart, true);
         struct pkcs11_key key = find(pkcs11);
 
+        trouble(how);
+        if (strcmp(how, "crash") == 0)
+                assert_int_equal(sign(pkcs11, &key), -ENODEV);
         trouble("pin-changed");
-        trouble("lose-session");
         assert_int_equal(sign(pkcs11, &key), -EACCES);
-        assert_words(pkcs11_error(pkcs11), "is wrong now");
+        assert_words(pkcs11_error(pkcs11), words);
         assert_int_equal(logins(), 2);
+        if (apart && strcmp(how, "crash") != 0) {
+                softhsm_shell(softhsm, "kill -9 $(pgrep -P %d -f ^tallyboot-pkcs11)", getpid());
+                assert_int_equal(sign(pkcs11, &key), -ENODEV);
+        }
         assert_int_equal(sign(pkcs11, &key), -EACCES);
         assert_int_equal(logins(), 2);
         pkcs11 = pkcs11_close(pkcs11);
+        pkcs11 = open_troubled(apart, false);
+        assert_int_equal(pkcs11_login_unattended(pkcs11, pin), -EKEYREJECTED);
+        assert_words(pkcs11_error(pkcs11), "not tried again");
+        assert_int_equal(logins(), 2);
+        pkcs11 = pkcs11_close(pkcs11);
+}
+
+static void test_pin_changed(void **state) {
+        pin_changed(false, "lose-session", "is wrong now");
+}
+
+static void test_pin_changed_apart(void **state) {
+        pin_changed(true, "lose-session", "is wrong now");
+}
+
+static void test_pin_changed_after_crash(void **state) {
+        pin_changed(true, "crash", "CKR_PIN_INCORRECT");
 }
 
 static void test_last_try(void **state) {
@@ -478,6 +502,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_removed, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_busy, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_pin_changed, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_pin_changed_apart, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_pin_changed_after_crash, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_last_try, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_last_try_after_reset, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_keypad, setup, teardown),
