@@ -234,6 +234,12 @@ static void set_away(struct hsm *hsm, bool away, const char *why) {
         hsm->retry_at = clock_monotonic_ms() + RETRY_MS;
 }
 
+/* What a blob is to blame for, and what the token cannot do, are answers; all else is a token that is away. */
+static bool is_answer(int r) {
+        return r >= 0 || r == -EKEYREJECTED || r == -EBADMSG || r == -ESTALE || r == -EOPNOTSUPP || r == -EINVAL || r == -ENOMEM;
+}
+
+/* No blob is to blame for a token that cannot be connected to, whatever the reason. */
 static int ready(struct hsm *hsm, struct job *job) {
         char error[400] = "";
         int r;
@@ -246,12 +252,7 @@ static int ready(struct hsm *hsm, struct job *job) {
         if (r < 0)
                 (void) say(job, r, error);
         set_away(hsm, r < 0, job->words);
-        return r;
-}
-
-/* What a blob is to blame for, and what the token cannot do, are answers; all else is a token that is away. */
-static bool is_answer(int r) {
-        return r >= 0 || r == -EKEYREJECTED || r == -EBADMSG || r == -ESTALE || r == -EOPNOTSUPP || r == -EINVAL || r == -ENOMEM;
+        return r < 0 && is_answer(r) && job->kind != JOB_OPEN ? -EACCES : r;
 }
 
 static int ask(struct hsm *hsm, struct job *job) {

@@ -251,6 +251,26 @@ def test_warm_for_the_configured_time(fleet):
     fleet.tenant.keystore["cache"] = 300
 
 
+def test_pin_changed(fleet):
+    """The PIN is no more what the service has: given once more, not again by the next process of the module, and no row is blamed."""
+    fleet.boots_soon("web")
+    fleet.cold()
+    before = len(fleet.tenant.log_text())
+    fleet.happens("logins")
+    fleet.happens("pin-changed")
+    for pid in fleet.module():
+        os.kill(pid, signal.SIGKILL)
+    for _ in range(3):
+        unavailable(fleet.refused("web"))
+    log = fleet.tenant.log_text()[before:]
+    assert "does not open: the token cannot be used now: PIN: " in log and "row was changed" not in log, log[-2000:]
+    assert (fleet.trouble / "logins").stat().st_size == 1
+    fleet.ends("pin-changed")
+    fleet.ends("logins")
+    fleet.tenant.restart()
+    fleet.boots("web")
+
+
 def test_rows_put_back(fleet):
     """An older generation of a group's key in the place of the newer one, under the running service: refused, by its name."""
     fleet.boots_soon("web")
