@@ -24,13 +24,17 @@ static const char *label_of(const struct pkcs11 *pkcs11, char *ret, size_t size)
         return ret;
 }
 
-static int fail(struct node *node, const struct pkcs11 *pkcs11, int r, const char *what) {
+static int fail_words(struct node *node, const struct pkcs11 *pkcs11, int r, const char *what, const char *words) {
         char label[64], error[256];
 
-        text_sanitize(pkcs11_error(pkcs11), error, sizeof error);
+        text_sanitize(words, error, sizeof error);
         snprintf(node->error, sizeof node->error, "token %s: %s: %s", label_of(pkcs11, label, sizeof label), what,
                  error[0] ? error : strerror(-r));
         return r == -ENODEV || r == -ENOMEM || r == -ECANCELED ? r : -EPERM;
+}
+
+static int fail(struct node *node, const struct pkcs11 *pkcs11, int r, const char *what) {
+        return fail_words(node, pkcs11, r, what, pkcs11_error(pkcs11));
 }
 
 static int fail_locked(struct node *node, const struct pkcs11 *pkcs11) {
@@ -47,12 +51,14 @@ static int fail_locked(struct node *node, const struct pkcs11 *pkcs11) {
 struct keypad {
         struct pkcs11 *pkcs11;
         int done_fd, result;
+        char words[256]; /* pkcs11_error() of the thread */
 };
 
 static void *keypad_thread(void *userdata) {
         struct keypad *keypad = userdata;
 
         keypad->result = pkcs11_login(keypad->pkcs11, NULL);
+        (void) snprintf(keypad->words, sizeof keypad->words, "%s", pkcs11_error(keypad->pkcs11));
         (void) eventfd_write(keypad->done_fd, 1);
         return NULL;
 }
@@ -84,6 +90,10 @@ static int login_keypad(struct node *node, struct pkcs11 **pkcs11) {
         }
         (void) pthread_join(thread, NULL);
         r = keypad->result;
+        if (r == -EPERM)
+                (void) fail_locked(node, *pkcs11);
+        else if (r < 0)
+                r = fail_words(node, *pkcs11, r, "login", keypad->words);
         closep(&keypad->done_fd);
         free(keypad);
         return r;
@@ -205,10 +215,7 @@ static int login(struct node *node, struct pkcs11 **pkcs11) {
                 return fail_locked(node, *pkcs11);
         switch (pin_kind(node, &state)) {
         case PIN_KEYPAD:
-                r = login_keypad(node, pkcs11);
-                if (r == -ECANCELED)
-                        return r;
-                break;
+                return login_keypad(node, pkcs11);
         case PIN_FILE:
         case PIN_CREDENTIAL:
                 r = login_by_itself(node, *pkcs11, &state);

@@ -427,7 +427,7 @@ def test_a_pin_that_is_typed_at_the_reader(fleet):
         check(machine.set(token_pin="keypad", token_module=TROUBLED).unlock(fleet.image), OK)
         check(machine.set(token_module=TROUBLED).unlock(fleet.image), OK)  # the file's is given all the same
     with machine.trouble("keypad=000000", "logins"):
-        check(machine.set(token_pin="keypad", token_module=TROUBLED).unlock(fleet.image), TOKEN, "PIN")
+        check(machine.set(token_pin="keypad", token_module=TROUBLED).unlock(fleet.image), TOKEN, "CKR_PIN_INCORRECT")
         assert machine.logins() == 1
     machine.set(token_pin="keypad")  # a token that has none
     check(machine.unlock(fleet.image), TOKEN, "nobody to ask")
