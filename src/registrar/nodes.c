@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "registrar/registrar.h"
+#include "service/limiter.h"
 
 /* The index is the last line of "one active AK per EK": no race and no mistake above it gets past. */
 const struct store_migration registrar_migration = {
@@ -87,6 +88,16 @@ static int has_room(struct store_txn *txn, const struct node_addition *addition,
         return 0;
 }
 
+/* A network's new ones that nothing vouches for. 0, or seconds until the next. */
+static unsigned count_uncertified(const struct node_addition *addition) {
+        const struct service_call *call = addition->call;
+
+        if (!addition->identity->token && addition->identity->ek.proof != EK_UNPROVEN)
+                return 0;
+        return limiter_count_in(call->service->limiter, "uncertified", call->request->peer.network,
+                                call->service->config.uncertified_per_hour, 3600);
+}
+
 int node_add(struct store_txn *txn, void *userdata) {
         struct node_addition *addition = userdata;
         const struct identity *identity = addition->identity;
@@ -110,6 +121,11 @@ int node_add(struct store_txn *txn, void *userdata) {
                 if (r < 0 || !room) {
                         addition->result = NODE_FULL;
                         return r;
+                }
+                addition->wait = count_uncertified(addition);
+                if (addition->wait > 0) {
+                        addition->result = NODE_LIMITED;
+                        return 0;
                 }
                 r = insert(txn, addition);
                 if (r < 0)

@@ -223,6 +223,13 @@ static void activate_answer(const struct service_call *call, struct http_respons
                                    addition->token_nodes);
                 response->retry_after = FULL_RETRY_SECONDS;
                 service_problem(call, response, "unavailable", "Too many nodes without a TPM are registered.");
+        } else if (addition->result == NODE_LIMITED) {
+                if (service_may_log(call, "uncertified"))
+                        log_notice("Node %s, from %s: not taken, too many new nodes without an EK certificate came from there"
+                                   " (uncertified-per-hour).",
+                                   addition->identity->id, call->request->peer.address);
+                response->retry_after = addition->wait;
+                service_problem(call, response, "rate-limited", "Too many new nodes from this network.");
         } else
                 service_json(response, 201,
                              json_pack("{s:s, s:s}", "id", addition->identity->id, "code", addition->identity->code));
@@ -256,6 +263,7 @@ static void handle_activate(const struct service_call *call, struct http_respons
         addition.identity = &identity;
         addition.token_nodes = call->service->config.token_nodes;
         addition.document = document;
+        addition.call = call;
         addition.record = (struct audit_record){ .node = identity.id, .incident = call->request->incident, .who = call->who };
         r = store_write(call->service->store, node_add, &addition);
         if (r < 0)

@@ -39,13 +39,15 @@ int challenge_check_token(struct keystore *keystore, const struct wire_registrat
                           uint64_t now_ms);
 
 /* What the directory says (nodes.c). */
-enum node_result { NODE_ADDED, NODE_SAME, NODE_CONFLICT, NODE_REVOKED, NODE_FULL };
+enum node_result { NODE_ADDED, NODE_SAME, NODE_CONFLICT, NODE_REVOKED, NODE_FULL, NODE_LIMITED };
 struct node_addition {
         const struct identity *identity;
         const char *document; /* the registration as JSON, without challenge and proof */
         unsigned token_nodes; /* so many are kept */
+        const struct service_call *call;
         struct audit_record record;
         enum node_result result; /* out */
+        unsigned wait;           /* out: seconds, with NODE_LIMITED */
 };
 /* A store_fn with a struct node_addition: looks and adds in one transaction, so that two that come at once have an order. */
 int node_add(struct store_txn *txn, void *userdata);

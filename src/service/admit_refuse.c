@@ -6,6 +6,8 @@
 #include "service/admit.h"
 #include "service/limiter.h"
 
+enum { CLOCK_SKEW_MS = 3600 * 1000 };
+
 json_t *admit_detail(const struct admission *a) {
         if (node_has_token(&a->node)) /* which counts no boots */
                 return json_pack("{s:s, s:s}", "purpose", purpose_to_string(a->evidence.purpose), "evidence", "token");
@@ -207,10 +209,11 @@ static bool in_window(const struct admission *a) {
         return window > 0 && a->now >= began && (a->now - began) / 1000 < window;
 }
 
-/* Seconds until another NK of a node with a token is answered. A clock that was set back by more than the interval keeps nobody out. */
+/* Seconds until another NK of a node with a token is answered. Where this clock is behind the one that wrote the row, that was just
+ * now: two processes on one store may differ. Further behind, it was set back, and keeps nobody out. */
 static unsigned token_wait(const struct admission *a) {
         uint64_t began = (uint64_t) a->node.boot_time, interval = a->policy.release.token_interval * 1000;
-        uint64_t passed = a->now > began ? a->now - began : began - a->now;
+        uint64_t passed = a->now >= began ? a->now - began : began - a->now <= CLOCK_SKEW_MS ? 0 : interval;
 
         return a->node.has_nk && passed < interval ? (unsigned) ((interval - passed + 999) / 1000) : 0;
 }

@@ -40,6 +40,7 @@ static const struct key keys_service[] = {
         { "limits", "connections-per-address", TYPE_NUMBER, AT(connections_per_address), 4, 100000 },
         { "limits", "memory", TYPE_NUMBER, AT(memory), 4, 65536 },
         { "limits", "token-nodes", TYPE_NUMBER, AT(token_nodes), 0, 10000000 },
+        { "limits", "uncertified-per-hour", TYPE_NUMBER, AT(uncertified_per_hour), 1, 1000000 },
         { "limits", "free-space", TYPE_NUMBER, AT(free_space), 0, 1000000 },
         { "audit", "heads-every", TYPE_SECONDS, AT(heads_every), 1, 3600 },
         { "audit", "heads-records", TYPE_NUMBER, AT(heads_records), 1, 100000 },
@@ -275,6 +276,7 @@ int service_config_read(const char *file, const struct service_definition *defin
                 .memory = 128,
                 .free_space = 64,
                 .token_nodes = 10000,
+                .uncertified_per_hour = 20,
                 .heads_every = 60,
                 .heads_records = 1000,
         };

@@ -5,10 +5,12 @@
 #include "base/encode.h"
 #include "base/log.h"
 #include "service/admit.h"
+#include "service/limiter.h"
 
 enum {
         STALE_KEY_SECONDS = 24 * 3600,
-        UNPROVEN_PENDING_MAX = 256, /* without a certificate anybody makes as many as he likes */
+        UNPROVEN_PENDING_MAX = 256,   /* without a certificate anybody makes as many as he likes */
+        UNPROVEN_GONE_SECONDS = 3600, /* who waits asks every minute */
         FULL_RETRY_SECONDS = 60,
 };
 
@@ -194,21 +196,63 @@ static int enroll_keys(struct admission *a, struct store_txn *txn, const struct 
         return 0;
 }
 
-/* -EUSERS: one more that waits for approval, and shows no certificate, or has a token, which none vouches for. The transaction is rolled back then. */
-static int check_room(struct store_txn *txn, const struct node *node) {
+/* Waiting for approval, without a certificate, or with a token, which none vouches for. $1, $2 */
+#define UNPROVEN_PENDING                                                                          \
+        "FROM nodes LEFT JOIN node_tpms ON node_tpms.node = nodes.id WHERE nodes.state = $1 AND " \
+        "(node_tpms.proof = $2 OR nodes.token_public IS NOT NULL)"
+
+static int on_id(const struct store_value *columns, size_t n, void *userdata) {
+        (void) n;
+        return column_text(columns, userdata, NODE_ID_LENGTH + 1);
+}
+
+/* The one that has not asked for the longest time makes place. -EUSERS: all of them still ask. */
+static int forget_gone(struct admission *a, struct store_txn *txn) {
+        _cleanup_(node_done) struct node node = {};
+        int64_t since = (int64_t) (a->now / 1000) - UNPROVEN_GONE_SECONDS;
+        char id[NODE_ID_LENGTH + 1] = "";
+        int r;
+
+        r = store_query(txn,
+                        "SELECT id " UNPROVEN_PENDING " AND MAX(seen, registered) <= $3 ORDER BY MAX(seen, registered) LIMIT 1",
+                        STORE_ARGS(store_text(node_state_to_string(NODE_PENDING)), store_text(ek_proof_to_string(EK_UNPROVEN)),
+                                   store_int(since)),
+                        on_id, id);
+        if (r < 0)
+                return r;
+        if (!id[0])
+                return -EUSERS;
+
+        r = node_load(txn, id, &node);
+        if (r >= 0)
+                r = node_forget(a->party, txn, &node);
+        if (r < 0)
+                return r;
+        return party_audit(txn, a->call, "delete", id,
+                           json_pack("{s:s, s:s, s:s}", "ek_sha256", node.ek_sha256, "state", node_state_to_string(node.state),
+                                     "why", "gone, and others wait"));
+}
+
+/* -EUSERS: one more that waits for approval and that nobody vouches for. The transaction is rolled back then. Counted last, so that who
+ * finds no room has not used up what his network may do. */
+static int check_room(struct admission *a, struct store_txn *txn, const struct node *node) {
+        const struct service *service = a->party->service;
         int64_t waiting;
         int r;
 
         if (node->state != NODE_PENDING || node->tpm.proof != EK_UNPROVEN)
                 return 0;
-        r = query_int(txn,
-                      "SELECT COUNT(*) FROM nodes LEFT JOIN node_tpms ON node_tpms.node = nodes.id WHERE nodes.state = $1 AND "
-                      "(node_tpms.proof = $2 OR nodes.token_public IS NOT NULL)",
+        r = query_int(txn, "SELECT COUNT(*) " UNPROVEN_PENDING,
                       STORE_ARGS(store_text(node_state_to_string(NODE_PENDING)), store_text(ek_proof_to_string(EK_UNPROVEN))),
                       &waiting);
+        if (r >= 0 && waiting > UNPROVEN_PENDING_MAX)
+                r = forget_gone(a, txn);
         if (r < 0)
                 return r;
-        return waiting > UNPROVEN_PENDING_MAX ? -EUSERS : 0;
+
+        a->refusal.retry_after = limiter_count_in(service->limiter, "uncertified", a->call->request->peer.network,
+                                                  service->config.uncertified_per_hour, 3600);
+        return a->refusal.retry_after > 0 ? -EUSERS : 0;
 }
 
 static int admit_node(struct admission *a, struct store_txn *txn) {
@@ -222,10 +266,12 @@ static int admit_node(struct admission *a, struct store_txn *txn) {
                 return r;
         if (node->state == NODE_PENDING) {
                 r = approve_ahead(a, txn, node);
+                if (node->state == NODE_PENDING)
+                        node->seen = (int64_t) (a->now / 1000);
                 if (r >= 0)
                         r = node_save(txn, node, true);
                 if (r >= 0 && is_new)
-                        r = check_room(txn, node);
+                        r = check_room(a, txn, node);
                 if (r < 0)
                         return r;
         }
@@ -262,6 +308,24 @@ static bool names_twice(const struct wire_enroll_body *body) {
         return false;
 }
 
+static void answer_no_room(struct admission *a, struct http_response *response) {
+        unsigned wait = a->refusal.retry_after;
+
+        response->retry_after = wait > 0 ? wait : FULL_RETRY_SECONDS;
+        if (wait > 0) {
+                if (service_may_log(a->call, "uncertified"))
+                        log_notice("Node %s, from %s: not taken, too many new nodes without an EK certificate came from there"
+                                   " (uncertified-per-hour).",
+                                   a->id, a->call->request->peer.address);
+                service_problem(a->call, response, "rate-limited", "Too many new nodes from this network.");
+                return;
+        }
+        if (service_may_log(a->call, "full"))
+                log_notice("%d nodes without an EK certificate wait for approval and still ask: approve or delete some of them.",
+                           UNPROVEN_PENDING_MAX);
+        service_problem(a->call, response, "unavailable", "Too many nodes wait for approval.");
+}
+
 int release_enroll(struct admission *a, struct http_response *response) {
         int r;
 
@@ -281,11 +345,7 @@ int release_enroll(struct admission *a, struct http_response *response) {
         if (r == -EDOM) /* one of several keys was refused: none was made, the refusal is written by itself */
                 return admit_answer_refusal(a, response);
         if (r == -EUSERS) {
-                if (service_may_log(a->call, "full"))
-                        log_notice("%d nodes without an EK certificate wait for approval: approve or delete some of them.",
-                                   UNPROVEN_PENDING_MAX);
-                response->retry_after = FULL_RETRY_SECONDS;
-                service_problem(a->call, response, "unavailable", "Too many nodes wait for approval.");
+                answer_no_room(a, response);
                 return -ECANCELED;
         }
         r = admit_written(a, r, response);

@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "crypto/crypto.h"
 
-enum { PLACES = 8192, WINDOW_MS = 60 * 1000 };
+enum { PLACES = 8192, MINUTE_S = 60 };
 
 struct place {
         uint64_t name;
@@ -56,17 +56,21 @@ unsigned limiter_count(struct limiter *limiter, const char *kind, const char *na
 }
 
 unsigned limiter_count_to(struct limiter *limiter, const char *kind, const char *name, unsigned per_minute) {
-        uint64_t h = hash(hash(limiter->seed, kind), name), now = clock_monotonic_ms();
+        return limiter_count_in(limiter, kind, name, per_minute, MINUTE_S);
+}
+
+unsigned limiter_count_in(struct limiter *limiter, const char *kind, const char *name, unsigned limit, unsigned seconds) {
+        uint64_t h = hash(hash(limiter->seed, kind), name), now = clock_monotonic_ms(), window = UINT64_C(1000) * seconds;
         struct place *place = limiter->places + (h >> 32) % PLACES;
         unsigned wait = 0;
 
         (void) pthread_mutex_lock(&limiter->lock);
-        if (place->name != h || now - place->began >= WINDOW_MS)
+        if (place->name != h || now - place->began >= window)
                 *place = (struct place){ .name = h, .began = now };
-        if (place->count < per_minute)
+        if (place->count < limit)
                 place->count++;
         else
-                wait = (unsigned) ((WINDOW_MS - (now - place->began)) / 1000 + 1);
+                wait = (unsigned) ((window - (now - place->began)) / 1000 + 1);
         (void) pthread_mutex_unlock(&limiter->lock);
 
         return wait;

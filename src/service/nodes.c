@@ -221,20 +221,14 @@ void node_rotate(const struct service_call *call, struct http_response *response
         node_act(&(struct action){ .call = call, .event = "rotate", .act = act_rotate }, response);
 }
 
-struct deletion {
-        const struct service_call *call;
-        const char *id;
-};
-
 /* Halves first: their wrapping keys are gone with the commit. A revocation goes, too: the machine may enroll anew and waits for
  * approval like any other. */
-static int delete_rows(struct deletion *deletion, struct store_txn *txn, const struct node *node) {
+int node_forget(struct party_service *party, struct store_txn *txn, const struct node *node) {
         static const char *const statements[] = {
                 "DELETE FROM generations WHERE node = $1", "DELETE FROM keys WHERE node = $1",
                 "DELETE FROM held WHERE node = $1",        "DELETE FROM ima_states WHERE node = $1",
                 "DELETE FROM node_tpms WHERE node = $1",   "DELETE FROM nodes WHERE id = $1",
         };
-        struct party_service *party = call_party(deletion->call);
         _cleanup_(generations_done) struct generations generations = {};
         int r;
 
@@ -251,6 +245,11 @@ static int delete_rows(struct deletion *deletion, struct store_txn *txn, const s
         return store_exec(txn, "DELETE FROM revoked_eks WHERE ek_sha256 = $1", STORE_ARGS(store_text(node->ek_sha256)), NULL);
 }
 
+struct deletion {
+        const struct service_call *call;
+        const char *id;
+};
+
 static int delete_txn(struct store_txn *txn, void *userdata) {
         struct deletion *deletion = userdata;
         _cleanup_(node_done) struct node node = {};
@@ -259,7 +258,7 @@ static int delete_txn(struct store_txn *txn, void *userdata) {
         r = node_load(txn, deletion->id, &node);
         if (r < 0)
                 return r;
-        r = delete_rows(deletion, txn, &node);
+        r = node_forget(call_party(deletion->call), txn, &node);
         if (r < 0)
                 return r;
         return party_audit(txn, deletion->call, "delete", deletion->id,

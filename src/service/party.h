@@ -58,6 +58,9 @@ static inline struct party_service *call_party(const struct service_call *call) 
         return call->service->data;
 }
 
+/* All that a node left, but the files of definition->forgotten (nodes.c). */
+int node_forget(struct party_service *party, struct store_txn *txn, const struct node *node);
+
 /* Handlers of the routes that both parties have, by file. */
 void challenge_post(const struct service_call *call, struct http_response *response);    /* challenge.c */
 void release_post(const struct service_call *call, struct http_response *response);      /* release.c */

@@ -42,6 +42,7 @@ struct service_config {
         unsigned connections, connections_per_address, memory; /* memory: MB, of bodies under way */
         unsigned free_space;                                   /* MB */
         unsigned token_nodes;                                  /* 0: none are taken; else so many are kept by a registrar */
+        unsigned uncertified_per_hour;                         /* an address' new nodes that no certificate vouches for */
         unsigned heads_every, heads_records;                   /* seconds; records */
 };
 

@@ -4,11 +4,13 @@
 it for a node that has a TPM, nor where no policy wants it. Two processes of each party on one store."""
 
 import concurrent.futures
+import http.client
 import json
 import os
 import sqlite3
 import sys
 import time
+from unittest import mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
@@ -389,6 +391,23 @@ def test_interval_between_answers_to_different_keys(fleet):
         expect(node.release(one, evidence(node)), 429, "rate-limited")
 
 
+def test_interval_and_clocks(fleet):
+    """The other process's clock may be ahead of this one's by an hour: then that answer was just now. One that is further off was wrong, and keeps
+    nobody out."""
+    node = enrolled_token(fleet, token_group(fleet, "10s"))
+    node.unlock()
+    for party in PARTIES:
+        one, _ = fleet.both[party]
+        for ahead, status in ((60, 429), (3500, 429), (3700, 200)):
+            began = int((time.time() + ahead) * 1000)
+            assert one.change("UPDATE nodes SET boot_time = ? WHERE id = ?", began, node.id) == 1
+            other_nk(node)
+            answer = node.release(one, evidence(node))
+            assert answer.status == status, (party, ahead, answer)
+            if status == 429:
+                assert answer.problem == "rate-limited" and 0 < int(answer.headers["Retry-After"]) <= 10
+
+
 def test_interval_raced_at_two_processes(fleet):
     """Of many keys at once one is answered."""
     node = enrolled_token(fleet, token_group(fleet, "1h"))
@@ -419,10 +438,66 @@ def test_waiting_tokens_are_bounded(fleet):
     late = TokenNode(fleet)
     expect(late.register(), 201)
     for party in PARTIES:
+        service = getattr(fleet, party)
         refused("unavailable", late.ask, "enroll", {"keys": []}, order=(party,))
-        expect(getattr(fleet, party).get(late.path()), 404, "unknown-node")
-        getattr(fleet, party).change("DELETE FROM nodes WHERE length(id) < 52")
+        expect(service.get(late.path()), 404, "unknown-node")
+
+        # an hour later: the one that is gone for longest makes place; one that asks, or was approved, never does
+        now = int(time.time())
+        service.change("UPDATE nodes SET registered = ?, seen = 0 WHERE id IN ('3', ?)", now - 9000, fleet.node.id)
+        service.change("UPDATE nodes SET registered = ?, seen = 0 WHERE id = ?", now - 9500, first.id)
+        service.change("UPDATE nodes SET registered = ?, seen = ? WHERE id = '4'", now - 9900, now - 3000)
+        service.change("UPDATE nodes SET registered = ?, seen = ? WHERE id = '5'", now - 9900, now - 3700)
+        refused("pending-approval", first.ask, "enroll", {"keys": []}, order=(party,))
         refused("pending-approval", late.ask, "enroll", {"keys": []}, order=(party,))
+        kept = {row[0] for row in service.sql("SELECT id FROM nodes")}
+        gone = {"3", "4", "5", first.id, late.id, fleet.node.id} - kept
+        assert gone == {"3"}, gone
+        assert service.sql("SELECT COUNT(*) FROM nodes WHERE state = 'pending'") == [(256,)]
+        record = [one for one in service.audit() if one["node"] == "3"][-1]
+        assert record["event"] == "delete" and json.loads(record["detail"])["why"] == "gone, and others wait", record
+        service.change("DELETE FROM nodes WHERE length(id) < 52")
+
+
+def from_elsewhere(service):
+    """A context with which requests to it come from another address."""
+    def connection(cert=None, timeout=30):
+        return http.client.HTTPSConnection("127.0.0.1", service.port, context=service.context(cert), timeout=timeout,
+                                           source_address=("127.0.0.2", 0))
+    return mock.patch.object(service, "connection", connection)
+
+
+def test_new_tokens_of_a_network(_):
+    """So many new keys in an hour from one address, at the registrar and at each party. Who was taken goes on, who was approved ahead is not
+    counted, and another network is another's."""
+    with Fleet() as fleet:
+        fleet.group()
+        for service in fleet.services:
+            service.limits["uncertified-per-hour"] = 2
+            service.restart()
+        one, two, three, four, five = (TokenNode(fleet) for _ in range(5))
+        for node in (one, two, one):
+            expect(node.register(), 201)
+        for _ in range(2):
+            answer = expect(three.register(), 429, "rate-limited")
+            assert 3000 < int(answer.headers["Retry-After"]) <= 3601, answer.headers
+        expect(fleet.registrar.get(three.path()), 404, "unknown-node")
+        expect(one.register(), 201)
+        expect(Node(fleet, SoftTpm(fleet.test_ca)).register(), 201)
+        fleet.registrar.limits["uncertified-per-hour"] = 1000
+        fleet.registrar.restart()
+        for node in (three, four, five):
+            expect(node.register(), 201)
+        for party in fleet.parties:
+            for node in (one, two, one, two):
+                refused("pending-approval", node.ask, "enroll", {"keys": []}, order=(party.role,))
+            answer = refused("rate-limited", three.ask, "enroll", {"keys": []}, order=(party.role,)).answer
+            assert 3000 < int(answer.headers["Retry-After"]) <= 3601, answer.headers
+            expect(party.get(three.path()), 404, "unknown-node")
+        four.enroll(join=fleet.join_token("default"))
+        for party in fleet.parties:
+            with from_elsewhere(party):
+                refused("pending-approval", five.ask, "enroll", {"keys": []}, order=(party.role,))
 
 
 def test_registered_tokens_are_bounded(_):

@@ -98,8 +98,7 @@ class Service:
         if self.role != "registrar":
             sections["registrar"] = {"url": self.fleet.registrar.url, "ca": pki.ca}
         service.update(self.extra)
-        if self.limits:
-            sections["limits"] = self.limits
+        sections["limits"] = {"uncertified-per-hour": 100000, **self.limits}
         if self.heads:
             sections["audit"] = self.heads
         if self.keystore:

@@ -61,6 +61,7 @@ static void good(void **state) {
         assert_true(config.ek_required);
         assert_int_equal(config.nonce_ttl, 120);
         assert_int_equal(config.answers_per_minute, 30);
+        assert_int_equal(config.uncertified_per_hour, 20);
         assert_int_equal(config.workers, 16);
         assert_null(config.payload_dir);
         service_config_done(&config);

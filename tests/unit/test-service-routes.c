@@ -218,6 +218,10 @@ static void limiter(void **state) {
         assert_in_range(limiter_count(limiter, "proven", "a"), 1, 61);
         assert_int_equal(limiter_count(limiter, "unproven", "a"), 0);
         assert_int_equal(limiter_count(limiter, "proven", "b"), 0);
+        for (int i = 0; i < 5; i++)
+                assert_int_equal(limiter_count_in(limiter, "hourly", "a", 5, 3600), 0);
+        assert_in_range(limiter_count_in(limiter, "hourly", "a", 5, 3600), 61, 3601);
+        assert_int_equal(limiter_count_in(limiter, "hourly", "b", 5, 3600), 0);
         limiter_free(limiter);
 }
 
