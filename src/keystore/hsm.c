@@ -123,23 +123,20 @@ words:
         return r;
 }
 
-/* Where none is configured, the first of these that the token has. GCM takes no MAC key. */
+/* Where none is configured: KWP, or where the token lacks it what is as well bound. CKM_AES_KEY_WRAP_PAD is another thing at each maker:
+ * not without a MAC. GCM takes none. */
 static int check_mechanism(struct hsm *hsm, struct pkcs11 *pkcs11) {
-        static const enum wrap_mechanism choices[] = { WRAP_KWP, WRAP_KEY_WRAP_PAD, WRAP_GCM };
         struct wrap_how *how = &hsm->options.how;
-        int r = -EOPNOTSUPP;
+        int r;
 
         if (!hsm->options.choose)
                 return wrap_check(pkcs11, how);
-        for (size_t i = 0; i < ELEMENTSOF(choices); i++) {
-                if (choices[i] == WRAP_GCM && how->mac != WRAP_MAC_NONE)
-                        break;
-                how->mechanism = choices[i];
-                r = wrap_check(pkcs11, how);
-                if (r != -EOPNOTSUPP)
-                        break;
-        }
-        return r;
+        how->mechanism = WRAP_KWP;
+        r = wrap_check(pkcs11, how);
+        if (r != -EOPNOTSUPP)
+                return r;
+        how->mechanism = how->mac == WRAP_MAC_NONE ? WRAP_GCM : WRAP_KEY_WRAP_PAD;
+        return wrap_check(pkcs11, how);
 }
 
 static int unwrap(struct hsm *hsm, struct job *job) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "crypto/keypair.h"
+#include "pkcs11/wrap.h"
 #include "store/store.h"
 
 /* Halves at rest (docs/keys.md): master key (in a file, sealed by this machine's TPM, or in an HSM) -> one key a group, the KEK -> a key
@@ -17,26 +18,24 @@ extern const char keystore_migration_generations[];
 
 /* Configuration: the section [keystore] of a service (and the old key master-key of [service]). */
 enum keystore_kind { KEYSTORE_NONE, KEYSTORE_FILE, KEYSTORE_TPM, KEYSTORE_PKCS11 };
-enum keystore_mechanism { KEYSTORE_MECHANISM_DEFAULT, KEYSTORE_KWP, KEYSTORE_KEY_WRAP_PAD, KEYSTORE_GCM, KEYSTORE_CBC_PAD };
-enum keystore_mac { KEYSTORE_MAC_NONE, KEYSTORE_SHA256_HMAC, KEYSTORE_AES_CMAC, KEYSTORE_AES_MAC_64 };
 
 /* One master key, and how to come to it. */
 struct keystore_source {
         enum keystore_kind kind;
-        char *text;            /* as it was configured, for messages */
-        char *path;            /* file: 32 bytes, raw or base64url, mode 0600 or refused */
-        char *uri;             /* pkcs11 */
-        char *module;          /* pkcs11: path; NULL: the URI's, else p11-kit's configuration */
-        char *pin;             /* "file:/path", "credential:NAME"; NULL: the URI's pin-source, else no login */
-        char *mac_key;         /* pkcs11: URI or label; NULL: without a MAC */
-        enum keystore_mac mac; /* pkcs11: what mac_key is for */
-        bool in_process;       /* pkcs11: the module is loaded into the service; default: a process of its own */
+        char *text;        /* as it was configured, for messages */
+        char *path;        /* file: 32 bytes, raw or base64url, mode 0600 or refused */
+        char *uri;         /* pkcs11 */
+        char *module;      /* pkcs11: path; NULL: the URI's, else p11-kit's configuration */
+        char *pin;         /* "file:/path", "credential:NAME"; NULL: the URI's pin-source, else no login */
+        char *mac_key;     /* pkcs11: URI or label; NULL: without a MAC */
+        enum wrap_mac mac; /* pkcs11: what mac_key is for */
+        bool in_process;   /* pkcs11: the module is loaded into the service; default: a process of its own */
 };
 
 struct keystore_options {
         struct keystore_source master;
-        struct keystore_source old; /* KEYSTORE_NONE, but while a rewrap goes on: rows under it are opened, too */
-        enum keystore_mechanism mechanism;
+        struct keystore_source old;    /* KEYSTORE_NONE, but while a rewrap goes on: rows under it are opened, too */
+        enum wrap_mechanism mechanism; /* 0: what the token has */
         bool iv_by_token, always_sensitive;
         char *tpm;         /* a TCTI; NULL until keystore_options_check(): device:/dev/tpmrm0 */
         uint32_t pcrs;     /* mask of those that a new master key is sealed to; PCR 7 */

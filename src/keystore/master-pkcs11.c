@@ -73,27 +73,6 @@ static char *uri_of(const char *text) {
         return format("pkcs11:object=%s", escaped);
 }
 
-static enum wrap_mechanism mechanism_of(enum keystore_mechanism mechanism) {
-        static const enum wrap_mechanism mechanisms[] = {
-                [KEYSTORE_MECHANISM_DEFAULT] = WRAP_KWP,     [KEYSTORE_KWP] = WRAP_KWP,
-                [KEYSTORE_KEY_WRAP_PAD] = WRAP_KEY_WRAP_PAD, [KEYSTORE_GCM] = WRAP_GCM,
-                [KEYSTORE_CBC_PAD] = WRAP_CBC_PAD,
-        };
-
-        return mechanisms[mechanism];
-}
-
-static enum wrap_mac mac_of(const struct keystore_source *source) {
-        static const enum wrap_mac macs[] = {
-                [KEYSTORE_MAC_NONE] = WRAP_MAC_NONE,
-                [KEYSTORE_SHA256_HMAC] = WRAP_MAC_SHA256_HMAC,
-                [KEYSTORE_AES_CMAC] = WRAP_MAC_AES_CMAC,
-                [KEYSTORE_AES_MAC_64] = WRAP_MAC_AES_MAC_64,
-        };
-
-        return macs[source->mac];
-}
-
 static int token_new(const struct keystore_source *source, struct token **ret, char *error, size_t error_size) {
         _cleanup_(token_freep) struct token *token = calloc(1, sizeof(*token));
         int r;
@@ -123,9 +102,9 @@ static struct hsm_options hsm_options_of(const struct keystore_options *options,
                 .where = { .uri = token->uri, .module = token->module, .apart = !source->in_process },
                 .pin = token->pin,
                 /* the old one only opens, by what its blobs say */
-                .choose = options->mechanism == KEYSTORE_MECHANISM_DEFAULT || source == &options->old,
-                .how = { .mechanism = mechanism_of(options->mechanism),
-                         .mac = mac_of(source),
+                .choose = options->mechanism == 0 || source == &options->old,
+                .how = { .mechanism = options->mechanism ?: WRAP_KWP,
+                         .mac = source->mac,
                          .key = token->uri,
                          .mac_key = token->mac_key,
                          .iv_by_token = options->iv_by_token,
@@ -309,7 +288,7 @@ static int token_create(const struct keystore_options *options, const char *part
 
         /* a second run after a first that was cut off makes what is missing; the master key last, which says that all is there */
         if (token->mac_key && pkcs11_find(pkcs11, token->mac_key, PKCS11_SECRET, &key) == -ENOKEY) {
-                r = generate(pkcs11, token->mac_key, source->mac == KEYSTORE_SHA256_HMAC ? PKCS11_GENERIC : PKCS11_AES,
+                r = generate(pkcs11, token->mac_key, source->mac == WRAP_MAC_SHA256_HMAC ? PKCS11_GENERIC : PKCS11_AES,
                              PKCS11_USE_MAC, error, error_size);
                 if (r < 0)
                         return r;

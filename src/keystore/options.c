@@ -137,39 +137,20 @@ SETTER(set_old_apart) {
         return set_where(&options->old.in_process, value, "old-module-apart", error, error_size);
 }
 
-static const struct {
-        const char *name;
-        enum keystore_mechanism mechanism;
-} mechanisms[] = {
-        { "kwp", KEYSTORE_KWP },
-        { "key-wrap-pad", KEYSTORE_KEY_WRAP_PAD },
-        { "gcm", KEYSTORE_GCM },
-        { "cbc-pad", KEYSTORE_CBC_PAD },
-};
-
 SETTER(set_mechanism) {
-        for (size_t i = 0; i < ELEMENTSOF(mechanisms); i++)
-                if (strcmp(value, mechanisms[i].name) == 0) {
-                        options->mechanism = mechanisms[i].mechanism;
-                        return 0;
-                }
+        enum wrap_mechanism mechanism;
+
+        if (wrap_mechanism_from_string(value, &mechanism) >= 0 && mechanism <= WRAP_CBC_PAD) {
+                options->mechanism = mechanism;
+                return 0;
+        }
         (void) snprintf(error, error_size, "mechanism must be kwp, key-wrap-pad, gcm or cbc-pad");
         return -EINVAL;
 }
 
-static int mac_from_string(const char *name, const char *value, enum keystore_mac *ret, char *error, size_t error_size) {
-        static const struct {
-                const char *name;
-                enum keystore_mac mac;
-        } macs[] = { { "sha256-hmac", KEYSTORE_SHA256_HMAC },
-                     { "aes-cmac", KEYSTORE_AES_CMAC },
-                     { "aes-mac-64", KEYSTORE_AES_MAC_64 } };
-
-        for (size_t i = 0; i < ELEMENTSOF(macs); i++)
-                if (strcmp(value, macs[i].name) == 0) {
-                        *ret = macs[i].mac;
-                        return 0;
-                }
+static int set_mac_named(enum wrap_mac *mac, const char *name, const char *value, char *error, size_t error_size) {
+        if (wrap_mac_from_string(value, mac) >= 0 && *mac != WRAP_MAC_NONE)
+                return 0;
         (void) snprintf(error, error_size, "%s must be sha256-hmac or aes-cmac%s", name,
                         strcmp(value, "aes-mac") == 0
                                 ? "; CKM_AES_MAC has 64 bits only: where nothing better is to be had, say aes-mac-64"
@@ -178,11 +159,11 @@ static int mac_from_string(const char *name, const char *value, enum keystore_ma
 }
 
 SETTER(set_mac) {
-        return mac_from_string("mac", value, &options->master.mac, error, error_size);
+        return set_mac_named(&options->master.mac, "mac", value, error, error_size);
 }
 
 SETTER(set_old_mac) {
-        return mac_from_string("old-mac", value, &options->old.mac, error, error_size);
+        return set_mac_named(&options->old.mac, "old-mac", value, error, error_size);
 }
 
 SETTER(set_iv) {
@@ -320,10 +301,10 @@ static int wrong(char *error, size_t error_size, const char *words) {
 }
 
 static int check_token(const struct keystore_options *options, char *error, size_t error_size) {
-        if (options->mechanism == KEYSTORE_CBC_PAD && !options->master.mac)
+        if (options->mechanism == WRAP_CBC_PAD && !options->master.mac)
                 return wrong(error, error_size,
                              "mechanism = cbc-pad needs mac and mac-key: it does not find out what was changed");
-        if (options->mechanism == KEYSTORE_GCM && options->master.mac)
+        if (options->mechanism == WRAP_GCM && options->master.mac)
                 return wrong(error, error_size,
                              "mechanism = gcm has its own authentication: mac and mac-key are not used with it");
         if (options->always_sensitive && !options->master.mac)
@@ -333,7 +314,7 @@ static int check_token(const struct keystore_options *options, char *error, size
         if (options->always_sensitive && keystore_option_given(options, "cache"))
                 return wrong(error, error_size,
                              "always-sensitive = yes leaves nothing to cache: every half is opened by the token");
-        if (options->iv_by_token && options->mechanism != KEYSTORE_GCM && options->mechanism != KEYSTORE_CBC_PAD)
+        if (options->iv_by_token && options->mechanism != WRAP_GCM && options->mechanism != WRAP_CBC_PAD)
                 return wrong(error, error_size, "iv = token is for the mechanisms gcm and cbc-pad; the others have none");
         return 0;
 }

@@ -25,7 +25,7 @@ void atrest_warn(const struct service *service) {
                 log_notice(
                         "The master key is the file %s: whoever reads it and the database has what this %s keeps. Fine for a lab.",
                         options->master.path, service->definition->role);
-        if (options->master.mac == KEYSTORE_AES_MAC_64 || options->old.mac == KEYSTORE_AES_MAC_64)
+        if (options->master.mac == WRAP_MAC_AES_MAC_64 || options->old.mac == WRAP_MAC_AES_MAC_64)
                 log_warning("mac = aes-mac-64: 64 bits keep wrapped keys from being changed, where others have 128 or 256.");
         if (options->old.kind != KEYSTORE_NONE)
                 log_notice(

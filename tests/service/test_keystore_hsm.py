@@ -135,7 +135,7 @@ def test_what_is_stored_is_the_tokens(fleet):
     rows = fleet.tenant.sql("SELECT name, generation, master, wrapped FROM keystore_kek ORDER BY name")
     assert [row[0] for row in rows] == ["", "db", "default", "web"], rows
     assert all(row[3][:4] == b"tbwk" for row in rows)
-    assert "key-wrap-pad" in fleet.tallyctl("show")
+    assert "gcm" in fleet.tallyctl("show")
     fleet.tallyctl("verify")
 
 
