@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""tallyctl keystore rewrap and rotate-group, killed at 200 points: at each change of a file that they make, before it and in the middle
-of it. Everything still opens, verify says what is left, and (tried at every third point) a second run finishes."""
+"""tallyctl keystore rewrap, killed at 200 points, and rotate-group, at 100: at each change of a file that they make, before it and in the
+middle of it. Everything still opens, verify says what is left, and (tried at every third point) a second run finishes."""
 
 import concurrent.futures
 import os
@@ -19,8 +19,8 @@ from node import ready
 from services import BUILD, TOP, Fleet
 from softtpm import SoftTpm
 
-GROUPS = [f"group-{number}" for number in range(6)]
-POINTS = 10 if BUILD.name == "asan" else 100  # of each command
+GROUPS = [f"group-{number}" for number in range(16)]
+POINTS = {"rewrap": 10, "rotate-group": 10} if BUILD.name == "asan" else {"rewrap": 200, "rotate-group": 100}
 
 
 class Setup:
@@ -97,7 +97,8 @@ class Setup:
         changes = self.changes(*words)
         points = [(at, half) for at in range(1, changes + 1) for half in (False, True)]
         random.shuffle(points)
-        points = (points * (POINTS // len(points) + 1))[:POINTS]
+        wanted = POINTS[words[0]]
+        points = (points * (wanted // len(points) + 1))[:wanted]
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             left = list(pool.map(lambda number: self.at_point(number, *points[number], *words), range(len(points))))
         print(f"# {' '.join(words)}: {changes} changes of files, killed at {len(points)} points, something left after {sum(left)}")
