@@ -172,10 +172,10 @@ class Lab:
         """What a node boots first becomes its group's policy with nobody looking: saves the scenarios a minute each."""
         self.ctl("group", "set", "default", "--accept-first-boot", "yes")
 
-    def accept_tokens(self):
-        """The policy of the group says that a token is evidence enough."""
-        policy = Path("token.policy")
-        policy.write_text("[release]\ntoken-evidence = yes\n")
+    def accept_tokens(self, **more):
+        """The policy of the group says that a token is evidence enough. more: of its [release], as token_interval=0."""
+        policy, settings = Path("token.policy"), {"token_evidence": "yes"} | more
+        policy.write_text("[release]\n" + "".join(f"{name.replace('_', '-')} = {value}\n" for name, value in settings.items()))
         self.ctl("policy", "set", "default", policy)
 
     def enroll(self, machine, *volumes, payload=False):
