@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/encode.h"
 #include "base/file.h"
 #include "base/ini.h"
 #include "boot/crypttab.h"
@@ -135,6 +136,34 @@ static int set_uri(const char *value, void *ret) {
         return 0;
 }
 
+/* One for each token of a fleet that shares the file, separated by spaces. */
+static int set_digests(const char *value, void *ret) {
+        struct digests digests = {};
+        const char *at = value;
+
+        for (at += strspn(at, " \t"); *at; at += strspn(at, " \t")) {
+                uint8_t(*items)[32] = reallocarray(digests.items, digests.n + 1, sizeof *items);
+                size_t length = strcspn(at, " \t");
+                char hex[65];
+
+                if (items)
+                        digests.items = items;
+                if (length == 64)
+                        snprintf(hex, sizeof hex, "%.64s", at);
+                if (!items || length != 64 || hex_decode(hex, items[digests.n], 32) < 0) {
+                        free(digests.items);
+                        return items ? -EINVAL : -ENOMEM;
+                }
+                digests.n++;
+                at += length;
+        }
+        if (digests.n == 0)
+                return -EINVAL;
+        free(((struct digests *) ret)->items);
+        *(struct digests *) ret = digests;
+        return 0;
+}
+
 static int pin_source_set(struct pin_source *pin, enum pin_kind kind, const char *value) {
         char *copy = value ? strdup(value) : NULL;
 
@@ -184,6 +213,8 @@ static const struct setting settings[] = {
         { "hibernation", set_bool, MEMBER(hibernation), "yes or no" },
         { "evidence", set_evidence, MEMBER(evidence), "auto, tpm or token" },
         { "token-key", set_uri, MEMBER(token_key), URI },
+        { "token-key-sha256", set_digests, MEMBER(token_key_sha256),
+          "a SHA-256 in 64 hexadecimal digits, several separated by spaces" },
         { "token-module", set_path, MEMBER(token_module), "an absolute path" },
         { "token-pin", set_pin, MEMBER(token_pin), "ask, keypad, file:/PATH or credential:NAME" },
         { "token-timeout", set_seconds, MEMBER(token_timeout), SECONDS ", 0 for no limit" },
@@ -291,6 +322,10 @@ static int take_pin_sources(struct parsing *parsing, char *error, size_t error_s
 static int check_token(const struct config *config, char *error, size_t error_size) {
         if (config->evidence == EVIDENCE_TOKEN && !config->token_key) {
                 snprintf(error, error_size, "evidence = token needs token-key =");
+                return -EBADMSG;
+        }
+        if (config->token_key_sha256.n > 0 && !config->token_key) {
+                snprintf(error, error_size, "token-key-sha256 needs token-key =");
                 return -EBADMSG;
         }
         if (config->unlock != UNLOCK_ONLINE && !config->offline_key) {
@@ -415,6 +450,7 @@ struct config *config_free(struct config *config) {
         free(config->securityfs);
         free(config->path);
         free(config->token_key);
+        free(config->token_key_sha256.items);
         free(config->token_module);
         free(config->token_pin.value);
         free(config->offline_key);

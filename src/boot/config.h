@@ -22,6 +22,11 @@ struct pin_source {
         char *value; /* PIN_FILE: a path, PIN_CREDENTIAL: a name; else NULL */
 };
 
+struct digests {
+        uint8_t (*items)[32];
+        size_t n;
+};
+
 struct config {
         char *path;
         struct http_server_list registrar;  /* n 0: not given; needed by register and enroll only */
@@ -44,8 +49,9 @@ struct config {
 
         /* Machines without a TPM. */
         enum evidence_choice evidence;
-        char *token_key;    /* PKCS#11 URI of the key that signs evidence, or NULL */
-        char *token_module; /* path of the module, or NULL: what the URI or p11-kit's configuration says */
+        char *token_key;                 /* PKCS#11 URI of the key that signs evidence, or NULL */
+        struct digests token_key_sha256; /* of the public halves (SubjectPublicKeyInfo) that token_key may have; n 0: not said */
+        char *token_module;              /* path of the module, or NULL: what the URI or p11-kit's configuration says */
         struct pin_source token_pin;
         uint64_t token_timeout; /* s to wait for a token at boot; 0: for ever */
         bool token_key_shared;  /* a signing key that has other uses too is taken */

@@ -6,11 +6,13 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "base/encode.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "boot/doctor.h"
 #include "boot/gate.h"
 #include "boot/identity.h"
+#include "boot/offline-blob.h"
 #include "boot/token.h"
 #include "boot/verbs.h"
 #include "boot/volumes.h"
@@ -143,12 +145,43 @@ static void check_tpm(struct doctor *doctor) {
         check_gate(doctor);
 }
 
+/* Whose signature what the headers keep has to have: a node's id says it where the token is its identity, else only the configuration. */
+static void check_offline_key(struct doctor *doctor) {
+        _cleanup_(offline_token_done) struct offline_token token = {};
+        const struct config *config = doctor->config;
+        bool unattended = config->token_pin.kind == PIN_FILE || config->token_pin.kind == PIN_CREDENTIAL;
+        const char *unlock = unlock_choice_to_string(config->unlock);
+        char hex[65] = "";
+
+        if (doctor->node->token)
+                hex_write(doctor->node->token->sha256, 32, hex);
+        if (doctor->node->kind == NODE_TOKEN && config->token_key_sha256.n == 0)
+                found(doctor, FOUND_WARNING, "offline",
+                      "unlock = %s, and a token of somebody else's with a disk of his own boots, too: token-key-sha256 = %s",
+                      unlock, hex[0] ? hex : "(tallyboot enroll prints it)");
+        if (doctor->node->kind == NODE_TOKEN)
+                return;
+        doctor->node->waiting.run_dir = verb_run_dir();
+        if (config->token_key && !unattended)
+                found(doctor, config->token_key_sha256.n > 0 ? FOUND_OK : FOUND_PROBLEM, "offline",
+                      config->token_key_sha256.n > 0
+                              ? "unlock = %s; the token has to be one that token-key-sha256 names"
+                              : "unlock = %s needs token-key-sha256 = where there is a TPM: tallyboot enroll --again prints it",
+                      unlock);
+        else if (offline_token_open(doctor->node, &token) < 0)
+                found(doctor, FOUND_PROBLEM, "offline", "%s", doctor->node->error);
+        else
+                found(doctor, FOUND_OK, "offline", "unlock = %s; the token is one that token-key-sha256 names", unlock);
+}
+
 static void check_identity(struct doctor *doctor) {
         identity_look(doctor->node);
         if (doctor->node->kind == NODE_TPM)
                 check_tpm(doctor);
         else
                 check_token_key(doctor);
+        if (doctor->config->unlock != UNLOCK_ONLINE)
+                check_offline_key(doctor);
 }
 
 static void check_slots(struct doctor *doctor, const struct crypttab_entry *entry, const char *path) {

@@ -10,6 +10,7 @@
  *   halves         both halves came             gate-closed   why the boot may go on past the gate
  *   passphrase     a person boots this machine  payload-ready all of RUN/payload is there
  *   evidence       tpm, or token and why       pin-refused   a PIN that is not tried again
+ *   offline-token  signing key and serial number of the token that opens this boot's volumes
  *   opened/NAME    a volume that the halves opened: "UUID root" or "UUID other"
  */
 int note_write(const char *run_dir, const char *name, const char *text);

@@ -12,7 +12,7 @@
 struct offline_token {
         struct pkcs11 *pkcs11, *owned; /* logged in; owned: the same, where it is not the token of the node's identity */
         struct wrap_how how;           /* its URIs are the configuration's */
-        const struct token *signer;    /* the node's signing key; NULL: no token-key */
+        const struct token *signer;    /* the node's signing key; of a boot and an enrollment never NULL */
         struct token *own_signer;      /* the same, where the node's identity is its TPM; its pkcs11 is NULL where that is ours */
         struct secret *group_key;      /* the one made or opened last: the volumes of a key and generation share it */
         char group_of[KEY_ID_LENGTH + 1];
@@ -20,8 +20,8 @@ struct offline_token {
         struct blob wrapped;
 };
 void offline_token_done(struct offline_token *token);
-/* Connects to the token of offline-key (and of token-key, where that is configured), as token_connect(), with its errors; the words in
- * node->error. A node whose identity is a token is attached to it already. */
+/* Connects to the token of offline-key and to that of token-key, as token_connect(), with its errors; the words in node->error. A node whose
+ * identity is a token is attached to it already; of any other the configuration has to say whose key signs (token-key-sha256): -EPERM. */
 int offline_token_open(struct node *node, struct offline_token *ret);
 /* Pure: whether two PKCS#11 URIs name the same token: all that they say but for the key. */
 bool offline_same_token(const char *uri, const char *other);

@@ -2,7 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/encode.h"
 #include "boot/offline-blob.h"
+#include "crypto/crypto.h"
 
 /* RFC 7512: path attributes are separated by ';', query attributes come after '?' and are separated by '&'. */
 
@@ -56,6 +58,22 @@ bool offline_same_token(const char *uri, const char *other) {
         return is_covered(uri, other) && is_covered(other, uri);
 }
 
+/* A label is the token's own word. The key of a node that proves itself by its token is its id, which is in each blob; for any other the
+ * configuration, which is measured, has to say whose key has signed. */
+static int check_vouched(struct node *node, const struct token *signer) {
+        char hex[65];
+
+        if (node->config->token_key_sha256.n > 0)
+                return token_check_pinned(node, signer->sha256);
+        hex_write(signer->sha256, sizeof signer->sha256, hex);
+        snprintf(
+                node->error, sizeof node->error,
+                "unlock = %s needs token-key-sha256 = in tallyboot.conf on a machine with a TPM: else any token by the name of ours "
+                "would be believed. If the one that is here now is yours: token-key-sha256 = %s",
+                unlock_choice_to_string(node->config->unlock), hex);
+        return -EPERM;
+}
+
 /* The signing key of a node that proves itself by its TPM: it signs what is kept in the headers, and nothing else. */
 static int open_signer(struct node *node, const struct offline_token *token, struct token **ret) {
         _cleanup_(token_freep) struct token *signer = calloc(1, sizeof *signer);
@@ -73,10 +91,15 @@ static int open_signer(struct node *node, const struct offline_token *token, str
         r = pkcs11_find(pkcs11, node->config->token_key, PKCS11_PRIVATE, &signer->key);
         if (r >= 0)
                 r = pkcs11_public(pkcs11, &signer->key, &signer->public);
+        if (r >= 0)
+                r = sha256(signer->public.data, signer->public.size, signer->sha256);
         if (r < 0) {
                 snprintf(node->error, sizeof node->error, "token-key: %s", pkcs11_error(pkcs11));
                 return r;
         }
+        r = check_vouched(node, signer);
+        if (r < 0)
+                return r;
         *ret = TAKE_PTR(signer);
         return 0;
 }
@@ -86,6 +109,14 @@ int offline_token_open(struct node *node, struct offline_token *ret) {
         const struct config *config = node->config;
         int r;
 
+        if (!node->token && !config->token_key) {
+                snprintf(
+                        node->error, sizeof node->error,
+                        "unlock = %s needs token-key = and token-key-sha256 = in tallyboot.conf on a machine with a TPM: nothing else "
+                        "says whose token it is that opens (tallyboot token make-key)",
+                        unlock_choice_to_string(config->unlock));
+                return -EPERM;
+        }
         if (node->token && offline_same_token(config->token_key, config->offline_key))
                 token.pkcs11 = node->token->pkcs11;
         else {
@@ -96,7 +127,7 @@ int offline_token_open(struct node *node, struct offline_token *ret) {
         }
         if (node->token)
                 token.signer = node->token;
-        else if (config->token_key) {
+        else {
                 r = open_signer(node, &token, &token.own_signer);
                 if (r < 0)
                         return r;

@@ -4,7 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/encode.h"
+#include "base/log.h"
 #include "boot/gate.h"
+#include "boot/notes.h"
 #include "boot/offline-blob.h"
 
 /* A boot without the servers: K_b and manifests come out of the headers, by the token; from there on all is as after both halves. */
@@ -14,6 +17,7 @@ enum { LOOK_MS = 300, ONCE_MS = 10000, FAULT_MS = 3000, DEVICES_MAX = 64 };
 struct offline {
         struct offline_token token;
         bool connected, once;
+        bool refused;                 /* no token is asked any more in this boot */
         char *looked_at[DEVICES_MAX]; /* devices that were read, whatever came of it */
         size_t n_looked_at;
         bool found; /* something is kept on one of those */
@@ -66,13 +70,59 @@ static int attach(struct node *node, const char *run_dir, bool once, struct offl
         return r;
 }
 
+/* Token and signing key, as the note of this boot has them. */
+enum { TOKEN_NOTE_SIZE = 2 * 32 + 1 + 2 * 64 + 2 };
+
+static void describe_token(const struct offline_token *token, char ret[static TOKEN_NOTE_SIZE]) {
+        const char *serial = pkcs11_serial(token->pkcs11);
+
+        hex_write(token->signer->sha256, 32, ret);
+        ret[64] = ' ';
+        hex_write(serial, strnlen(serial, 64), ret + 65);
+}
+
+/* The volumes of one boot are opened by one token: what another one opens is not to stand beside them, be it by the name of the first. */
+static int check_same_token(struct unlocker *unlocker) {
+        _cleanup_(freep) char *first = unlocker->test ? NULL : note_read(unlocker->run_dir, "offline-token");
+        char now[TOKEN_NOTE_SIZE], label[64];
+
+        describe_token(&unlocker->kept->token, now);
+        if (!first || strcmp(first, now) == 0)
+                return 0;
+        text_sanitize(pkcs11_label(unlocker->kept->token.pkcs11), label, sizeof label);
+        snprintf(unlocker->node->error, sizeof unlocker->node->error,
+                 "token %s is another than the one that this boot began with, or has another signing key: nothing more is opened "
+                 "offline; type a passphrase, or boot again with one token",
+                 label);
+        return -EPERM;
+}
+
+static int remember_token(struct unlocker *unlocker) {
+        char now[TOKEN_NOTE_SIZE];
+
+        if (unlocker->test)
+                return 0;
+        describe_token(&unlocker->kept->token, now);
+        return note_write(unlocker->run_dir, "offline-token", now);
+}
+
+static void disconnect_token(struct unlocker *unlocker);
+
 static int connect_token(struct unlocker *unlocker) {
         struct offline *offline = unlocker->kept;
         int r;
 
         if (offline->connected)
                 return 0;
+        if (offline->refused)
+                return -EPERM;
         r = attach(unlocker->node, unlocker->run_dir, offline->once, &offline->token);
+        if (r >= 0) {
+                r = check_same_token(unlocker);
+                if (r < 0)
+                        disconnect_token(unlocker);
+        }
+        offline->refused = r == -EPERM;
         if (r < 0) {
                 if (r != -ECANCELED)
                         unlocker_say(unlocker, "offline: %s", unlocker->node->error[0] ? unlocker->node->error : strerror(-r));
@@ -110,6 +160,8 @@ static int use_blob(struct unlocker *unlocker, const char *device, const char *u
         }
         r = offline_blob_open(&unlocker->kept->token, unlocker->config, unlocker->node->id, uuid, blob, &opened, error,
                               sizeof error);
+        if (r >= 0)
+                r = remember_token(unlocker);
         if (r >= 0)
                 r = volumes_add(&unlocker->volumes, VOLUMES_BY_TOKEN, &opened.volumes, unlocker->node->id, opened.k_b);
         if (r < 0)
@@ -195,10 +247,12 @@ static int look(struct unlocker *unlocker, bool *ret_missing) {
 
 bool offline_pass(struct unlocker *unlocker) {
         bool missing = false;
+        int r;
 
         if (!unlocker->offline || !unlocker->kept)
                 return false;
-        return look(unlocker, &missing) < 0 || missing;
+        r = look(unlocker, &missing);
+        return !unlocker->kept->refused && (r < 0 || missing);
 }
 
 /* What was found so far is of no use, or there is nothing. */

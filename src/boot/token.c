@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 
 #include "base/clock.h"
+#include "base/encode.h"
 #include "base/log.h"
 #include "boot/pin.h"
 
@@ -302,6 +303,21 @@ static int check_key(struct node *node, const struct pkcs11_key *key) {
         return -EPERM;
 }
 
+int token_check_pinned(struct node *node, const uint8_t sha256[static 32]) {
+        const struct digests *pinned = &node->config->token_key_sha256;
+        char hex[65];
+
+        for (size_t i = 0; i < pinned->n; i++)
+                if (memcmp(pinned->items[i], sha256, 32) == 0)
+                        return 0;
+        if (pinned->n == 0)
+                return 0;
+        hex_write(sha256, 32, hex);
+        snprintf(node->error, sizeof node->error,
+                 "this token is none of those that token-key-sha256 = names: the SHA-256 of its key is %s; whose is it?", hex);
+        return -EPERM;
+}
+
 static int token_read(struct node *node, struct token *token) {
         char id[NODE_ID_LENGTH + 1];
         int r = pkcs11_find(token->pkcs11, node->config->token_key, PKCS11_PRIVATE, &token->key);
@@ -318,6 +334,8 @@ static int token_read(struct node *node, struct token *token) {
         if (r < 0)
                 return fail(node, token->pkcs11, r, "the public half of the key");
         r = sha256(token->public.data, token->public.size, token->sha256);
+        if (r >= 0)
+                r = token_check_pinned(node, token->sha256);
         if (r >= 0)
                 r = node_id_from_digest(token->sha256, id);
         if (r < 0)

@@ -22,6 +22,8 @@ struct token {
 int token_attach(struct node *node);
 struct token *token_free(struct token *token);
 DEFINE_CLEANUP(struct token *, token_free)
+/* Whether token-key-sha256 has it, or says nothing. -EPERM with words in node->error. */
+int token_check_pinned(struct node *node, const uint8_t sha256[static 32]);
 /* By the node's key. -ENODEV: it was removed, node->token is NULL then, node_attach() waits for it; -EPERM. Words in node->error. */
 int token_sign(struct node *node, const struct blob *message, struct blob *ret);
 /* "P-256", "RSA-2048". */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/encode.h"
 #include "base/log.h"
 #include "boot/offline-blob.h"
 #include "boot/verbs.h"
@@ -39,7 +40,7 @@ bool offline_is_kept(const struct volume_work *work, const struct luks_token *to
 
 /* The token, before anything is asked of anybody: what cannot be kept is said now. */
 int offline_begin(struct enroll *e) {
-        char error[512] = "";
+        char error[512] = "", hex[65];
         int r;
 
         if (!is_wanted(e) || e->n_volumes == 0)
@@ -58,7 +59,9 @@ int offline_begin(struct enroll *e) {
                 log_error("unlock = %s: %s.", unlock_choice_to_string(e->config->unlock), error);
                 return EXIT_TPM;
         }
-        say("Offline: the token wraps with %s.", wrap_mechanism_to_string(e->offline->token.how.mechanism));
+        hex_write(e->offline->token.signer->sha256, 32, hex);
+        say("Offline: the token wraps with %s. Its signing key: token-key-sha256 = %s",
+            wrap_mechanism_to_string(e->offline->token.how.mechanism), hex);
         return EXIT_OK;
 }
 

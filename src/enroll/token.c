@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/encode.h"
 #include "base/log.h"
 #include "boot/verbs.h"
 #include "enroll/internal.h"
@@ -58,8 +59,11 @@ static int parse_options(int argc, char *argv[], struct make_options *options) {
 
 static int make_key(struct node *node, const struct make_options *options) {
         _cleanup_(pkcs11_closep) struct pkcs11 *pkcs11 = NULL;
+        _cleanup_(blob_done) struct blob public = {};
         _cleanup_(freep) char *uri = NULL;
         struct pkcs11_key key;
+        uint8_t digest[32];
+        char hex[65];
         int r = token_connect(node, options->token, &pkcs11);
 
         if (r < 0) {
@@ -69,11 +73,17 @@ static int make_key(struct node *node, const struct make_options *options) {
         r = pkcs11_generate(pkcs11, &options->new, &key);
         if (r >= 0)
                 r = pkcs11_uri(pkcs11, &key, &uri);
+        if (r >= 0)
+                r = pkcs11_public(pkcs11, &key, &public);
+        if (r >= 0)
+                r = sha256(public.data, public.size, digest);
         if (r < 0) {
                 log_error("No key was made: %s.", pkcs11_error(pkcs11));
                 return r == -EEXIST ? -EPERM : r;
         }
-        say("A key that signs, and cannot leave the token, was made. In tallyboot.conf:\n\ntoken-key = %s\n", uri);
+        hex_write(digest, sizeof(digest), hex);
+        say("A key that signs, and cannot leave the token, was made. In tallyboot.conf:\n\ntoken-key = %s\ntoken-key-sha256 = %s\n",
+            uri, hex);
         return 0;
 }
 

@@ -22,83 +22,13 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cases import main, skip
-from enrolled import EnrolledNode, header, node_id_of, opens, slots, tokens
+from enrolled import header, node_id_of, opens, slots, tokens
 from hpke import hkdf
-from services import BUILD, Fleet, encode_fields
+from offline_machine import (DEAD, INSIDE, OK, REFUSED, TOKEN, UNREACHABLE, VOLUME, BootMachine, OfflineMachine, Setup, booting, check,
+                             kept, key, namespaces, put)
+from services import BUILD, encode_fields
 from softhsm import MODULE, PIN
-from token_machine import Boot, TokenMachine
-from token_node import token_group
-
-OK, FAILED, USAGE, REFUSED, UNREACHABLE, TOKEN, VOLUME, CONFIG, PENDING = range(9)
-DEAD = {role: "https://127.0.0.1:1" for role in ("tenant", "verifier", "registrar")}
-
-
-def key(name):
-    return f"pkcs11:token=node;object={name}"
-
-
-def check(done, code, *words):
-    assert done.code == code, f"expected {code}: {done}"
-    for word in words:
-        assert re.search(word, done.output + done.errors), f"{word!r} not in {done}"
-    return done
-
-
-class OfflineMachine(TokenMachine):
-    """With a key of each kind to wrap with."""
-
-    def __init__(self, fleet, group=None, **settings):
-        super().__init__(fleet, group or fleet.fast, **{"unlock": "online-then-offline", "offline_key": key("aes"), **settings})
-        for kind, use, label in (("aes", "wrap", "aes"), ("generic", "mac", "mac"), ("rsa", "wrap", "rsa"), ("p256", "wrap", "ec")):
-            self.make_key(kind, use, label)
-
-    def make_key(self, kind, use, label, token="node"):
-        self.hsm.run(BUILD / "tests/tools/token-key", MODULE, token, PIN, kind, use, label)
-
-    def mechanisms(self):
-        return self.hsm.run(BUILD / "tests/tools/token-key", MODULE, "node", PIN, "mechanisms").split()
-
-    def set(self, **changes):
-        return super().set(**{"unlock": "online-then-offline", "offline_key": key("aes"), **changes})
-
-    def offline(self, *images, **changes):
-        """A boot with all servers dead; what else is configured since."""
-        self.set(**{**DEAD, **changes})
-        return self.unlock(*images)
-
-
-class Setup(Fleet):
-    """Services, and one machine that is enrolled: most cases need no other."""
-
-    def __init__(self):
-        super().__init__()
-        for party in self.parties:
-            party.limits["answers-per-minute"] = 100000
-            party.restart()
-        self.fast = token_group(self, "0")
-        self.machine = OfflineMachine(self)
-        self.image = self.machine.image()
-        self.id = node_id_of(self.machine.enrolled(self.image))
-
-    def destroy(self):
-        if hasattr(self, "machine"):
-            self.machine.destroy()
-        super().destroy()
-
-
-def kept(image):
-    """The tokens of the offline way, by number."""
-    return {number: token for number, token in header(image)["tokens"].items() if token["type"] == "tallyboot-offline"}
-
-
-def put(image, number, token):
-    """Into the header, as anybody with the disk can; None: away."""
-    subprocess.run(["cryptsetup", "--disable-external-tokens", "token", "remove", "--token-id", number, image], check=False,
-                   stderr=subprocess.DEVNULL)
-    if token is not None:
-        subprocess.run(["cryptsetup", "--disable-external-tokens", "token", "import", "--token-id", number, "--json-file", "-", image],
-                       input=json.dumps(token).encode(), check=True)
-
+from token_machine import Boot
 
 def copy(fleet, name="copy"):
     path = fleet.machine.directory / name
@@ -315,41 +245,6 @@ def test_wrapped_by_anybody(fleet):
     check(machine.offline(forger.image, **settings), OK, "would open with generation 1")
 
 
-# A boot as the initramfs has it, but for device-mapper: /etc/crypttab is the test's.
-INSIDE = """
-mount -t tmpfs none "$0" && mkdir "$0/upper" "$0/work" && mount -t overlay -o "lowerdir=/etc,upperdir=$0/upper,workdir=$0/work" none /etc &&
-{ echo "root $1 none luks" && printf "$MORE"; } >/etc/crypttab && shift && exec "$@"
-"""
-
-
-def namespaces():
-    if subprocess.run(["unshare", "-m", "mount", "-t", "overlay", "-o", "lowerdir=/etc:/usr", "none", "/mnt"], check=False,
-                      stderr=subprocess.DEVNULL).returncode != 0:
-        skip("no mount namespaces with overlays here")
-
-
-class BootMachine(OfflineMachine):
-    volume, more = None, ""
-
-    def environment(self, **extra):
-        return super().environment(MORE=self.more, **extra)
-
-    def command(self, *words):
-        return super().command(*words) if self.volume is None else \
-            ["unshare", "-m", "sh", "-c", INSIDE, str(self.directory / "over"), str(self.volume), *super().command(*words)]
-
-
-def booting(fleet):
-    """A machine that is enrolled, with a volume that is not there yet."""
-    namespaces()
-    machine = BootMachine(fleet)
-    image = machine.image()
-    machine.enrolled(image)
-    (machine.directory / "over").mkdir()
-    machine.volume = machine.directory / "late"
-    return machine, image
-
-
 def test_a_boot(fleet):
     """Volume and token come late, one after the other; then all is as after halves, and status says how."""
     machine, image = booting(fleet)
@@ -546,37 +441,6 @@ def test_a_party_that_says_no_is_obeyed(fleet):
         done = check(machine.unlock(image), REFUSED, "revoked")
         assert "would open" not in done.errors
         check(machine.offline(image), OK)    # what the offline way gives up
-
-
-def test_a_machine_with_a_tpm(fleet):
-    """The TPM is its identity; the token opens what it keeps, and no signing key is needed for AES."""
-    with OfflineMachine(fleet) as machine:
-        tpm_node = EnrolledNode(fleet)
-        try:
-            tpm_settings = {"tpm": tpm_node.tpm.tcti, "token_key": None}
-            machine.set(**tpm_settings)
-            machine.group = "default"
-            image = machine.image()
-            done = machine.enrolled(image)
-            token, = kept(image).values()
-            assert "signature" not in token and token["node"] == node_id_of(done)
-            tpm_node.tpm.reset()
-            check(machine.offline(image, **tpm_settings), OK)
-            tpm_node.tpm.reset()
-            check(machine.offline(image, **{**tpm_settings, "token_key": "pkcs11:token=node;object=tallyboot"}), VOLUME, "not signed")
-            tpm_node.tpm.reset()
-            check(machine.offline(image, tpm="device:/nowhere/tpm"), VOLUME, "not opened offline")    # evidence = auto: the token is another node
-            # RSA: anybody can wrap
-            machine.set(**tpm_settings, offline_key=key("rsa"))
-            other = machine.image("rsa")
-            check(machine.enroll("--join-token-file", machine.join_token_file(group="default"), other), TOKEN, "needs token-key")
-            tpm_settings |= {"token_key": "pkcs11:token=node;object=tallyboot", "offline_key": key("rsa")}
-            machine.set(**tpm_settings)
-            machine.enrolled(other)
-            tpm_node.tpm.reset()
-            check(machine.offline(other, **tpm_settings), OK)
-        finally:
-            tpm_node.destroy()
 
 
 def test_status_and_dump(fleet):

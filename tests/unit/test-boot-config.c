@@ -86,6 +86,8 @@ static void mistakes_are_named_with_their_line(void **state _unused_) {
         refused_with("", "needs tenant =");
 }
 
+#define DIGEST "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF"
+#define DIGEST_31 "112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define TOKEN "[node]\n" PARTIES "token-key = pkcs11:token=node;object=tallyboot"
 
 static void the_keys_of_a_machine_without_a_tpm_are_read(void **state _unused_) {
@@ -95,7 +97,8 @@ static void the_keys_of_a_machine_without_a_tpm_are_read(void **state _unused_) 
         assert_int_equal(parse(TOKEN
                                "\nevidence = token\ntoken-module = /m.so\ntoken-pin = credential:tallyboot.pin\n"
                                "token-timeout = 1min\ntoken-key-shared = yes\nunlock = online-then-offline\noffline-after = 9\n"
-                               "offline-key = pkcs11:object=k\noffline-mac-key = pkcs11:object=m\noffline-mechanism = cbc-pad\n",
+                               "offline-key = pkcs11:object=k\noffline-mac-key = pkcs11:object=m\noffline-mechanism = cbc-pad\n"
+                               "token-key-sha256 = " DIGEST "  ff" DIGEST_31 "\n",
                                &config, error),
                          0);
         assert_int_equal(config->evidence, EVIDENCE_TOKEN);
@@ -109,6 +112,10 @@ static void the_keys_of_a_machine_without_a_tpm_are_read(void **state _unused_) 
         assert_int_equal(config->offline_after, 9);
         assert_string_equal(config->offline_key, "pkcs11:object=k");
         assert_string_equal(config->offline_mac_key, "pkcs11:object=m");
+        assert_int_equal(config->token_key_sha256.n, 2);
+        assert_int_equal(config->token_key_sha256.items[0][31], 0xff);
+        assert_int_equal(config->token_key_sha256.items[1][0], 0xff);
+        assert_int_equal(config->token_key_sha256.items[1][1], 0x11);
         assert_int_equal(config->offline_mechanism, WRAP_CBC_PAD);
         assert_true(config->token_key_shared);
 }
@@ -147,6 +154,12 @@ static void mistakes_about_tokens_are_named(void **state _unused_) {
         refused_with(TOKEN "\ntoken-module = m.so\n", "an absolute path");
         refused_with(TOKEN "\nevidence = both\n", "auto, tpm or token");
         refused_with("[node]\n" PARTIES "evidence = token\n", "needs token-key");
+        refused_with("[node]\n" PARTIES "token-key-sha256 = " DIGEST "\n", "needs token-key");
+        refused_with(TOKEN "\ntoken-key-sha256 = \n", "64 hexadecimal digits");
+        refused_with(TOKEN "\ntoken-key-sha256 = " DIGEST " 00\n", "64 hexadecimal digits");
+        refused_with(TOKEN "\ntoken-key-sha256 = " DIGEST "0\n", "64 hexadecimal digits");
+        refused_with(TOKEN "\ntoken-key-sha256 = " DIGEST "," DIGEST "\n", "64 hexadecimal digits");
+        refused_with(TOKEN "\ntoken-key-sha256 = x" DIGEST "\n", "64 hexadecimal digits");
         refused_with(TOKEN "\nunlock = never\n", "online, offline or online-then-offline");
         refused_with(TOKEN "\nunlock = offline\n", "unlock = offline needs offline-key");
         refused_with(TOKEN "\nunlock = online-then-offline\n", "needs offline-key");

@@ -18,6 +18,8 @@ enum { HEADER = 16384 };
 
 static struct softhsm *softhsm;
 static char pin_file[96];
+static struct pkcs11 *identity;
+static struct token signer;
 
 /* A volume that has just been opened with generation 2, and keeps generation 1. */
 struct fixture {
@@ -41,6 +43,10 @@ static int group_setup(void **state) {
         softhsm = softhsm_new();
         softhsm_token(softhsm, "node");
         softhsm_token(softhsm, "other");
+        softhsm_token(softhsm, "identity");
+        identity = signer.pkcs11 = softhsm_open("pkcs11:token=identity", false);
+        signer.key = softhsm_key(identity, PKCS11_EC_P256, PKCS11_USE_SIGN, "sign");
+        assert_int_equal(pkcs11_public(identity, &signer.key, &signer.public), 0);
         node = softhsm_open("pkcs11:token=node", false);
         other = softhsm_open("pkcs11:token=other", false);
         (void) softhsm_key(node, PKCS11_AES, PKCS11_USE_WRAP, "wrap");
@@ -51,6 +57,8 @@ static int group_setup(void **state) {
 }
 
 static int group_teardown(void **state) {
+        blob_done(&signer.public);
+        pkcs11_close(identity);
         softhsm = softhsm_free(softhsm);
         return luks_image_group_teardown(state);
 }
@@ -99,7 +107,7 @@ static void keep(struct fixture *f, const char *label, const struct secret *k_b,
         _cleanup_(luks_offline_done) struct luks_offline blob = {};
         char uri[64], key[64], error[320] = "";
         struct config config = { .offline_key = key };
-        struct offline_token token = {};
+        struct offline_token token = { .signer = &signer };
 
         snprintf(uri, sizeof uri, "pkcs11:token=%s", label);
         snprintf(key, sizeof key, "pkcs11:token=%s;object=wrap", label);
@@ -145,10 +153,13 @@ static int setup(void **state) {
         add_generation(f, 2);
         make_pair(f);
         f->config.unlock = UNLOCK_ONLINE_THEN_OFFLINE;
+        f->config.token_key = strdup("pkcs11:token=identity;object=sign");
         f->config.token_module = strdup(SOFTHSM_MODULE);
         f->config.token_pin = (struct pin_source){ PIN_FILE, strdup(pin_file) };
         use_token(f, "node");
-        f->node = (struct node){ .config = &f->config, .id = NODE_ID_A, .has_id = true, .kind = NODE_TPM, .cancel_fd = -1 };
+        f->node = (struct node){
+                .config = &f->config, .id = NODE_ID_A, .has_id = true, .kind = NODE_TOKEN, .token = &signer, .cancel_fd = -1
+        };
         f->unlocker = (struct unlocker){
                 .config = &f->config, .node = &f->node, .devices = &f->image->path, .n_devices = 1, .run_dir = softhsm->dir
         };
@@ -170,6 +181,7 @@ static int teardown(void **state) {
                 blob_done(f->text + i);
         }
         free(f->config.offline_key);
+        free(f->config.token_key);
         free(f->config.token_module);
         free(f->config.token_pin.value);
         luks_image_teardown((void **) &f->image);
@@ -181,7 +193,7 @@ static int teardown(void **state) {
 static uint32_t kept_generation(struct fixture *f) {
         _cleanup_(luks_offline_list_done) struct luks_offline_list list = {};
         _cleanup_(offline_opened_done) struct offline_opened opened = {};
-        struct offline_token token = {};
+        struct offline_token token = { .signer = &signer };
         char uuid[LUKS_UUID_LENGTH + 1], error[320] = "";
 
         assert_int_equal(luks_offline_probe(f->image->path, uuid, &list), 0);
