@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cases import main, skip
 from enrolled import header, node_id_of, opens, slots, tokens
 from hpke import hkdf
-from offline_machine import (DEAD, INSIDE, OK, REFUSED, TOKEN, UNREACHABLE, VOLUME, BootMachine, OfflineMachine, Setup, booting, check,
+from offline_machine import (DEAD, INSIDE, OK, REFUSED, TOKEN, UNREACHABLE, VOLUME, OfflineMachine, Setup, booting, check,
                              kept, key, namespaces, put)
 from services import BUILD, encode_fields
 from softhsm import MODULE, PIN
