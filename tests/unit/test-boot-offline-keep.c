@@ -2,6 +2,7 @@
 /* After a rotation: what the header keeps is made anew by the token of the enrollment, and by no other; whatever a power cut leaves, there
  * is a generation that opens. */
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 
 #include "test.h"
@@ -250,10 +251,22 @@ static void nothing_kept_is_not_behind(void **state) {
         nothing_changed(f);
 }
 
+/* The same token, by a module that says that it has a reader with keys, on which the PIN is typed at once. */
+static void with_keypad(struct fixture *f) {
+        char module[PATH_MAX];
+
+        assert_non_null(realpath("build/tests/modules/troubled-token.so", module));
+        free(f->config.token_module);
+        f->config.token_module = strdup(module);
+        assert_int_equal(setenv("TROUBLED_TOKEN", softhsm->dir, 1), 0);
+        softhsm_shell(softhsm, "printf %s > keypad", SOFTHSM_PIN);
+}
+
 static void nobody_is_asked(void **state) {
         struct fixture *f = *state;
 
         keep_generation_1(f);
+        with_keypad(f); /* where a login without PIN waits for whoever types it */
         f->config.token_pin.kind = PIN_KEYPAD;
         assert_int_equal(offline_keep(&f->unlocker, &f->pair), -EAGAIN);
         f->config.token_pin.kind = PIN_ASK;
