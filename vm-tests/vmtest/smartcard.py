@@ -34,7 +34,7 @@ class Card:
         return {"tpm_timeout": 1, "token_module": MODULE, "token_key": SIGN} | more
 
     def offline_settings(self, **more):
-        return self.settings(unlock="offline", offline_key=WRAP) | more
+        return self.settings(unlock="offline", offline_key=WRAP, token_key_sha256=self.token.key_digest()) | more
 
     def on_host(self, settings):
         there = {"token_key": softhsm.SIGN, "offline_key": softhsm.WRAP}

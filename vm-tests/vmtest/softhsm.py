@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A machine's PKCS#11 token in software: SoftHSM's, made on the host; its folder goes into the guest's initramfs or onto a disk."""
+import hashlib
 import os
 from pathlib import Path
 
@@ -57,8 +58,15 @@ class Token:
         return {"tpm_timeout": 1, "token_module": MODULE, "token_key": SIGN} | more
 
     def offline_settings(self, **more):
-        """The same, and the volume's key lies wrapped by the token in its header."""
-        return self.settings(unlock="offline", offline_key=WRAP, offline_mechanism="key-wrap-pad") | more
+        """The same, and the volume's key lies wrapped by the token in its header. No other token is believed."""
+        return self.settings(unlock="offline", offline_key=WRAP, offline_mechanism="key-wrap-pad",
+                             token_key_sha256=self.key_digest()) | more
+
+    def key_digest(self):
+        """The SHA-256 of the key that signs, in hex."""
+        public = self.directory / "sign.der"
+        self._tool("--read-object", "--type", "pubkey", "--label", "sign", "--output-file", public)
+        return hashlib.sha256(public.read_bytes()).hexdigest()
 
     def on_host(self, settings):
         """Settings of the node's program on the host, which is not asked for a PIN and has a TPM of its own perhaps."""
