@@ -6,7 +6,7 @@
 #include "service/admit.h"
 #include "service/limiter.h"
 
-enum { CLOCK_SKEW_MS = 3600 * 1000 };
+enum { CLOCK_SKEW_MS = 5 * 60 * 1000 }; /* more and a nonce of one process is stale at another */
 
 json_t *admit_detail(const struct admission *a) {
         if (node_has_token(&a->node)) /* which counts no boots */
