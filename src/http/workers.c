@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "base/thread.h"
 #include "http/connection.h"
 
 static struct connection *next_job(struct workers *workers) {
@@ -38,7 +38,6 @@ static void *work(void *userdata) {
 }
 
 int workers_start(struct workers *workers, unsigned n) {
-        sigset_t all, old;
         int r = 0;
 
         STAILQ_INIT(&workers->todo);
@@ -46,14 +45,10 @@ int workers_start(struct workers *workers, unsigned n) {
         (void) pthread_mutex_init(&workers->mutex, NULL);
         (void) pthread_cond_init(&workers->cond, NULL);
 
-        /* signals are the loop's */
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &old);
         while (r == 0 && workers->n < MIN(n, (unsigned) WORKERS_MAX)) {
-                r = -pthread_create(workers->threads + workers->n, NULL, work, workers);
+                r = thread_start(workers->threads + workers->n, work, workers);
                 workers->n += r == 0;
         }
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
         return workers->n > 0 ? 0 : r;
 }
 

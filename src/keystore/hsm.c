@@ -2,13 +2,13 @@
 #include "keystore/hsm.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "keystore/internal.h"
 #include "keystore/pin.h"
 
@@ -502,23 +502,10 @@ bool hsm_tick(struct hsm *hsm, char *words, size_t size) {
 }
 
 static int start_thread(struct hsm *hsm) {
-        pthread_condattr_t attr;
-        sigset_t all, old;
-        int r;
-
         (void) pthread_mutex_init(&hsm->lock, NULL);
-        (void) pthread_condattr_init(&attr);
-        (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
         (void) pthread_cond_init(&hsm->work, NULL);
-        (void) pthread_cond_init(&hsm->done, &attr);
-        (void) pthread_condattr_destroy(&attr);
-
-        /* signals are for the thread that runs the event loop */
-        (void) sigfillset(&all);
-        (void) pthread_sigmask(SIG_SETMASK, &all, &old);
-        r = pthread_create(&hsm->thread, NULL, hsm_main, hsm);
-        (void) pthread_sigmask(SIG_SETMASK, &old, NULL);
-        return -r;
+        cond_init_monotonic(&hsm->done);
+        return thread_start(&hsm->thread, hsm_main, hsm);
 }
 
 int hsm_open(const struct hsm_options *options, struct hsm **ret, char *error, size_t error_size) {

@@ -2,11 +2,11 @@
 #include "service/atrest.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 
 enum { TICK_S = 1 };
 
@@ -99,27 +99,17 @@ static void *atrest_main(void *userdata) {
 
 int atrest_start(struct service *service, struct atrest **ret) {
         struct atrest *atrest = calloc(1, sizeof(*atrest));
-        pthread_condattr_t attr;
-        sigset_t all, old;
         int r;
 
         if (!atrest)
                 return -ENOMEM;
         atrest->service = service;
         (void) pthread_mutex_init(&atrest->lock, NULL);
-        (void) pthread_condattr_init(&attr);
-        (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-        (void) pthread_cond_init(&atrest->cond, &attr);
-        (void) pthread_condattr_destroy(&attr);
-
-        /* signals are for the thread that runs the event loop */
-        (void) sigfillset(&all);
-        (void) pthread_sigmask(SIG_SETMASK, &all, &old);
-        r = pthread_create(&atrest->thread, NULL, atrest_main, atrest);
-        (void) pthread_sigmask(SIG_SETMASK, &old, NULL);
-        if (r != 0) {
+        cond_init_monotonic(&atrest->cond);
+        r = thread_start(&atrest->thread, atrest_main, atrest);
+        if (r < 0) {
                 free(atrest);
-                return -r;
+                return r;
         }
         *ret = atrest;
         return 0;

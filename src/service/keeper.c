@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <time.h>
 
 #include "audit/audit.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "service/counts.h"
 #include "service/heads.h"
 #include "service/space.h"
@@ -87,27 +87,17 @@ static void *keeper_main(void *userdata) {
 
 int keeper_start(struct service *service, struct keeper **ret) {
         struct keeper *keeper = calloc(1, sizeof(*keeper));
-        pthread_condattr_t attr;
-        sigset_t all, old;
         int r;
 
         if (!keeper)
                 return -ENOMEM;
         keeper->service = service;
         (void) pthread_mutex_init(&keeper->lock, NULL);
-        (void) pthread_condattr_init(&attr);
-        (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-        (void) pthread_cond_init(&keeper->cond, &attr);
-        (void) pthread_condattr_destroy(&attr);
-
-        /* signals are for the thread that runs the event loop */
-        (void) sigfillset(&all);
-        (void) pthread_sigmask(SIG_SETMASK, &all, &old);
-        r = pthread_create(&keeper->thread, NULL, keeper_main, keeper);
-        (void) pthread_sigmask(SIG_SETMASK, &old, NULL);
-        if (r != 0) {
+        cond_init_monotonic(&keeper->cond);
+        r = thread_start(&keeper->thread, keeper_main, keeper);
+        if (r < 0) {
                 free(keeper);
-                return -r;
+                return r;
         }
         *ret = keeper;
         return 0;

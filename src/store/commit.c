@@ -2,11 +2,11 @@
 #include "store/commit.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 enum {
         BATCH_MAX = 512,       /* writes in one transaction */
@@ -222,28 +222,18 @@ int committer_checkpoint(struct committer *committer) {
 
 int committer_start(struct sqlite *connection, struct committer **ret) {
         _cleanup_(freep) struct committer *committer = calloc(1, sizeof(*committer));
-        pthread_condattr_t attr;
-        sigset_t all, old;
         int r;
 
         if (!committer)
                 return -ENOMEM;
 
         (void) pthread_mutex_init(&committer->lock, NULL);
-        (void) pthread_condattr_init(&attr);
-        (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-        (void) pthread_cond_init(&committer->work, &attr);
+        cond_init_monotonic(&committer->work);
         (void) pthread_cond_init(&committer->done, NULL);
-        (void) pthread_condattr_destroy(&attr);
         committer->connection = connection;
-
-        /* signals are for the thread that runs the event loop */
-        (void) sigfillset(&all);
-        (void) pthread_sigmask(SIG_SETMASK, &all, &old);
-        r = pthread_create(&committer->thread, NULL, committer_main, committer);
-        (void) pthread_sigmask(SIG_SETMASK, &old, NULL);
-        if (r != 0)
-                return -r;
+        r = thread_start(&committer->thread, committer_main, committer);
+        if (r < 0)
+                return r;
 
         *ret = TAKE_PTR(committer);
         return 0;
