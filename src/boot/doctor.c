@@ -109,21 +109,19 @@ static bool check_token_state(struct doctor *doctor) {
 
 static void check_token_key(struct doctor *doctor) {
         enum pin_kind kind = doctor->config->token_pin.kind;
-        char why[256], type[TOKEN_TYPE_SIZE] = "";
+        char why[256];
 
         if (!check_token_state(doctor) || kind == PIN_ASK || kind == PIN_KEYPAD)
                 return; /* tallyboot evidence asks, and tries the key */
         doctor->node->waiting.run_dir = verb_run_dir();
-        if (node_attach(doctor->node) >= 0)
-                token_key_describe(doctor->node->token, type);
-        if (!doctor->node->token)
+        if (node_attach(doctor->node) < 0)
                 found(doctor, FOUND_PROBLEM, "token-key", "%s", doctor->node->error);
         else if (token_check_key(doctor->node, why, sizeof why) < 0)
                 found(doctor, FOUND_PROBLEM, "token-key", "%s", doctor->node->error);
         else if (why[0])
-                found(doctor, FOUND_WARNING, "token-key", "%s, node id %s; %s", type, doctor->node->id, why);
+                found(doctor, FOUND_WARNING, "token-key", "%s, node id %s; %s", doctor->node->token->type, doctor->node->id, why);
         else
-                found(doctor, FOUND_OK, "token-key", "%s, node id %s", type, doctor->node->id);
+                found(doctor, FOUND_OK, "token-key", "%s, node id %s", doctor->node->token->type, doctor->node->id);
 }
 
 static void check_tpm(struct doctor *doctor) {

@@ -141,7 +141,7 @@ static int print_json(const struct node *node, const struct shown *shown) {
 static int show_token(struct node *node, bool as_json) {
         uint8_t nonces[2][WIRE_NONCE_SIZE];
         _cleanup_(blob_done) struct blob message = {}, signature = {};
-        char label[64], hex[65], type[TOKEN_TYPE_SIZE];
+        char label[64], hex[65];
         json_t *object;
         int r = random_bytes(nonces, sizeof nonces);
 
@@ -153,14 +153,13 @@ static int show_token(struct node *node, bool as_json) {
         if (r < 0)
                 return r;
         text_sanitize(pkcs11_label(node->token->pkcs11), label, sizeof label);
-        token_key_describe(node->token, type);
         hex_write(node->token->sha256, sizeof node->token->sha256, hex);
         if (!as_json) {
                 printf("Node   %s\nToken  %s\nKey    %s, SHA-256 %s\nThe key signs. Without a TPM nothing is said of what was booted.\n",
-                       node->id, label, type, hex);
+                       node->id, label, node->token->type, hex);
                 return 0;
         }
-        object = json_pack("{s:s, s:s, s:s}", "node", node->id, "token", label, "key_type", type);
+        object = json_pack("{s:s, s:s, s:s}", "node", node->id, "token", label, "key_type", node->token->type);
         r = -ENOMEM;
         if (object && wire_set_bin(object, "token_public", node->token->public.data, node->token->public.size) >= 0 &&
             wire_set_bin(object, "message", message.data, message.size) >= 0 &&

@@ -290,16 +290,18 @@ struct token *token_free(struct token *token) {
         return NULL;
 }
 
-/* docs/protocol.md, 13. */
-static int check_key(struct node *node, const struct pkcs11_key *key) {
-        bool fits = key->type == PKCS11_EC_P256 || key->type == PKCS11_EC_P384 ||
-                    (key->type == PKCS11_RSA && key->bits >= 2048 && key->bits <= 4096);
+/* Exactly what the registrar and the parties take (docs/protocol.md, 13). */
+static int check_key(struct node *node, struct token *token) {
+        struct token_key key;
+        int r = token_key_parse(token->public.data, token->public.size, &key);
 
-        if (fits && key->signs)
+        if (r >= 0 && token->key.signs) {
+                token_key_name(&key, token->type);
                 return 0;
+        }
         snprintf(node->error, sizeof node->error, "the key that token-key names %s",
-                 fits ? "is not allowed to sign (CKA_SIGN); tallyboot token make-key makes one that is"
-                      : "is of no type that signs evidence: P-256, P-384, RSA of 2048 to 4096 bits");
+                 r >= 0 ? "is not allowed to sign (CKA_SIGN); tallyboot token make-key makes one that is"
+                        : "is of no type that signs evidence: P-256, P-384, RSA of 2048 to 4096 bits");
         return -EPERM;
 }
 
@@ -327,17 +329,14 @@ static int token_read(struct node *node, struct token *token) {
                             r == -ENOKEY ? "no private key as token-key names it" : "token-key names more than one private key");
         if (r < 0)
                 return fail(node, token->pkcs11, r, "its keys");
-        r = check_key(node, &token->key);
-        if (r < 0)
-                return r;
         r = pkcs11_public(token->pkcs11, &token->key, &token->public);
         if (r < 0)
                 return fail(node, token->pkcs11, r, "the public half of the key");
-        r = sha256(token->public.data, token->public.size, token->sha256);
+        r = check_key(node, token);
+        if (r >= 0)
+                r = token_node_id(token->public.data, token->public.size, token->sha256, id);
         if (r >= 0)
                 r = token_check_pinned(node, token->sha256);
-        if (r >= 0)
-                r = node_id_from_digest(token->sha256, id);
         if (r < 0)
                 return r;
         if (node->has_id && strcmp(node->id, id) != 0) {
@@ -398,13 +397,6 @@ int token_sign(struct node *node, const struct blob *message, struct blob *ret) 
         if (r == -ENODEV)
                 node->token = token_free(node->token);
         return r;
-}
-
-void token_key_describe(const struct token *token, char ret[static TOKEN_TYPE_SIZE]) {
-        if (token->key.type == PKCS11_RSA)
-                snprintf(ret, TOKEN_TYPE_SIZE, "RSA-%u", token->key.bits);
-        else
-                snprintf(ret, TOKEN_TYPE_SIZE, "%s", token->key.type == PKCS11_EC_P256 ? "P-256" : "P-384");
 }
 
 int token_check_key(struct node *node, char *ret, size_t size) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "boot/node.h"
+#include "evidence/token.h"
 #include "pkcs11/pkcs11.h"
 
 /* Tokens as people have them: they come late, have PINs, are pulled out. */
@@ -14,8 +15,9 @@ int token_connect(struct node *node, const char *uri, struct pkcs11 **ret);
 struct token {
         struct pkcs11 *pkcs11;
         struct pkcs11_key key;
-        struct blob public; /* DER SubjectPublicKeyInfo */
-        uint8_t sha256[32]; /* of it: the node id */
+        struct blob public;         /* DER SubjectPublicKeyInfo */
+        uint8_t sha256[32];         /* of it: the node id */
+        char type[TOKEN_NAME_SIZE]; /* "P-256", "RSA-2048" */
 };
 /* Connects, finds the key, fills node->token and node->id. As token_connect(); -EPERM too where the key is not one for evidence, or not
  * that of the node that this process has begun as. */
@@ -26,9 +28,6 @@ DEFINE_CLEANUP(struct token *, token_free)
 int token_check_pinned(struct node *node, const uint8_t sha256[static 32]);
 /* By the node's key. -ENODEV: it was removed, node->token is NULL then, node_attach() waits for it; -EPERM. Words in node->error. */
 int token_sign(struct node *node, const struct blob *message, struct blob *ret);
-/* "P-256", "RSA-2048". */
-enum { TOKEN_TYPE_SIZE = 16 };
-void token_key_describe(const struct token *token, char ret[static TOKEN_TYPE_SIZE]);
 /* Before a node is registered with it: whether the key was made for evidence alone. A signature that it makes for something else could
  * be taken for evidence only where its first 64 bytes were ours, which no sane format has; but who asks a card to sign anything, as mail
  * and login programs do, gets that, too. -EPERM with words in node->error, unless token-key-shared = yes. ret: a warning, or "". */

@@ -528,8 +528,10 @@ int hsm_open(const struct hsm_options *options, struct hsm **ret, char *error, s
 
         r = submit(hsm, job, OPEN_PATIENCE_S);
         if (r < 0) {
+                (void) pthread_mutex_lock(&hsm->lock); /* it may be done by now */
                 r = job->done ? job->result : r;
                 (void) snprintf(error, error_size, "%s", job->done ? job->words : keystore_error());
+                (void) pthread_mutex_unlock(&hsm->lock);
         }
         job_release(hsm, job);
         if (r < 0)
