@@ -18,6 +18,7 @@ enum {
         CERTIFICATE_RETRY = 60,
         MALFORMED_RETRY = 300,
         NETWORK_LOOK_MS = 20000,
+        NETWORK_LOOK_MIN_MS = 1000,
         PROMPT_NOW_MS = 30000,
         PAYLOAD_RETRY_MS = 30000,
         ENROLLED_MS = 1000,
@@ -140,12 +141,20 @@ static int new_conversation(struct unlocker *unlocker) {
         return r;
 }
 
+/* The reason stands above the prompt that it explains; a network that only takes its time is not complained of. */
+static uint64_t first_look_ms(const struct unlocker *unlocker) {
+        uint64_t half = unlocker->config->prompt_after * 1000 / 2;
+
+        return unlocker->test ? 0 : half < NETWORK_LOOK_MIN_MS ? NETWORK_LOOK_MIN_MS : MIN(half, (uint64_t) NETWORK_LOOK_MS);
+}
+
 /* Without a route nothing is asked; meanwhile the TPM can make the AK. */
 static int wait_for_network(struct unlocker *unlocker, uint64_t end) {
+        uint64_t look = first_look_ms(unlocker);
+
         for (;;) {
                 char error[256] = "";
-                int r = network_wait(unlocker->config, unlocker->test ? 0 : NETWORK_LOOK_MS, unlocker->node->cancel_fd, error,
-                                     sizeof error);
+                int r = network_wait(unlocker->config, look, unlocker->node->cancel_fd, error, sizeof error);
 
                 if (r == -ECANCELED) {
                         r = unlocker_answer(unlocker);
@@ -158,6 +167,7 @@ static int wait_for_network(struct unlocker *unlocker, uint64_t end) {
                 unlocker_say(unlocker, "%s", error);
                 if (unlocker->test || clock_monotonic_ms() >= end)
                         return r;
+                look = NETWORK_LOOK_MS;
         }
 }
 
