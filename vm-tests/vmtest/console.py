@@ -47,12 +47,12 @@ class Console:
         return time.monotonic() - self.started
 
     def expect(self, regex, seconds):
-        """Wait for the text after what was matched before; return the match."""
+        """Wait for the text after what was matched before; return the match. "$" is the end of a line, never of a half line."""
         limit = time.monotonic() + seconds * process.PATIENCE
         with self._changed:
             while True:
                 match = re.compile(regex, re.MULTILINE).search(self.text, self._read_up_to)
-                if match:
+                if match and not (regex.endswith("$") and match.end() == len(self.text)):
                     self._read_up_to = match.end()
                     return match
                 if self.ended:
