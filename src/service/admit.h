@@ -3,7 +3,7 @@
 
 #include "service/logs.h"
 #include "service/nonce.h"
-#include "service/policy_cache.h"
+#include "service/policy-cache.h"
 
 /* One release request on its way through docs/protocol.md, 5. admit.c does 1 to 9 (what evidence is); boot.c (rotate, too), enroll.c and
  * confirm.c do the rest, each for its purpose, and end in one write transaction in which everything that can have changed since is
@@ -118,7 +118,7 @@ int release_halves_add(struct halves *halves, const struct generation *what, str
 int release_answer(struct admission *a, struct http_response *response);
 json_t *release_detail(const struct admission *a); /* admit_detail() and "keys" */
 
-/* What the registrar knows of a node that this party does not, checked by this party (registrar_read.c). 0; -ENOENT; -EPERM: revoked
+/* What the registrar knows of a node that this party does not, checked by this party (registrar-read.c). 0; -ENOENT; -EPERM: revoked
  * there; -EKEYREJECTED: the certificate or the key is not acceptable; -EBUSY: too many at once; -ENOLINK and the like. */
 int registrar_read(struct party_service *party, const char *id, const char *incident, struct node *ret);
 void registrar_problem(const struct service_call *call, struct http_response *response, int r);

@@ -5,7 +5,7 @@
 
 /* Signed heads of the audit logs, exchanged between the services (docs/protocol.md, 12). */
 extern const struct service_route service_heads_routes[]; /* for every role */
-extern const struct service_route service_audit_routes[]; /* the same: what operators see of it (audit_routes.c) */
+extern const struct service_route service_audit_routes[]; /* the same: what operators see of it (audit-routes.c) */
 
 /* The thread that exchanges heads and writes what was counted into the log. */
 struct keeper;

@@ -97,7 +97,7 @@ int nonce_check(struct keystore *keystore, const uint8_t data[static WIRE_NONCE_
         return r < 0 ? r : nonce_verify(key, data, scope, now, ttl_ms);
 }
 
-/* A row outlives its nonce, and the logs that may come with it later (release_logs.c), by an hour, so that a clock that is set back
+/* A row outlives its nonce, and the logs that may come with it later (release-logs.c), by an hour, so that a clock that is set back
  * brings none to life again. */
 int nonce_use(struct store_txn *txn, const uint8_t data[static WIRE_NONCE_SIZE], uint64_t ttl_ms, uint64_t now) {
         uint64_t expires;

@@ -4,7 +4,7 @@
 #include "audit/audit.h"
 #include "audit/head.h"
 #include "service/limiter.h"
-#include "service/policy_cache.h"
+#include "service/policy-cache.h"
 
 enum {
         POLICY_MAX = 1024 * 1024,

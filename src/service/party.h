@@ -64,10 +64,10 @@ int node_forget(struct party_service *party, struct store_txn *txn, const struct
 /* Handlers of the routes that both parties have, by file. */
 void challenge_post(const struct service_call *call, struct http_response *response);    /* challenge.c */
 void release_post(const struct service_call *call, struct http_response *response);      /* release.c */
-void release_logs_post(const struct service_call *call, struct http_response *response); /* release_logs.c */
-int release_logs_guard(const struct service_call *call);                                 /* release_logs.c */
-void nodes_get(const struct service_call *call, struct http_response *response);         /* node_object.c */
-void node_get(const struct service_call *call, struct http_response *response);          /* node_object.c */
+void release_logs_post(const struct service_call *call, struct http_response *response); /* release-logs.c */
+int release_logs_guard(const struct service_call *call);                                 /* release-logs.c */
+void nodes_get(const struct service_call *call, struct http_response *response);         /* node-object.c */
+void node_get(const struct service_call *call, struct http_response *response);          /* node-object.c */
 void node_delete(const struct service_call *call, struct http_response *response);       /* nodes.c */
 void node_suspend(const struct service_call *call, struct http_response *response);      /* nodes.c */
 void node_resume(const struct service_call *call, struct http_response *response);       /* nodes.c */

@@ -10,7 +10,7 @@ enum node_state { NODE_PENDING, NODE_APPROVED, NODE_SUSPENDED, NODE_REVOKED };
 const char *node_state_to_string(enum node_state state);
 int node_state_from_string(const char *text, enum node_state *ret);
 
-/* What the EK certificate said at enrollment (tpm_rows.c). */
+/* What the EK certificate said at enrollment (tpm-rows.c). */
 struct node_tpm {
         bool known; /* false: enrolled before this was kept */
         enum ek_proof proof;

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "crypto/payload.h"
 #include "service/nonce.h"
-#include "tenant/payload_file.h"
+#include "tenant/payload-file.h"
 #include "tenant/tenant.h"
 
 /* A payload comes in two steps: what it is and to which generations its key is sealed; then the file, which makes it current. The

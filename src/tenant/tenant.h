@@ -10,7 +10,7 @@ int manifest_keep(struct store_txn *txn, const char *node, enum key_kind kind, c
 int manifest_same(struct store_txn *txn, const char *node, enum key_kind kind, const struct wire_confirm_body *body);
 int manifest_describe(struct store_txn *txn, const char *node, struct wire_details *details);
 
-/* payload_rows.c: at most one payload of a node is current; one that is not has no file yet. */
+/* payload-rows.c: at most one payload of a node is current; one that is not has no file yet. */
 int payload_describe(struct party_service *party, struct store_txn *txn, const char *node, uint64_t now,
                      struct wire_details *details);
 int payload_object(struct store_txn *txn, const char *node, json_t **ret);

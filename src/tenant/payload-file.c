@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "tenant/payload_file.h"
+#include "tenant/payload-file.h"
 
 #include <dirent.h>
 #include <fcntl.h>

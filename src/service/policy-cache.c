@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "service/policy_cache.h"
+#include "service/policy-cache.h"
 
 #include <pthread.h>
 #include <string.h>
