@@ -25,24 +25,100 @@ struct upload {
         int fd; /* the encrypted file, unlinked */
 };
 
-static void take_recipient(struct upload *upload, const json_t *key) {
-        struct recipient recipient = {};
+static const json_t *find_in(const json_t *list, const char *name, const json_t *wanted) {
         size_t i;
-        json_t *generation;
+        json_t *item;
 
-        if (upload->n_recipients == PAYLOAD_KEYS_MAX || strcmp(ctl_string(key, "kind"), "payload") != 0 ||
-            wire_get_string(key, "id", recipient.key_id, sizeof recipient.key_id) < 0)
-                return;
-        json_array_foreach (json_object_get(key, "generations"), i, generation) {
-                /* A rotation gives each generation a public half of its own. */
-                const json_t *holder = json_object_get(generation, "public") ? generation : key;
+        json_array_foreach (list, i, item)
+                if (json_equal(json_object_get(item, name), wanted))
+                        return item;
+        return NULL;
+}
 
-                if (strcmp(ctl_string(generation, "state"), "live") != 0 || upload->n_recipients == PAYLOAD_KEYS_MAX ||
-                    wire_get_bin_fixed(holder, "public", recipient.public, POINT_SIZE) < 0)
-                        continue;
-                recipient.generation = (uint32_t) ctl_integer(generation, "generation");
-                upload->recipients[upload->n_recipients++] = recipient;
+static bool is_live(const json_t *generation) {
+        return strcmp(ctl_string(generation, "state"), "live") == 0;
+}
+
+/* What has the public half: a rotation gives each generation one of its own. */
+static const json_t *holder_of(const json_t *key, const json_t *generation) {
+        return json_object_get(generation, "public") ? generation : key;
+}
+
+static bool is_same(const json_t *one, const json_t *other, const char *name) {
+        return json_equal(json_object_get(one, name), json_object_get(other, name)) != 0;
+}
+
+/* A joint key is the node's own: it told its public half to both parties, and one of them alone puts no other in its place. Of a dealt
+ * key the tenant alone knows it. */
+static int take_generation(struct upload *upload, const json_t *key, const json_t *generation, const json_t *verifiers) {
+        const json_t *there =
+                find_in(json_object_get(verifiers, "generations"), "generation", json_object_get(generation, "generation"));
+        const json_t *holder = holder_of(key, generation);
+        struct recipient recipient = { .generation = (uint32_t) ctl_integer(generation, "generation") };
+        bool dealt = strcmp(ctl_string(verifiers, "origin"), "dealt") == 0;
+
+        if (upload->n_recipients == PAYLOAD_KEYS_MAX ||
+            wire_get_string(key, "id", recipient.key_id, sizeof recipient.key_id) < 0 ||
+            wire_get_bin_fixed(holder, "public", recipient.public, POINT_SIZE) < 0)
+                return 0;
+        if (!is_live(there)) {
+                log_notice("Payload key %s, generation %u, is not confirmed at the verifier: it is not sealed to.",
+                           recipient.key_id, recipient.generation);
+                return 0;
         }
+        if (!is_same(key, verifiers, "kind") || !is_same(key, verifiers, "origin") ||
+            (!dealt && !is_same(holder, holder_of(verifiers, there), "public")))
+                return log_error(
+                               "Tenant and verifier say different things of payload key %s, generation %u: one of them lies, or was "
+                               "restored from a backup. Nothing is sent. \"tallyctl --json node show\" prints both.",
+                               recipient.key_id, recipient.generation),
+                       -EUCLEAN;
+        upload->recipients[upload->n_recipients++] = recipient;
+        return 0;
+}
+
+static int take_recipients(struct upload *upload, const json_t *tenants, const json_t *verifiers) {
+        size_t i, g;
+        json_t *key, *generation;
+
+        json_array_foreach (json_object_get(tenants, "keys"), i, key) {
+                const json_t *there = find_in(json_object_get(verifiers, "keys"), "id", json_object_get(key, "id"));
+
+                if (strcmp(ctl_string(key, "kind"), "payload") != 0)
+                        continue;
+                json_array_foreach (json_object_get(key, "generations"), g, generation)
+                        if (is_live(generation) && take_generation(upload, key, generation, there) < 0)
+                                return -EUCLEAN;
+        }
+        return 0;
+}
+
+static bool is_recipient(const struct upload *upload, const char *key_id) {
+        for (size_t i = 0; i < upload->n_recipients; i++)
+                if (strcmp(upload->recipients[i].key_id, key_id) == 0)
+                        return true;
+        return false;
+}
+
+static bool is_nodes_own(const json_t *key, const json_t *generation) {
+        return strcmp(ctl_string(key, "kind"), "payload") == 0 && strcmp(ctl_string(key, "origin"), "joint") == 0 &&
+               is_live(generation);
+}
+
+/* Where a party knows a key of the node's own, no other is dealt: a tenant that hides it would be asked to, and know what it dealt. */
+static int check_left_out(const struct upload *upload, const json_t *keys) {
+        size_t i, g;
+        json_t *key, *generation;
+
+        json_array_foreach (keys, i, key)
+                json_array_foreach (json_object_get(key, "generations"), g, generation)
+                        if (is_nodes_own(key, generation) && !is_recipient(upload, ctl_string(key, "id")))
+                                return log_error(
+                                               "Payload key %s of this node is live at one party only. Nothing is sent: enroll the node "
+                                               "again with --payload, and run the command again.",
+                                               ctl_string(key, "id")),
+                                       -EUCLEAN;
+        return 0;
 }
 
 static uint64_t payload_version(const json_t *node) {
@@ -54,8 +130,6 @@ static uint64_t payload_version(const json_t *node) {
 static int read_node(struct ctl *ctl, struct upload *upload) {
         struct ctl_call calls[2] = { ctl_call(SERVER_TENANT, "GET", "/v1/nodes/%s", upload->node),
                                      ctl_call(SERVER_VERIFIER, "GET", "/v1/nodes/%s", upload->node) };
-        size_t i;
-        json_t *key;
         int r;
 
         if (ctl_perform(ctl, calls, 2) < 0)
@@ -63,8 +137,10 @@ static int read_node(struct ctl *ctl, struct upload *upload) {
         r = ctl_followed(calls, 2);
         if (r == CTL_OK) {
                 upload->version = MAX(payload_version(calls[0].answer), payload_version(calls[1].answer)) + 1;
-                json_array_foreach (json_object_get(calls[0].answer, "keys"), i, key)
-                        take_recipient(upload, key);
+                if (take_recipients(upload, calls[0].answer, calls[1].answer) < 0 ||
+                    check_left_out(upload, json_object_get(calls[1].answer, "keys")) < 0 ||
+                    (upload->n_recipients == 0 && check_left_out(upload, json_object_get(calls[0].answer, "keys")) < 0))
+                        r = CTL_REFUSED;
         }
         ctl_call_done(calls);
         ctl_call_done(calls + 1);

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What an operator looks at is what an operator approves: a state that changed since is not captured, and a code is not the registrar's
-word."""
+"""What an operator looks at is what an operator approves: a state that changed since is not captured, a code is not the registrar's word, and
+a payload key not the tenant's."""
 
 import os
 import re
@@ -10,7 +10,10 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from cases import expect, main, refused
+from hpke import point
 from node import PARTIES, Node, enrolled
 from services import BUILD, Fleet
 from softtpm import SoftTpm
@@ -104,6 +107,27 @@ def test_a_code_is_not_the_registrars_word(fleet):
     assert all(rogue.shown(party)["state"] == "pending" for party in PARTIES), text
     status, text = fleet.ctl("node", "approve", own)
     assert status == 0, text
+
+
+def test_a_payload_key_is_not_one_partys_word(fleet):
+    """A tenant that was taken over names a key of its own, or none, so that it is asked to deal one: it would read the next payload."""
+    fleet.group("sealed")
+    node = enrolled(fleet, ("payload",), "sealed", SoftTpm(fleet.test_ca))
+    secret = fleet.directory / "secret"
+    secret.write_text("of the node alone")
+    its_own = point(ec.generate_private_key(ec.SECP256R1()).public_key())
+    public, = fleet.tenant.sql("SELECT public FROM generations WHERE node = ?", node.id)[0]
+    tables = {"public": ("generations", its_own, public), "state": ("generations", 1, 2), "dealt": ("keys", 1, 0)}
+    for party, columns in ((fleet.tenant, ("public", "state", "dealt")), (fleet.verifier, ("state",))):
+        for column in columns:
+            table, wrong, right = tables[column]
+            assert party.change(f"UPDATE {table} SET {column} = ? WHERE node = ?", wrong, node.id) == 1
+            status, text = fleet.ctl("payload", "set", node.id, str(secret))
+            assert status == 3 and "Nothing is sent" in text, (party.role, column, status, text)
+            assert not [one for one in fleet.parties if node.shown(one.role)["payload"]], (party.role, column)
+            party.change(f"UPDATE {table} SET {column} = ? WHERE node = ?", right, node.id)
+    status, text = fleet.ctl("payload", "set", node.id, str(secret))
+    assert status == 0 and "sealed to 1 key;" in text, text
 
 
 def test_a_tenant_does_not_pass_for_a_verifier(fleet):
