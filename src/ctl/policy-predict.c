@@ -63,7 +63,7 @@ static int check_old(const struct predict_input *input, const struct blob *old) 
         const struct pcr_bank *bank = pcr_values_bank(input->pcrs, input->bank);
         struct predict_input before = *input;
         struct prediction prediction;
-        char error[256] = "";
+        char error[320] = "";
         int r;
 
         before.uki = old->data;
@@ -134,7 +134,7 @@ static int predict(const struct options *options, const struct recorded *base) {
                                        .without = UINT32_C(1) << gate,
                                        .phase = options->phase };
         struct prediction prediction;
-        char error[256] = "";
+        char error[320] = "";
         int r;
 
         r = read_file(options->uki, PE_SIZE_MAX, &uki);

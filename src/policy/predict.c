@@ -15,6 +15,7 @@ enum {
         PREDICTED = 1 << PCR_LOADER | 1 << PCR_LOADED | 1 << PCR_STUB,
         APPLICATIONS_MAX = 16
 };
+#define STUB_VERSION_LETTERS "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.~+-_"
 
 /* What a UKI gives, before anybody boots it. */
 struct image {
@@ -154,21 +155,40 @@ static int measure_loaded(struct predicting *p) {
         return 0;
 }
 
-/* Later stubs measure more sections, and other command lines. */
-static void look_at_stub(struct predicting *p) {
+/* What a stub says of itself: "systemd-stub 252.39-1". Only what its packagers write; anything else ends it. */
+static void stub_version(const struct blob *content, char *ret, size_t size) {
         static const char magic[] = "#### LoaderInfo: systemd-stub ";
-        _cleanup_(blob_done) struct blob content = {};
-        const char *version = NULL;
+        const char *at = content->size > 0 ? memmem(content->data, content->size, magic, strlen(magic)) : NULL;
+        size_t n = 0;
 
-        if (content_of(p, ".sdmagic", &content) >= 0)
-                version = memmem(content.data, content.size, magic, strlen(magic));
-        if (!version)
-                note(p,
-                     "The image does not say that it starts with systemd-stub: it is taken to measure as systemd-stub 252 does.\n");
-        else if ((size_t) ((char *) content.data + content.size - version) < sizeof(magic) + 3 ||
-                 memcmp(version + strlen(magic), "252", 3) != 0)
-                note(p,
-                     "The image starts with another systemd-stub than 252, which this prediction is made for: later ones measure more.\n");
+        if (at) {
+                at += strlen(magic);
+                for (size_t left = (size_t) ((const char *) content->data + content->size - at);
+                     n < left && n + 1 < size && at[n] && strchr(STUB_VERSION_LETTERS, at[n]); n++)
+                        ret[n] = at[n];
+        }
+        ret[n] = '\0';
+}
+
+/* Later stubs measure more sections, and start the kernel in other ways: a guess would be a set that no boot matches. */
+static int check_stub(const struct predicting *p) {
+        static const char way_out[] = "roll it out to one node and capture what that boots (tallyctl node approve --capture)";
+        _cleanup_(blob_done) struct blob content = {};
+        char version[48] = "";
+        int r;
+
+        r = content_of(p, ".sdmagic", &content);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        stub_version(&content, version, sizeof(version));
+        if (!version[0])
+                return fail(p, -ENOTSUP,
+                            "it does not say that it starts with systemd-stub, and what others measure is not known: %s",
+                            way_out);
+        if (strncmp(version, "252", 3) != 0 || (version[3] >= '0' && version[3] <= '9'))
+                return fail(p, -ENOTSUP, "it starts with systemd-stub %s, and what others than 252 measure is not known: %s",
+                            version, way_out);
+        return 0;
 }
 
 static int read_image(struct predicting *p) {
@@ -178,9 +198,8 @@ static int read_image(struct predicting *p) {
         r = pe_parse(p->input->uki, p->input->uki_size, &p->image.pe, why, sizeof(why));
         if (r < 0)
                 return fail(p, r, "%s", why);
-        look_at_stub(p);
         if ((r = pe_authenticode(&p->image.pe, p->input->bank, p->image.uki)) < 0 || (r = measure_kernel(p)) < 0 ||
-            (r = measure_sections(p)) < 0)
+            (r = check_stub(p)) < 0 || (r = measure_sections(p)) < 0)
                 return r;
         return measure_loaded(p);
 }

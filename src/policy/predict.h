@@ -25,7 +25,7 @@ struct prediction {
         size_t size;                                           /* of these */
         char notes[1024];                                      /* what was taken for granted or left out, a line each */
 };
-/* -EBADMSG: the UKI, -ENOTSUP: the boot is of no kind that this can be predicted from, -EKEYREJECTED: the log does not give the values;
+/* -EBADMSG: the UKI, -ENOTSUP: its stub, or the boot, is of no kind that this can be predicted for, -EKEYREJECTED: the log does not give the values;
  * with words in error. */
 int policy_predict(const struct predict_input *input, struct prediction *ret, char *error, size_t error_size);
 /* The set, as text to be added to a policy. ret owns. */

@@ -268,6 +268,10 @@ def test_predict_what_it_cannot(lab):
     assert said.code == FAILED and "PCR 4 of that boot is not what its UKI should have given" in said.err, said
     said = lab.ctl("policy", "predict", "--uki", STUB, "--base", evidence(lab, "ovmf4m-uki"))
     assert said.code == FAILED and "no UKI: it has no section .linux" in said.err, said
+    newer = folder / "newer.efi"
+    newer.write_bytes((folder / "uki.efi").read_bytes().replace(b"systemd-stub 252", b"systemd-stub 257"))
+    said = lab.ctl("policy", "predict", "--uki", newer, "--base", evidence(lab, "ovmf4m-uki"))
+    assert said.code == FAILED and "systemd-stub 257" in said.err and "others than 252 measure is not known" in said.err and not said.out, said
     said = lab.ctl("policy", "predict", "--uki", folder / "osrel", "--base", evidence(lab, "ovmf4m-uki"))
     assert said.code == FAILED and "no PE image" in said.err, said
     for words in ((), ("--uki", "x"), ("--uki", "x", "--base", "y", "--phase", "later"), ("--uki", "x", "--base", "y", "--node", "z")):
