@@ -157,7 +157,8 @@ static void print_sets(const struct policy *policy, const struct policy_decision
         for (size_t i = 0; i < policy->n; i++) {
                 const struct policy_set *set = policy->sets + i;
 
-                ctl_print_line("FAILED  [set %s]", set->name);
+                ctl_print_line("FAILED  [set %s]%s", set->name,
+                               set->mask & ~set->zero ? "" : ": zeros alone say nothing of what boots");
                 for (size_t d = 0; d < decision->n; d++) {
                         const struct policy_difference *difference = decision->differences + d;
 

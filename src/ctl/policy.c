@@ -11,9 +11,9 @@ void policy_warn_uncovered(const struct policy *policy) {
 
         if (policy_allows_nothing(policy) && policy->release.token_evidence)
                 log_warning(
-                        "This policy has neither a set nor a [firmware] rule: it allows nodes with a token, and no boot of a TPM.");
+                        "No set and no [firmware] rule of this policy says what may boot: it allows nodes with a token, and no boot of a TPM.");
         else if (policy_allows_nothing(policy))
-                log_warning("This policy has neither a set nor a [firmware] rule: it allows no boot at all.");
+                log_warning("No set and no [firmware] rule of this policy says what may boot: it allows no boot at all.");
         if (uncovered && *uncovered)
                 log_warning("Whoever can change what a policy leaves uncovered can have a half: %s.", uncovered);
 }

@@ -99,7 +99,7 @@ static int decide_sets(const struct policy *policy, const struct pcr_values *pcr
                 const struct policy_set *set = policy->sets + i;
 
                 ranks[i] = (struct rank){ count_differences(set, pcr_values_bank(pcrs, set->bank)), i };
-                if (set->mask != 0 && ranks[i].differences == 0) {
+                if (policy_set_counts(policy, set) && ranks[i].differences == 0) {
                         decision->set = set->name;
                         return 0;
                 }

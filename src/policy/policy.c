@@ -273,8 +273,15 @@ char *policy_format(const struct policy *policy) {
         return strdup(policy->text ?: "");
 }
 
+bool policy_set_counts(const struct policy *policy, const struct policy_set *set) {
+        return set->mask & ~set->zero || (set->mask && rules_say_what_boots(policy->rules));
+}
+
 bool policy_allows_nothing(const struct policy *policy) {
-        return policy->n == 0 && !rules_have_firmware(policy->rules);
+        for (size_t i = 0; i < policy->n; i++)
+                if (policy_set_counts(policy, policy->sets + i))
+                        return false;
+        return policy->n > 0 || !rules_say_what_boots(policy->rules);
 }
 
 uint32_t policy_log_pcrs(const struct policy *policy) {

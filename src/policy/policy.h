@@ -12,7 +12,7 @@
  *     pcr 8 = zero
  *
  * "zero" means all zero bits, and is the only way to allow them outside 0-7 (docs/protocol.md, 5.9). A boot is allowed when one set
- * matches whole (or there is none), every rule holds, and there is a set or a [firmware] rule at all. Pure. */
+ * matches whole (or there is none), every rule holds, and a measured value of that set or a [firmware] rule says what may boot. Pure. */
 
 enum { POLICY_TEXT_MAX = 1024 * 1024 };
 
@@ -54,7 +54,7 @@ int policy_parse(const char *text, size_t size, struct policy *ret, char *error,
 void policy_done(struct policy *policy);
 /* The text, to be stored: comments and order as they were, captured sets at the end. ret owns; NULL: out of memory. */
 char *policy_format(const struct policy *policy);
-bool policy_allows_nothing(const struct policy *policy); /* neither a set nor a [firmware] rule */
+bool policy_allows_nothing(const struct policy *policy); /* neither a set nor a [firmware] rule says what may boot */
 
 /* A boot as it was proven. The logs' facts are of the same quote as pcrs. */
 struct policy_input {

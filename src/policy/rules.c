@@ -323,6 +323,16 @@ bool rules_have_firmware(const struct policy_rules *rules) {
                rules->command_lines.n > 0;
 }
 
+bool rules_say_what_boots(const struct policy_rules *rules) {
+        static const enum digest_list lists[] = { LIST_BOOT_LOADER, LIST_UKI,      LIST_AUTHORITY,
+                                                  LIST_PK_ONLY,     LIST_KEK_ONLY, LIST_DB_ONLY };
+
+        for (size_t i = 0; rules && i < ELEMENTSOF(lists); i++)
+                if (rules->digests[lists[i]].n > 0)
+                        return true;
+        return rules && (rules->secure_boot.value || rules->command_lines.n > 0);
+}
+
 bool rules_have_ima(const struct policy_rules *rules) {
         return rules && (rules->ima_require.line > 0 || rules->digests[LIST_IMA_DIGEST].n > 0 || rules->ima_files.n > 0);
 }
