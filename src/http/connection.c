@@ -162,13 +162,27 @@ static void linger_raw(struct connection *connection) {
                 connection_free(connection);
 }
 
+/* A certificate's word does not outlive it, nor what it was held against when the connection began. */
+bool connection_is_proven(const struct connection *connection) {
+        struct http_server *server = connection->server;
+        const X509 *certificate = connection->peer.present ? SSL_get0_peer_certificate(connection->ssl) : NULL;
+        bool current;
+
+        if (!certificate)
+                return true; /* there is no word */
+        pthread_mutex_lock(&server->tls_mutex);
+        current = SSL_get_SSL_CTX(connection->ssl) == server->tls;
+        pthread_mutex_unlock(&server->tls_mutex);
+        return current && X509_cmp_current_time(X509_get0_notAfter(certificate)) > 0;
+}
+
 static void finish_response(struct connection *connection) {
         drop_request(connection);
         if (connection->parser.state == REQUEST_REFUSED) {
                 linger(connection);
                 return;
         }
-        if (!connection->keep_alive || connection->server->stopping) {
+        if (!connection->keep_alive || connection->server->stopping || !connection_is_proven(connection)) {
                 connection_close(connection);
                 return;
         }
@@ -259,6 +273,8 @@ static int on_header(struct request *parser, void *userdata) {
         int r;
 
         connection->keep_alive = parser->keep_alive;
+        if (!connection_is_proven(connection))
+                return 401;
         r = server->options.limit(&head, &limit, server->options.userdata);
         if (r != 0)
                 return r;

@@ -120,6 +120,7 @@ void connection_respond(struct connection *connection); /* connection->response 
 void connection_refuse(struct connection *connection, int status);
 void connection_close(struct connection *connection); /* politely; frees it */
 bool connection_is_busy(const struct connection *connection);
+bool connection_is_proven(const struct connection *connection); /* its certificate, where it showed one, still stands for it */
 void connection_set_state(struct connection *connection, enum connection_state state, unsigned ms);
 
 /* server.c */

@@ -54,6 +54,9 @@ static int take_header(struct request *request) {
 
         if (request->name_size < sizeof request->name) {
                 request->name[request->name_size] = 0;
+                if (strchr(request->name,
+                           ' ')) /* the parser lets it pass; who is in front of us may read another name (RFC 9112, 5.1) */
+                        return refuse(request, 400);
                 header = header_from_name(request->name);
         }
         request->value[MIN(request->value_size, (size_t) REQUEST_VALUE_MAX)] = 0;

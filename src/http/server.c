@@ -108,6 +108,18 @@ int http_server_reload(struct http_server *server) {
         return r;
 }
 
+/* Those who are at work are told when they are done. */
+static void close_unproven(struct http_server *server) {
+        struct connection *connection, *next;
+
+        for (connection = LIST_FIRST(&server->connections); connection; connection = next) {
+                next = LIST_NEXT(connection, all);
+                if (connection->state == CONNECTION_READING && !connection_is_busy(connection) &&
+                    !connection_is_proven(connection))
+                        connection_close(connection);
+        }
+}
+
 static void on_signal(evutil_socket_t number, short what _unused_, void *userdata) {
         struct http_server *server = userdata;
         char error[512] = "";
@@ -118,6 +130,8 @@ static void on_signal(evutil_socket_t number, short what _unused_, void *userdat
                 return;
         }
         r = reload(server, error, sizeof error);
+        if (r == 0)
+                close_unproven(server);
         if (server->options.reloaded)
                 server->options.reloaded(r, error, server->options.userdata);
 }

@@ -7,6 +7,7 @@ import http.client
 import os
 import re
 import secrets
+import signal
 import sqlite3
 import ssl
 import sys
@@ -231,6 +232,62 @@ def test_node_routes_need_no_certificate_and_gain_nothing_by_one(fleet):
             expect(getattr(fleet, party).post(node.path("/challenge"), {"purpose": "boot"}, cert=cert), 200)
             answer = getattr(fleet, party).post(node.path("/release"), {"purpose": "boot"}, cert=cert)
             expect(answer, 400, "malformed")
+
+
+def ask_again(connection, name):
+    """A PUT on a connection that is there already: the status, None where the server has closed it."""
+    try:
+        connection.request("PUT", f"/v1/groups/{name}", "{}", {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.auto_open = 0  # never a second connection
+
+
+def test_invariant_14_a_connection_does_not_outlive_the_ca(fleet):
+    """An operator keeps a connection open; the CA that vouched for him is taken out, the tenant told."""
+    file = fleet.directory / "clients.pem"
+    file.write_bytes(fleet.pki.ca.read_bytes())
+    fleet.tenant.extra["client-ca"] = file
+    fleet.tenant.restart()
+    try:
+        idle, half = (fleet.tenant.connection("operator") for _ in range(2))
+        for connection in (idle, half):
+            assert ask_again(connection, "before") == 200
+        half.sock.sendall(b"PUT /v1/groups/after HTTP/1.1\r\nContent-Length: 2\r\n")  # its request has begun, its header not ended
+        file.write_bytes(Pki(fleet.directory / "next-pki").ca.read_bytes())
+        told = fleet.tenant.log_text().count("were read anew")
+        fleet.tenant.process.send_signal(signal.SIGHUP)
+        while fleet.tenant.log_text().count("were read anew") == told:
+            time.sleep(0.01)
+        try:
+            half.sock.sendall(b"\r\n{}")
+            answer = half.sock.recv(65536)
+        except OSError:
+            answer = b""  # it was told before it had read the beginning
+        assert answer.startswith(b"HTTP/1.1 401 ") or not answer, answer
+        assert ask_again(idle, "after") is None
+    finally:
+        del fleet.tenant.extra["client-ca"]
+        fleet.tenant.restart()
+    assert "after" not in str(fleet.tenant.get("/v1/groups").json)
+
+
+def test_invariant_14_a_connection_does_not_outlive_its_certificate(fleet):
+    for seconds in (2, 4, 8, 16):  # until the machine is quick enough to begin in that time
+        cert = fleet.pki.issue("short", ["urn:tallyboot:operator:bob"], end=datetime.timedelta(seconds=seconds))
+        expires = time.time() + seconds
+        connection = fleet.tenant.connection(cert)
+        if ask_again(connection, "before") == 200:
+            break
+    while time.time() < expires + 1.1:
+        time.sleep(0.1)
+    assert ask_again(connection, "expired") == 401
+    assert ask_again(connection, "expired") is None
+    assert "expired" not in str(fleet.tenant.get("/v1/groups").json)
 
 
 def test_unknown_routes(fleet):
