@@ -113,6 +113,19 @@ void ctl_print_line(const char *format, ...) {
         puts(clean);
 }
 
+void ctl_print_text(const char *text) {
+        while (*text) {
+                size_t n = strcspn(text, "\n\t"), size = 4 * n + 5; /* what sanitizing makes of n bytes */
+                _cleanup_(freep) char *part = strndup(text, n), *clean = malloc(size);
+
+                if (!part || !clean)
+                        return;
+                text_sanitize(part, clean, size);
+                printf("%s%.*s", clean, text[n] ? 1 : 0, text + n);
+                text += text[n] ? n + 1 : n;
+        }
+}
+
 void ctl_print_verbs(const char *prefix, const struct ctl_verb *verbs, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 char left[128];

@@ -114,7 +114,7 @@ static void show_one(const struct ctl_call *call) {
                 return;
         }
         policy_warn_uncovered(&policy);
-        fputs(text, stdout);
+        ctl_print_text(text);
 }
 
 static int policy_show(struct ctl *ctl, int argc, char *argv[]) {

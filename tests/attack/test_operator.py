@@ -130,6 +130,17 @@ def test_a_payload_key_is_not_one_partys_word(fleet):
     assert status == 0 and "sealed to 1 key;" in text, text
 
 
+def test_a_policy_does_not_speak_to_the_terminal(fleet):
+    """Comments are UTF-8: a C1 control clears the screen, another writing direction makes a word of what is none."""
+    fleet.group("spoken")
+    text = "# caf\u00e9\n[set a]\n\tpcr 4 = " + "ab" * 32 + "\n"
+    for party in fleet.parties:
+        expect(party.put("/v1/groups/spoken/policy", {"text": "# \u009b2J\u202eon = toob-eruces\n" + text, "version": 0}), 200)
+    status, said = fleet.ctl("policy", "show", "spoken")
+    assert status == 0 and "\u009b" not in said and "\u202e" not in said, ascii(said)
+    assert said.endswith("\n# \\xc2\\x9b2J\\xe2\\x80\\xaeon = toob-eruces\n" + text), ascii(said)
+
+
 def test_a_tenant_does_not_pass_for_a_verifier(fleet):
     """Same CA, same host name, another role: a tenant that sits in the network of both."""
     try:
