@@ -133,7 +133,7 @@ def test_a_payload_key_is_not_one_partys_word(fleet):
 def test_a_policy_does_not_speak_to_the_terminal(fleet):
     """Comments are UTF-8: a C1 control clears the screen, another writing direction makes a word of what is none."""
     fleet.group("spoken")
-    text = "# caf\u00e9\n[set a]\n\tpcr 4 = " + "ab" * 32 + "\n"
+    text = "# caf\u00e9\n[set a]\nbank = sha256\n\tpcr 4 = " + "ab" * 32 + "\n"
     for party in fleet.parties:
         expect(party.put("/v1/groups/spoken/policy", {"text": "# \u009b2J\u202eon = toob-eruces\n" + text, "version": 0}), 200)
     status, said = fleet.ctl("policy", "show", "spoken")
