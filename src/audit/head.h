@@ -48,6 +48,8 @@ extern const char audit_peers_migration[]; /* SQL; the number is the role's */
  * our own chain (an alarm that goes on: once an hour). In a write transaction. ret_peer: what is known after it; seq 0: nothing. */
 int audit_peer_take(struct store_txn *txn, const struct audit_head *head, enum audit_taken *ret, struct audit_peer *ret_peer);
 int audit_peer_load(struct store_txn *txn, const char *role, struct audit_peer *ret); /* -ENOENT */
+/* The newest head that was recorded of it, as it was signed. -ENOENT */
+int audit_peer_recorded(struct store_txn *txn, const struct audit_peer *peer, struct audit_head *ret);
 /* After an operator's word: the next head is the first again. -ENOENT */
 int audit_peer_forget(struct store_txn *txn, const char *role);
 json_t *audit_peer_to_json(const struct audit_peer *peer);

@@ -76,6 +76,28 @@ int audit_peer_forget(struct store_txn *txn, const char *role) {
         return changes > 0 ? 0 : -ENOENT;
 }
 
+static int row_detail(const struct store_value *columns, _unused_ size_t n, void *userdata) {
+        json_t *json = columns[0].type == STORE_TEXT ? json_loadb(columns[0].data, columns[0].size, 0, NULL) : NULL;
+        int r = audit_head_from_json(json, userdata);
+
+        json_decref(json);
+        return r < 0 ? -EUCLEAN : 0;
+}
+
+int audit_peer_recorded(struct store_txn *txn, const struct audit_peer *peer, struct audit_head *ret) {
+        struct audit_head head = {};
+        int r;
+
+        r = store_query(txn, "SELECT detail FROM audit WHERE event = 'audit-head' AND who = $1 ORDER BY seq DESC LIMIT 1",
+                        STORE_ARGS(store_text(peer->role)), row_detail, &head);
+        if (r < 0)
+                return r;
+        if (peer->seq == 0 || head.seq != peer->seq)
+                return -ENOENT;
+        *ret = head;
+        return 0;
+}
+
 json_t *audit_peer_to_json(const struct audit_peer *peer) {
         json_t *json = json_pack("{s:s, s:I, s:I, s:I}", "role", peer->role, "seq", (json_int_t) peer->seq, "time",
                                  (json_int_t) (peer->time / 1000), "recorded", (json_int_t) (peer->recorded / 1000));

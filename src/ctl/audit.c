@@ -257,7 +257,6 @@ static int audit_accept_verb(struct ctl *ctl, int argc, char *argv[]) {
         static const char usage[] = "Usage: tallyctl audit accept --of registrar|tenant|verifier";
         struct ctl_call calls[SERVERS];
         enum server of = SERVERS;
-        size_t n = 0;
         int c, r;
 
         while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
@@ -269,16 +268,19 @@ static int audit_accept_verb(struct ctl *ctl, int argc, char *argv[]) {
                 return log_error("%s", usage), CTL_USAGE;
 
         for (int s = 0; s < SERVERS; s++)
-                if (s != (int) of)
-                        calls[n++] = ctl_call(s, "POST", "/v1/audit/peers/%s/accept", server_names[of]);
-        if (ctl_perform(ctl, calls, n) < 0)
+                calls[s] = ctl_call(s, "POST", "/v1/audit/peers/%s/accept", server_names[of]);
+        if (ctl_perform(ctl, calls, SERVERS) < 0)
                 return CTL_FAILURE;
-        for (size_t i = 0; i < n; i++)
-                if (calls[i].result == -ENOENT)
-                        calls[i].result = 0; /* it knew none */
-        r = ctl_followed(calls, n);
-        for (size_t i = 0; i < n; i++)
-                ctl_call_done(calls + i);
+        for (int s = 0; s < SERVERS; s++)
+                if (calls[s].result == -ENOENT)
+                        calls[s].result = 0; /* it knew none, or its own database is no older one */
+        r = ctl_followed(calls, SERVERS);
+        if (ctl->json)
+                ctl_print_answers(calls, SERVERS);
+        else if (r == CTL_OK)
+                ctl_print_line("The log of the %s is taken by all as it is now.", server_names[of]);
+        for (int s = 0; s < SERVERS; s++)
+                ctl_call_done(calls + s);
         return r;
 }
 
@@ -289,7 +291,7 @@ int ctl_audit(struct ctl *ctl, int argc, char *argv[]) {
                 { "verify", "FILE [FILE ...]", "hold exports against themselves and each other; needs no server",
                   audit_verify_verb },
                 { "status", "", "what each server knows of the others' logs", audit_status_verb },
-                { "accept", "--of SERVER", "after a restore: the others take its log as it is now", audit_accept_verb },
+                { "accept", "--of SERVER", "after a restore: its log is taken as it is now", audit_accept_verb },
         };
 
         return ctl_dispatch(ctl, "audit", verbs, ELEMENTSOF(verbs), argc, argv);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "audit/head.h"
+#include "audit/past.h"
 #include "base/log.h"
 #include "registrar/registrar.h"
 #include "service/heads.h"
@@ -22,7 +23,8 @@ int main(int argc, char *argv[]) {
                                                               service_metrics_routes,
                                                               NULL };
         const struct store_migration migrations[] = {
-                registrar_migration, { 4, audit_peers_migration }, token_migration, { 6, keystore_migration_generations }
+                registrar_migration,         { 4, audit_peers_migration }, token_migration, { 6, keystore_migration_generations },
+                { 7, audit_past_migration },
         };
         const struct service_definition definition = {
                 .role = "registrar",

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "service/hold.h"
 #include "service/limiter.h"
 #include "service/space.h"
 
@@ -109,6 +110,8 @@ int admit_begin(struct admission *a, const struct service_call *call, const stru
         }
         if (r < 0)
                 return r;
+        if (hold_refuses(call, response))
+                return -ECANCELED;
 
         if (a->evidence.purpose == PURPOSE_ENROLL) {
                 if (service_refuses_new_work(call, response))

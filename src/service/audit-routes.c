@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <string.h>
+
 #include "audit/audit.h"
 #include "audit/head.h"
+#include "audit/past.h"
 #include "base/ini.h"
 #include "service/counts.h"
 #include "service/heads.h"
@@ -83,17 +86,32 @@ static void records_handler(const struct service_call *call, struct http_respons
                 service_json(response, 200, json_pack("{s:o}", "records", ask.records));
 }
 
-static int accept_txn(struct store_txn *txn, void *userdata) {
-        struct audit_ask *ask = userdata;
-        const char *role = service_parameter(ask->call, "name");
-        _cleanup_(freep) char *detail = NULL;
+/* Of the service itself: its own database is an older one, and the operator knows. Of another: its next head is the first again. */
+static int accept_log(struct store_txn *txn, const struct service_call *call, const char *role, json_t **ret_detail) {
         struct audit_peer peer;
-        json_t *json;
         int r;
 
+        if (strcmp(role, call->service->definition->role) == 0) {
+                r = audit_past_accept(txn);
+                if (r >= 0)
+                        *ret_detail = json_pack("{s:s}", "of", role);
+                return r;
+        }
         if ((r = audit_peer_load(txn, role, &peer)) < 0 || (r = audit_peer_forget(txn, role)) < 0)
                 return r;
-        json = json_pack("{s:s, s:o}", "of", role, "known", audit_peer_to_json(&peer));
+        *ret_detail = json_pack("{s:s, s:o}", "of", role, "known", audit_peer_to_json(&peer));
+        return 0;
+}
+
+static int accept_txn(struct store_txn *txn, void *userdata) {
+        struct audit_ask *ask = userdata;
+        _cleanup_(freep) char *detail = NULL;
+        json_t *json = NULL;
+        int r;
+
+        r = accept_log(txn, ask->call, service_parameter(ask->call, "name"), &json);
+        if (r < 0)
+                return r;
         detail = json ? json_dumps(json, JSON_COMPACT) : NULL;
         json_decref(json);
         if (!detail)
@@ -110,7 +128,7 @@ static void accept_handler(const struct service_call *call, struct http_response
 
         r = store_write(call->service->store, accept_txn, &ask);
         if (r == -ENOENT)
-                service_problem(call, response, "not-found", "No head of such a service is known here.");
+                service_problem(call, response, "not-found", "There is nothing to accept of such a service here.");
         else if (r < 0)
                 service_failure(call, response, r);
         else

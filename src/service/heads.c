@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "service/counts.h"
+#include "service/hold.h"
 #include "service/limiter.h"
 #include "wire/wire.h"
 
@@ -21,7 +22,7 @@ struct exchange {
         enum audit_taken taken;
         struct audit_peer peer;
         int64_t tried, news;
-        bool due, is_first;
+        bool at_start, due;
 };
 
 static int row_exchange(const struct store_value *columns, _unused_ size_t n, void *userdata) {
@@ -55,7 +56,7 @@ static int read_due(struct store_txn *txn, void *userdata) {
                 return r;
         /* an hour counts in any case: nothing more than that is ever cut unseen */
         passed = exchange->tried > now ? HOUR_MS : now - exchange->tried;
-        if (passed < MIN((int64_t) config->heads_every * 1000, INT64_C(1000)))
+        if (!exchange->at_start && passed < MIN((int64_t) config->heads_every * 1000, INT64_C(1000)))
                 return 0;
         r = audit_news(txn, exchange->from, config->heads_records * INT64_C(2), &exchange->news);
         if (r >= 0)
@@ -64,8 +65,9 @@ static int read_due(struct store_txn *txn, void *userdata) {
                 return r;
         /* what it has is not in our log: that is news, too */
         exchange->news += exchange->ours.from_seq != exchange->from;
-        exchange->due = passed >= HOUR_MS || exchange->news >= config->heads_records ||
-                        (exchange->news > 0 && passed >= (int64_t) config->heads_every * 1000);
+        exchange->due = exchange->at_start ? exchange->ours.seq > 0
+                                           : passed >= HOUR_MS || exchange->news >= config->heads_records ||
+                                                     (exchange->news > 0 && passed >= (int64_t) config->heads_every * 1000);
         return 0;
 }
 
@@ -142,6 +144,20 @@ static int read_answer(struct exchange *exchange, const struct blob *answer, boo
         return r;
 }
 
+/* Refused: the answer has the newest head of ours that the other one recorded, where it is of a version that says so. */
+static void take_refusal(struct exchange *exchange, const struct blob *answer) {
+        struct audit_head head;
+        json_t *json = wire_json_parse(answer->data, answer->size);
+        int r = audit_head_from_json(json_object_get(json, "head"), &head);
+
+        json_decref(json);
+        say_alarm(exchange->service, exchange->service->definition->role, "another service remembers a longer or another one");
+        if (r >= 0)
+                r = hold_take(exchange->service, &head);
+        if (r < 0)
+                log_debug_errno(r, "What the %s remembers says nothing against this database: %m", exchange->role);
+}
+
 static int post_own(struct exchange *exchange, const char *urls, const char *ca, int *ret_status, struct blob *ret) {
         _cleanup_(freep) char *body = NULL;
         char error[320] = "";
@@ -174,8 +190,7 @@ static int exchange_once(struct exchange *exchange, const char *urls, const char
         if ((r = sign_own(exchange)) < 0 || (r = post_own(exchange, urls, ca, &status, &answer)) < 0)
                 return r;
         if (status == 409) {
-                say_alarm(exchange->service, exchange->service->definition->role,
-                          "another service remembers a longer or another one");
+                take_refusal(exchange, &answer);
                 return 0;
         }
         r = status == 200 ? read_answer(exchange, &answer, &recorded, &known) : -ENOLINK;
@@ -193,8 +208,8 @@ static int exchange_once(struct exchange *exchange, const char *urls, const char
         return 1;
 }
 
-int heads_exchange(struct service *service, const char *role, const char *urls, const char *ca) {
-        struct exchange exchange = { .service = service, .role = role };
+static int exchange_with(struct service *service, bool at_start, const char *role, const char *urls, const char *ca) {
+        struct exchange exchange = { .service = service, .role = role, .at_start = at_start };
         int r;
 
         r = store_read(service->store, read_due, &exchange);
@@ -209,11 +224,23 @@ int heads_exchange(struct service *service, const char *role, const char *urls, 
         return r == -EAGAIN ? 0 : r;
 }
 
+void heads_exchange(struct service *service, bool at_start) {
+        const struct service_config *config = &service->config;
+        int r = 0, k = 0;
+
+        if (config->verifier_url)
+                r = exchange_with(service, at_start, "verifier", config->verifier_url, config->verifier_ca);
+        if (config->registrar_url)
+                k = exchange_with(service, at_start, "registrar", config->registrar_url, config->registrar_ca);
+        if (r < 0 || k < 0)
+                log_debug_errno(r < 0 ? r : k, "Heads were not exchanged: %m");
+}
+
 /* The other end of it. */
 struct heads_post {
         const struct service_call *call;
-        struct audit_head theirs, ours;
-        uint64_t known; /* of ours, at the other end */
+        struct audit_head theirs, ours, recorded; /* recorded: of theirs; seq 0: none */
+        uint64_t known;                           /* of ours, at the other end */
         enum audit_taken taken;
         struct audit_peer peer;
 };
@@ -223,6 +250,8 @@ static int post_txn(struct store_txn *txn, void *userdata) {
         int r;
 
         r = audit_peer_take(txn, &post->theirs, &post->taken, &post->peer);
+        if (r >= 0 && post->taken == AUDIT_ALARM && audit_peer_recorded(txn, &post->peer, &post->recorded) < 0)
+                post->recorded = (struct audit_head){};
         if (r < 0)
                 return r;
         return audit_head_read(txn, post->call->service->definition->role, (int64_t) post->known, &post->ours);
@@ -247,6 +276,22 @@ static int read_post(const struct service_call *call, struct http_response *resp
         return r;
 }
 
+/* With what is known of theirs, signed by them: if it is not in their log, they have put an older database back. */
+static void refuse_head(const struct heads_post *post, struct http_response *response) {
+        json_t *json;
+
+        say_alarm(post->call->service, post->theirs.role, post->peer.alarm);
+        service_problem(post->call, response, "conflict", "This head does not follow the one that is known: %s.",
+                        post->peer.alarm);
+        json = post->recorded.seq > 0 ? wire_json_parse(response->body, response->body_size) : NULL;
+        if (!json || json_object_set_new(json, "head", audit_head_to_json(&post->recorded)) < 0) {
+                json_decref(json);
+                return;
+        }
+        free(TAKE_PTR(response->body));
+        service_json(response, response->status, json);
+}
+
 static void heads_handler(const struct service_call *call, struct http_response *response) {
         struct heads_post post = { .call = call };
         json_t *head;
@@ -268,9 +313,7 @@ static void heads_handler(const struct service_call *call, struct http_response 
                 return;
         }
         if (post.taken == AUDIT_ALARM) {
-                say_alarm(call->service, post.theirs.role, post.peer.alarm);
-                service_problem(call, response, "conflict", "This head does not follow the one that is known: %s.",
-                                post.peer.alarm);
+                refuse_head(&post, response);
                 return;
         }
 

@@ -44,19 +44,6 @@ static bool write_summary(struct keeper *keeper) {
         return true;
 }
 
-static void exchange(struct keeper *keeper) {
-        struct service *service = keeper->service;
-        const struct service_config *config = &service->config;
-        int r = 0, k = 0;
-
-        if (config->verifier_url)
-                r = heads_exchange(service, "verifier", config->verifier_url, config->verifier_ca);
-        if (config->registrar_url)
-                k = heads_exchange(service, "registrar", config->registrar_url, config->registrar_ca);
-        if (r < 0 || k < 0)
-                log_debug_errno(r < 0 ? r : k, "Heads were not exchanged: %m");
-}
-
 static bool wait_tick(struct keeper *keeper) {
         struct timespec until;
         bool stop;
@@ -80,7 +67,7 @@ static void *keeper_main(void *userdata) {
                 (void) service_space(keeper->service);
                 if (now - keeper->summary >= SUMMARY_MS && write_summary(keeper))
                         keeper->summary = now;
-                exchange(keeper);
+                heads_exchange(keeper->service, false);
         }
         return NULL;
 }

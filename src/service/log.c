@@ -3,6 +3,7 @@
 
 #include "audit/audit.h"
 #include "base/ini.h"
+#include "service/hold.h"
 #include "service/space.h"
 
 struct log_query {
@@ -72,9 +73,9 @@ static void get_log(const struct service_call *call, struct http_response *respo
 }
 
 static void get_health(const struct service_call *call, struct http_response *response) {
-        service_json(response, 200,
-                     json_pack("{s:s, s:s}", "status", space_to_string(service_space(call->service)), "role",
-                               call->service->definition->role));
+        const char *status = hold_is(call->service) ? "old-database" : space_to_string(service_space(call->service));
+
+        service_json(response, 200, json_pack("{s:s, s:s}", "status", status, "role", call->service->definition->role));
 }
 
 const struct service_route service_common_routes[] = {

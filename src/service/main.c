@@ -249,6 +249,7 @@ static int serve(struct service *service) {
         r = new_server(service, temporary, &server);
         if (r < 0)
                 return r;
+        heads_exchange(service, true);
         r = keeper_start(service, &keeper);
         if (r >= 0)
                 r = atrest_start(service, &atrest);

@@ -3,6 +3,7 @@
 
 #include "audit/audit.h"
 #include "audit/head.h"
+#include "audit/past.h"
 #include "service/limiter.h"
 #include "service/policy-cache.h"
 
@@ -20,6 +21,7 @@ void party_migrations(const char *own, struct store_migration ret[static PARTY_M
                 { 7, tpm_migration },
                 { 8, token_migration },
                 { 9, keystore_migration_generations },
+                { 10, audit_past_migration },
         };
 
         memcpy(ret, migrations, sizeof(migrations));

@@ -6,7 +6,8 @@
 
 #include <cmocka.h>
 
-#include "audit/head.h"
+#include "audit/past.h"
+#include "base/clock.h"
 
 /* Heads of another service's log: what is taken, and what is refused. The tests of services have the rest. */
 
@@ -15,7 +16,9 @@ static struct store *store;
 static struct keypair *key, *other;
 
 static int setup(void **state) {
-        const struct store_migration migrations[] = { audit_migration, { 2, audit_peers_migration } };
+        const struct store_migration migrations[] = { audit_migration,
+                                                      { 2, audit_peers_migration },
+                                                      { 3, audit_past_migration } };
         char path[96], error[256] = "";
 
         (void) state;
@@ -23,7 +26,7 @@ static int setup(void **state) {
         if (!mkdtemp(directory) || keypair_generate(&key) < 0 || keypair_generate(&other) < 0)
                 return -1;
         (void) snprintf(path, sizeof(path), "%s/database", directory);
-        return store_open(path, "verifier", migrations, 2, &store, error, sizeof(error));
+        return store_open(path, "verifier", migrations, 3, &store, error, sizeof(error));
 }
 
 static int teardown(void **state) {
@@ -155,12 +158,140 @@ static void test_json(void **state) {
         json_decref(json);
 }
 
+struct past {
+        const struct audit_head *head;
+        bool held, is_held;
+        int64_t records;
+};
+
+static int past_fn(struct store_txn *txn, void *userdata) {
+        struct past *past = userdata;
+        int r;
+
+        r = audit_past_take(txn, past->head, "tenant", key->public, &past->held);
+        if (r >= 0)
+                r = audit_past_is_held(txn, &past->is_held);
+        return r < 0 ? r : store_query(txn, "SELECT COUNT(*) FROM audit", STORE_NO_ARGS, row_count, &past->records);
+}
+
+static struct past show(struct audit_head head) {
+        struct past past = { .head = &head };
+
+        assert_int_equal(store_write(store, past_fn, &past), 0);
+        return past;
+}
+
+static int append_fn(struct store_txn *txn, void *userdata) {
+        return audit_append(txn, &(struct audit_record){ .event = userdata });
+}
+
+static int own_fn(struct store_txn *txn, void *userdata) {
+        return audit_head_read(txn, "tenant", 0, userdata);
+}
+
+static int accept_fn(struct store_txn *txn, void *userdata) {
+        (void) userdata;
+        return audit_past_accept(txn);
+}
+
+/* Ours as it is now, signed. */
+static struct audit_head own_head(void) {
+        struct audit_head head = {};
+
+        assert_int_equal(store_read(store, own_fn, &head), 0);
+        assert_int_equal(audit_head_sign(&head, key), 0);
+        return head;
+}
+
+static void test_past_is_ours(void **state) {
+        struct audit_head early;
+
+        (void) state;
+        assert_int_equal(store_write(store, append_fn, "approve"), 0);
+        early = own_head();
+        assert_int_equal(store_write(store, append_fn, "release"), 0);
+        assert_false(show(early).is_held);
+        assert_false(show(own_head()).is_held);
+        assert_int_equal(store_write(store, accept_fn, NULL), -ENOENT);
+}
+
+static void test_past_of_an_older_database(void **state) {
+        struct past past;
+
+        (void) state;
+        assert_int_equal(store_write(store, append_fn, "approve"), 0);
+        past = show(head_at(9, 0, 0));
+        assert_true(past.held && past.is_held);
+        assert_int_equal(past.records, 2);
+        past = show(head_at(9, 0, 0)); /* and again: said once */
+        assert_true(!past.held && past.is_held);
+        assert_int_equal(past.records, 2);
+        assert_int_equal(store_write(store, accept_fn, NULL), 0);
+        assert_false(show(own_head()).is_held);
+}
+
+static void test_past_that_forked(void **state) {
+        (void) state;
+        for (int i = 0; i < 6; i++)
+                assert_int_equal(store_write(store, append_fn, "approve"), 0);
+        assert_true(show(head_at(5, 0, 0)).is_held);
+}
+
+static void test_past_of_somebody_else(void **state) {
+        struct audit_head head = head_at(9, 0, 0);
+        struct past past = { .head = &head };
+
+        (void) state;
+        assert_int_equal(audit_head_sign(&head, other), 0);
+        assert_int_equal(store_write(store, past_fn, &past), -EKEYREJECTED);
+        head = head_at(9, 0, 0);
+        head.seq = 10; /* what was signed is 9 */
+        assert_int_equal(store_write(store, past_fn, &past), -EKEYREJECTED);
+        head = head_at(9, 0, 0);
+        (void) strcpy(head.role, "verifier");
+        assert_int_equal(audit_head_sign(&head, key), 0);
+        assert_int_equal(store_write(store, past_fn, &past), -EKEYREJECTED);
+}
+
+/* Who kept a head of the lost past must not hold us with it for ever. */
+static void test_past_is_shown_again_later(void **state) {
+        struct audit_head head = head_at(9, 0, 0), later;
+        int64_t accepted;
+
+        (void) state;
+        assert_int_equal(store_write(store, append_fn, "approve"), 0);
+        assert_true(show(head).is_held);
+        assert_int_equal(store_write(store, accept_fn, NULL), 0);
+        accepted = (int64_t) clock_realtime_ms();
+        assert_false(show(head).is_held);
+        for (int i = 0; i < 12; i++)
+                assert_int_equal(store_write(store, append_fn, "approve"), 0);
+        assert_false(show(head).is_held);
+
+        /* but one that was signed since does */
+        later = head;
+        do
+                assert_int_equal(audit_head_sign(&later, key), 0);
+        while (later.time <= accepted);
+        assert_true(show(later).is_held);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(test_grows),       TEST(test_behind),   TEST(test_forked), TEST(test_not_signed),
-                TEST(test_another_key), TEST(test_accepted), TEST(test_json),
+                TEST(test_grows),
+                TEST(test_behind),
+                TEST(test_forked),
+                TEST(test_not_signed),
+                TEST(test_another_key),
+                TEST(test_accepted),
+                TEST(test_json),
+                TEST(test_past_is_ours),
+                TEST(test_past_of_an_older_database),
+                TEST(test_past_that_forked),
+                TEST(test_past_of_somebody_else),
+                TEST(test_past_is_shown_again_later),
         };
 
         return cmocka_run_group_tests_name("audit heads", tests, NULL, NULL);

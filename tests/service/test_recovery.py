@@ -1,0 +1,128 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What docs/operations.md says under "When something is lost": each procedure, by the operator's command, on real services and databases."""
+
+import os
+import shutil
+import sqlite3
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from cases import main, refused
+from lab import Lab
+from node import enrolled
+from softtpm import SoftTpm
+from test_tallyctl import held, new_group, ok
+
+LIMIT = 30
+
+
+class RecoveryLab(Lab):
+    """Heads of the audit logs are exchanged every second and not every minute."""
+
+    def __init__(self):
+        super().__init__()
+        for one in self.services:
+            with open(one.directory / f"{one.role}.conf", "a") as config:
+                config.write("\n[audit]\nheads-every = 1\n")
+            one.restart()
+
+
+def backup(service, name="backup"):
+    """As documented: the database while the service runs (sqlite3's .backup is this call), and the payloads."""
+    directory = service.fleet.home / f"{service.role}-{name}"
+    directory.mkdir()
+    with sqlite3.connect(service.database) as source, sqlite3.connect(directory / "database") as target:
+        source.backup(target)
+    (directory / "database").chmod(0o600)
+    if (service.directory / "payload").exists():
+        shutil.copytree(service.directory / "payload", directory / "payload")
+    return directory
+
+
+def put_back(service, directory):
+    service.stop()
+    for left in service.directory.glob(f"{service.role}.db*"):
+        left.unlink()
+    shutil.copy(directory / "database", service.database)
+    if (directory / "payload").exists():
+        shutil.rmtree(service.directory / "payload")
+        shutil.copytree(directory / "payload", service.directory / "payload")
+    service.start()
+
+
+def bootable(lab):
+    """A node that boots: enrolled, captured."""
+    node = held(enrolled(lab, ("volumes",), new_group(lab), SoftTpm(lab.test_ca)))
+    ok(lab.ctl("node", "approve", node.id, "--capture", "--name", f"n{node.id[:8]}"))
+    node.unlock()
+    return node
+
+
+def boots(node):
+    node.reboot()
+    node.unlock()
+
+
+def heads_are_known(lab, role):
+    """Until the others have a head of this one's log with all that operators and nodes did."""
+    last = max(record["seq"] for record in getattr(lab, role).audit())
+    deadline = time.monotonic() + LIMIT
+    for other in lab.services:
+        while other.role != role and (other.role == "registrar" or role == "tenant"):
+            if any(peer["role"] == role and peer["seq"] >= last for peer in other.get("/v1/audit").json["peers"]):
+                break
+            assert time.monotonic() < deadline, "heads are not exchanged"
+            time.sleep(0.1)
+
+
+def is_held(service):
+    return service.get("/v1/health", cert=None).json["status"] == "old-database"
+
+
+def put_back_yesterdays(lab, role):
+    """A node is revoked after the backup: what is put back does not know it, and releases nothing before an operator has said so."""
+    service, victim, other = getattr(lab, role), bootable(lab), bootable(lab)
+    service.restart()
+    assert not is_held(service), "a restart alone holds it"
+    boots(victim)
+    directory = backup(service)
+    ok(lab.ctl("node", "revoke", victim.id, "--reason", "stolen"))
+    heads_are_known(lab, role)
+    put_back(service, directory)
+
+    assert is_held(service) and f"{role:9} old-database" in ok(lab.ctl("health")).out
+    assert f'"tallyctl audit accept --of {role}"' in service.log_text()
+    for node in (victim, other):
+        node.reboot()
+        refused("unavailable", node.ask, "boot", order=(role,))
+    service.restart()
+    assert is_held(service), "forgotten by a restart"
+    assert service.get(victim.path()).json["state"] == "approved"
+
+    ok(lab.ctl("node", "revoke", victim.id, "--reason", "stolen, before the backup was put back"))
+    assert "taken by all as it is now" in ok(lab.ctl("audit", "accept", "--of", role)).out
+    assert not is_held(service)
+    boots(other)
+    victim.reboot()
+    refused("revoked", victim.ask, "boot", order=(role,))
+    # what was signed before is not brought up again, and the new log is followed
+    heads_are_known(lab, role)
+    service.restart()
+    assert not is_held(service)
+    boots(other)
+
+
+def test_yesterdays_tenant(lab):
+    put_back_yesterdays(lab, "tenant")
+
+
+def test_yesterdays_verifier(lab):
+    put_back_yesterdays(lab, "verifier")
+
+
+if __name__ == "__main__":
+    main(RecoveryLab)
