@@ -21,8 +21,6 @@ int audit_append(struct store_txn *txn, const struct audit_record *record);
 /* In order, the oldest first, heads of other services left out. after: seq to start behind, -1: the newest limit records; limit at most 1000; time in whole seconds. node, incident: filter or NULL.
  * -> [{"seq","time","event",...}] */
 int audit_query(struct store_txn *txn, const char *node, const char *incident, int64_t after, unsigned limit, json_t **ret);
-/* In order, from after on, whole: time in milliseconds, and "hash". */
+/* In order, from after on, whole: time in milliseconds, and "hash" (base64url). For audit/verify.h. */
 enum { AUDIT_EXPORT_MAX = 1000 };
 int audit_export(struct store_txn *txn, int64_t after, unsigned limit, json_t **ret);
-/* Walks the whole chain. -EUCLEAN with the seq that is wrong, deleted or changed. */
-int audit_check(struct store_txn *txn, int64_t *ret_records, int64_t *ret_bad);
