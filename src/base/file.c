@@ -144,16 +144,6 @@ int write_all(int fd, const void *data, size_t size) {
         return 0;
 }
 
-int read_all(int fd, void *ret, size_t size) {
-        ssize_t n;
-
-        n = read_upto(fd, ret, size);
-        if (n < 0)
-                return (int) n;
-
-        return (size_t) n == size ? 0 : -EBADMSG;
-}
-
 /* An entry of the directory that leads to path, held open: the rename and its fsync are about the same directory. */
 static int open_parent(const char *path, const char **ret_name) {
         _cleanup_(freep) char *dir = NULL;

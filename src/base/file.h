@@ -13,7 +13,6 @@ int file_read_secret(const char *path, size_t max, bool refuse_wide, struct secr
  * On failure nothing is left behind and the old file is as it was. */
 int file_write(const char *path, const void *data, size_t size, mode_t mode);
 int write_all(int fd, const void *data, size_t size);
-int read_all(int fd, void *ret, size_t size); /* exactly size bytes; -EBADMSG where the file ends before */
 /* Path join: dir "/" name, new string or NULL. */
 char *path_join(const char *dir, const char *name);
 int mkdir_p(const char *path, mode_t mode);

@@ -19,10 +19,6 @@ void log_set_level(enum log_level max) {
         max_level = max;
 }
 
-enum log_level log_get_level(void) {
-        return max_level;
-}
-
 /* Length of the valid UTF-8 sequence (RFC 3629) at text, 0 where there is none. text ends with a NUL, which is in no sequence. */
 static size_t utf8_length(const uint8_t *text) {
         uint32_t code, least;

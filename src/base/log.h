@@ -16,7 +16,6 @@ enum log_level {
  * reaches a terminal. Library code logs at debug only; mains log once, in words that say what to do. */
 void log_set_program(const char *name);
 void log_set_level(enum log_level max);
-enum log_level log_get_level(void);
 
 void log_write(enum log_level level, const char *format, ...) _printf_(2, 3);
 

@@ -156,20 +156,6 @@ static void a_link_is_replaced_not_followed(void **state) {
         assert_int_equal(unlink(target), 0);
 }
 
-static void whole_reads(void **state) {
-        uint8_t bytes[4];
-        int fds[2];
-
-        assert_int_equal(pipe(fds), 0);
-        assert_int_equal(write_all(fds[1], "abcdef", 6), 0);
-        close(fds[1]);
-        assert_int_equal(read_all(fds[0], bytes, 4), 0);
-        assert_memory_equal(bytes, "abcd", 4);
-        assert_int_equal(read_all(fds[0], bytes, 4), -EBADMSG);
-        close(fds[0]);
-        assert_int_equal(read_all(fds[0], bytes, 4), -EBADF);
-}
-
 static void makes_folders(void **state) {
         _cleanup_(freep) char *deep = path_join(dir, "a/b//c/"), *file = path_join(dir, "f"), *under = path_join(file, "g"),
                               *a = NULL;
@@ -197,7 +183,6 @@ int main(void) {
                 cmocka_unit_test(failed_write_leaves_the_old_file),
                 cmocka_unit_test(bad_places_to_write),
                 cmocka_unit_test(a_link_is_replaced_not_followed),
-                cmocka_unit_test(whole_reads),
                 cmocka_unit_test(makes_folders),
         };
 

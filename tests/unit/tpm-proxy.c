@@ -42,14 +42,18 @@ static uint32_t be32_at(const uint8_t *data) {
         return be32toh(value);
 }
 
+static bool receive_all(int fd, uint8_t *ret, size_t size) {
+        return size == 0 || recv(fd, ret, size, MSG_WAITALL) == (ssize_t) size;
+}
+
 /* Commands and responses begin alike: tag, size of all, code (TPM 2.0 Library, Part 1, 18). 0 at the end. */
 static size_t receive(int fd, uint8_t message[static MESSAGE_MAX]) {
         size_t size;
 
-        if (read_all(fd, message, HEADER) < 0)
+        if (!receive_all(fd, message, HEADER))
                 return 0;
         size = be32_at(message + 2);
-        if (size < HEADER || size > MESSAGE_MAX || read_all(fd, message + HEADER, size - HEADER) < 0)
+        if (size < HEADER || size > MESSAGE_MAX || !receive_all(fd, message + HEADER, size - HEADER))
                 return 0;
         return size;
 }
@@ -95,7 +99,7 @@ static bool power_cycle(struct relay *relay) {
         int control = connect_to(relay->control);
         bool done;
 
-        done = control >= 0 && write_all(control, init, sizeof(init)) >= 0 && read_all(control, result, sizeof(result)) >= 0 &&
+        done = control >= 0 && write_all(control, init, sizeof(init)) >= 0 && receive_all(control, result, sizeof(result)) &&
                be32_at(result) == 0;
         if (control >= 0)
                 (void) close(control);
