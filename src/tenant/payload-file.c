@@ -6,13 +6,15 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "crypto/payload.h"
 #include "tenant/tenant.h"
 
-enum { BUFFER_SIZE = 65536 };
+enum { BUFFER_SIZE = 65536, LEFT_OVER_S = 3600 };
 
 static int read_some(int fd, void *buffer, size_t size, size_t *ret) {
         size_t n = 0;
@@ -87,48 +89,67 @@ static int sync_directory(const char *path) {
         return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
-int payload_file_take(struct party_service *party, int fd, const char *node, const struct wire_payload *announced) {
-        const char *directory = party->service->config.payload_dir;
-        _cleanup_(freep) char *path = payload_path(party, node, announced->version), *temporary = NULL;
+int payload_file_take(struct party_service *party, int fd, const char *node, const struct wire_payload *announced,
+                      char **ret_path) {
+        _cleanup_(freep) char *temporary = format("%s/%s.XXXXXX", party->service->config.payload_dir, node);
         _cleanup_(closep) int to = -1;
         int r;
 
-        temporary = format("%s/%s.XXXXXX", directory, node);
-        if (!path || !temporary)
+        if (!temporary)
                 return -ENOMEM;
         to = mkostemp(temporary, O_CLOEXEC); /* 0600 */
         if (to < 0)
                 return -errno;
 
         r = copy_hashed(fd, to, node, announced);
-        if (r >= 0 && rename(temporary, path) < 0)
-                r = -errno;
         if (r < 0) {
                 (void) unlink(temporary);
                 return r;
         }
-        return sync_directory(directory);
+        *ret_path = TAKE_PTR(temporary);
+        return 0;
 }
 
-void payload_files_remove(struct party_service *party, const char *node, uint64_t but_version) {
+int payload_file_name(struct party_service *party, const char *path, const char *node, uint64_t version) {
+        _cleanup_(freep) char *final = payload_path(party, node, version);
+
+        if (!final)
+                return -ENOMEM;
+        if (rename(path, final) < 0)
+                return -errno;
+        return sync_directory(party->service->config.payload_dir);
+}
+
+/* An upload that is under way is nobody's rest: what it was announced with says whether it becomes current. */
+static bool is_left_over(int dir, const char *name) {
+        struct stat st;
+
+        return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+               clock_realtime_ms() / 1000 > (uint64_t) st.st_mtime + LEFT_OVER_S;
+}
+
+static bool is_in_the_way(int dir, const char *name, const char *node, uint64_t before) {
+        const char *tail = name + NODE_ID_LENGTH;
+        char *end;
+        uint64_t version;
+
+        if (strncmp(name, node, NODE_ID_LENGTH) != 0 || *tail != '.')
+                return false;
+        version = strtoull(tail + 1, &end, 10);
+        return before == 0 || (strcmp(end, ".payload") == 0 ? version < before : is_left_over(dir, name));
+}
+
+void payload_files_remove(struct party_service *party, const char *node, uint64_t before) {
         const char *directory = party->service->config.payload_dir;
-        char keep[128] = "";
         DIR *dir = opendir(directory);
 
         if (!dir) {
                 log_warning_errno(errno, "%s: %m", directory);
                 return;
         }
-        if (but_version > 0)
-                (void) snprintf(keep, sizeof(keep), "%s.%llu.payload", node, (unsigned long long) but_version);
-
-        for (struct dirent *entry; (entry = readdir(dir));) {
-                if (strncmp(entry->d_name, node, NODE_ID_LENGTH) != 0 || entry->d_name[NODE_ID_LENGTH] != '.' ||
-                    strcmp(entry->d_name, keep) == 0)
-                        continue;
-                if (unlinkat(dirfd(dir), entry->d_name, 0) < 0)
+        for (struct dirent *entry; (entry = readdir(dir));)
+                if (is_in_the_way(dirfd(dir), entry->d_name, node, before) && unlinkat(dirfd(dir), entry->d_name, 0) < 0)
                         log_warning_errno(errno, "%s/%s is not removed: %m", directory, entry->d_name);
-        }
 
         (void) closedir(dir);
 }

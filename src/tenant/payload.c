@@ -18,6 +18,7 @@ struct upload {
         const struct service_call *call;
         const char *id;
         struct wire_payload payload;
+        char *path; /* the file that came, until it has its name */
         const char *conflict;
 };
 
@@ -196,6 +197,9 @@ static int current_txn(struct store_txn *txn, void *userdata) {
                 return r;
         if (changes != 1)
                 return -ENOENT;
+        r = payload_file_name(call_party(upload->call), upload->path, upload->id, upload->payload.version);
+        if (r < 0)
+                return r == -ENOENT ? -EIO : r;
 
         if ((r = store_exec(txn, "DELETE FROM payload_keys WHERE node = $1 AND version <> $2",
                             STORE_ARGS(store_text(upload->id), store_int(version)), NULL)) < 0 ||
@@ -217,12 +221,14 @@ static int take_file(struct upload *upload) {
         r = store_read(service->store, described_read, upload);
         if (r < 0)
                 return r;
-        r = payload_file_take(party, upload->call->request->body_fd, upload->id, &upload->payload);
+        r = payload_file_take(party, upload->call->request->body_fd, upload->id, &upload->payload, &upload->path);
         if (r < 0)
                 return r;
         r = store_write(service->store, current_txn, upload);
-        if (r < 0)
+        if (r < 0) {
+                (void) unlink(upload->path);
                 return r;
+        }
 
         payload_files_remove(party, upload->id, upload->payload.version);
         log_info("Node %s: payload %llu by %s.", upload->id, (unsigned long long) upload->payload.version, upload->call->who);
@@ -234,6 +240,7 @@ static void payload_put(const struct service_call *call, struct http_response *r
 
         upload.payload.version = strtoull(service_parameter(call, "version"), NULL, 10);
         answer(&upload, call->request->body_fd < 0 ? -EBADMSG : take_file(&upload), response);
+        free(upload.path);
 }
 
 struct download {

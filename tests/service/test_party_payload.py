@@ -4,13 +4,18 @@
 
 import hashlib
 import os
+import pathlib
 import secrets
+import shutil
+import subprocess
 import sys
+import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 import hpke
-from cases import expect, main, refused
+from cases import expect, main, refused, skip
 from node import PARTIES, Node, b64, enrolled, unb64
 from services import Fleet
 from softtpm import SoftTpm
@@ -52,11 +57,11 @@ def file_of(node, version):
     return header + secrets.token_bytes(LENGTH + 32)
 
 
-def describe(node, number, data, *generations, **changes):
+def describe(node, number, data, *generations, at=None, **changes):
     body = {"version": number, "size": len(data), "sha256": hashlib.sha256(data).hexdigest(),
             "keys": [{"id": key, "generation": generation, "enc": b64(b"\4" + secrets.token_bytes(64)), "ct": b64(secrets.token_bytes(48))}
                      for key, generation in generations], **changes}
-    return node.fleet.tenant.post(node.path("/payload"), body)
+    return (at or node.fleet.tenant).post(node.path("/payload"), body)
 
 
 def upload(node, version, *generations):
@@ -205,6 +210,48 @@ def test_upload_that_is_not_what_was_said(fleet):
     expect(fleet.tenant.put(node.path("/payload/1"), data), 201)
     expect(fleet.tenant.put(node.path("/payload/1"), data), 404, "not-found")
     expect(describe(node, 1, data, (key, generation)), 409, "conflict")  # not newer
+
+
+def slow_rename(service):
+    """strace on all of its threads: each waits for a second before its first rename."""
+    tracer = subprocess.Popen(["strace", "-f", "-p", str(service.process.pid), "-o", "/dev/null", "-e", "trace=rename", "-e",
+                               "inject=rename:delay_enter=1000000:when=1"], stderr=subprocess.DEVNULL)
+    for status in pathlib.Path(f"/proc/{service.process.pid}/task").glob("*/status"):
+        while "TracerPid:\t0\n" in status.read_text():
+            assert tracer.poll() is None, "strace does not run"
+            time.sleep(0.01)
+    return tracer
+
+
+def test_two_uploads_of_one_version(fleet):
+    """Two operators at once: each has counted to the same number. The slow one's file does not end under the other one's digest."""
+    if not shutil.which("strace"):
+        skip("no strace")
+    fleet.tenant.extra["payload-dir"] = fleet.tenant.directory / "payload"
+    other = fleet.replica(fleet.tenant)
+    node = diskless(fleet)
+    dealt = deal(node, secrets.token_hex(16))
+    slow, quick = file_of(node, 1), file_of(node, 1)
+    expect(describe(node, 1, slow, (dealt["key"], dealt["generation"])), 201)
+    tracer = slow_rename(fleet.tenant)
+    answers = []
+    first = threading.Thread(target=lambda: answers.append(fleet.tenant.put(node.path("/payload/1"), slow)))
+    first.start()
+    while not files(fleet, node):  # from here on the tenant goes by what the first one has said
+        time.sleep(0.001)
+    second = describe(node, 1, quick, (dealt["key"], dealt["generation"]), at=other)
+    if second.status == 201:
+        expect(other.put(node.path("/payload/1"), quick), 201)
+    first.join()
+    tracer.terminate()
+    tracer.wait()
+    other.kill()
+    wanted = slow if answers[0].status == 201 else quick
+    assert (answers[0].status, second.status) in ((201, 409), (404, 201)), (answers, second)
+    payload = offered(node)
+    assert payload["sha256"] == hashlib.sha256(wanted).hexdigest()
+    assert expect(fetch(node, payload["ticket"]), 200).body == wanted
+    assert files(fleet, node) == [f"{node.id}.1.payload"]
 
 
 def test_dealt_anew(fleet):
