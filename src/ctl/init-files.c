@@ -30,8 +30,10 @@ static int write_server(const struct fleet *fleet, const char *staging, enum ser
                 return log_oom();
         buffer_printf(&text, "# The %s of this fleet. Paths are relative to this file. tallyboot-%s(8) has all keys.\n", role,
                       role);
-        buffer_printf(&text, "[service]\nlisten = %s:%u\ncertificate = %s.pem\nkey = %s.key\nclient-ca = ca.pem\n", fleet->listen,
-                      fleet->port[server], role, role);
+        buffer_printf(
+                &text,
+                "[service]\nlisten = %s:%u\ncertificate = %s.pem\nkey = %s.key\nclient-ca = ca.pem\nclient-refuse = refused\n",
+                fleet->listen, fleet->port[server], role, role);
         buffer_printf(&text, "database = %s%s.db\nmaster-key = %s.master\nek-roots = ek-roots\nek-certificates = required\n",
                       state, role, role);
         if (server == SERVER_TENANT)
@@ -41,6 +43,18 @@ static int write_server(const struct fleet *fleet, const char *staging, enum ser
         if (server == SERVER_TENANT)
                 server_section(&text, fleet, SERVER_VERIFIER);
         return write_text(staging, role, name, &text);
+}
+
+/* There from the start, so that the day when a key was stolen needs one line and a reload. */
+static int write_refused(const char *staging, enum server server) {
+        _cleanup_(buffer_done) struct buffer text = {};
+
+        buffer_printf(
+                &text,
+                "# Whose certificates count no more, a line each: operator:NAME, monitor:NAME, tenant, verifier, registrar.\n"
+                "# Then: systemctl reload tallyboot-%s\n",
+                server_names[server]);
+        return write_text(staging, server_names[server], "refused", &text);
 }
 
 /* Root without a capability owns the key files and can do nothing else that root can. */
@@ -104,6 +118,8 @@ int init_write_files(const struct fleet *fleet, const char *staging) {
                 r = write_server(fleet, staging, s);
                 if (r == 0)
                         r = write_unit(fleet, staging, s);
+                if (r == 0)
+                        r = write_refused(staging, s);
         }
         if (r == 0)
                 r = write_operator(fleet, staging);

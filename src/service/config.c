@@ -25,6 +25,7 @@ static const struct key keys_service[] = {
         { "service", "certificate", TYPE_PATH, AT(certificate), .required = true },
         { "service", "key", TYPE_PATH, AT(key), .required = true },
         { "service", "client-ca", TYPE_PATH, AT(client_ca), .required = true },
+        { "service", "client-refuse", TYPE_PATH, AT(client_refuse) },
         { "service", "database", TYPE_PATH, AT(database), .required = true },
         { "service", "ek-roots", TYPE_PATH, AT(ek_roots) },
         { "service", "ek-certificates", TYPE_REQUIREMENT, AT(ek_required) },
@@ -314,7 +315,7 @@ void service_config_done(struct service_config *config) {
         char *texts[] = { config->file,         config->listen,       config->certificate, config->key,
                           config->client_ca,    config->database,     config->ek_roots,    config->ek_crls,
                           config->ek_allow,     config->ek_refuse,    config->payload_dir, config->registrar_url,
-                          config->registrar_ca, config->verifier_url, config->verifier_ca };
+                          config->registrar_ca, config->verifier_url, config->verifier_ca, config->client_refuse };
 
         for (size_t i = 0; i < ELEMENTSOF(texts); i++)
                 free(texts[i]);

@@ -37,7 +37,7 @@ static void usage(const char *program, const char *role) {
                "  --help         this text\n"
                "  --version      the version\n\n"
                "SIGTERM ends the service after the requests under way, SIGHUP reads its certificates,\n"
-               "the TPM makers' and their CRLs, ek-allow, and the section [keystore] anew.\n"
+               "client-refuse, the TPM makers' and their CRLs, ek-allow, and the section [keystore] anew.\n"
                "Exit codes: 0 ended as asked, 1 failed, 2 wrong usage or configuration.\n",
                program, role, role);
 }
@@ -106,6 +106,7 @@ static int check_files(const struct service_config *config) {
                 { "certificate", config->certificate, R_OK, false },
                 { "key", config->key, R_OK, true },
                 { "client-ca", config->client_ca, R_OK, false },
+                { "client-refuse", config->client_refuse, R_OK, false },
                 { "master-key", config->keystore.master.path, R_OK, true },
                 { "pin", pin_file(&config->keystore.master), R_OK, true },
                 { "old-master", config->keystore.old.path, R_OK, true },
@@ -164,6 +165,7 @@ static void close_all(struct service *service) {
         keystore_close(service->keystore);
         store_close(service->store);
         ek_trust_free(service->ek_trust);
+        free(service->refused);
         (void) pthread_rwlock_destroy(&service->ek_lock);
         service_config_done(&service->config);
 }
@@ -183,6 +185,8 @@ static void on_reloaded(int result, const char *error, void *userdata) {
                 atrest_reload(((struct service *) userdata)->atrest);
         if (service_ek_load(userdata) < 0)
                 log_error("What endorsement keys are held against could not be read anew, the old stays.");
+        if (service_refuse_load(userdata) < 0)
+                log_error("The names that are refused could not be read anew, the old ones stay.");
         (void) sd_notify(0, "READY=1");
 }
 
@@ -321,6 +325,8 @@ int service_main(int argc, char *argv[], const struct service_definition *defini
         r = check_files(&service.config);
         if (r >= 0)
                 r = service_ek_load(&service);
+        if (r >= 0)
+                r = service_refuse_load(&service);
         if (r < 0 || options.check) {
                 close_all(&service);
                 if (r >= 0)

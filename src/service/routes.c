@@ -47,6 +47,16 @@ enum service_role service_peer_role(const struct http_peer *peer, char *ret_who,
         return ROLE_ANYONE;
 }
 
+/* Who is refused by name is as good as without a certificate. */
+static enum service_role role_of(struct service *service, const struct http_peer *peer, char *ret_who, size_t size) {
+        enum service_role role = service_peer_role(peer, ret_who, size);
+
+        if (role == ROLE_ANYONE || !service_refuses_client(service, peer->uri))
+                return role;
+        (void) snprintf(ret_who, size, "node");
+        return ROLE_ANYONE;
+}
+
 static bool parameter_is_valid(const char *name, const char *value) {
         if (strcmp(name, "id") == 0)
                 return node_id_is_valid(value);
@@ -133,7 +143,7 @@ int service_limit(const struct http_request *head, struct http_limit *ret, void 
         int status = 0;
 
         /* Nobody makes the service read more than a node's request before it is known that he may: he gets his 403 or 404. */
-        call.role = service_peer_role(&head->peer, call.who, sizeof(call.who));
+        call.role = role_of(service, &head->peer, call.who, sizeof(call.who));
         if (find_route(service->definition, head->method, head->path, &call) >= 0 && role_may(call.route, call.role)) {
                 if (call.route->guard)
                         status = call.route->guard(&call);
@@ -166,7 +176,10 @@ static void dispatch(struct service_call *call, struct http_response *response) 
                                    request->peer.present ? "not for a certificate of " : "no client certificate",
                                    request->peer.uri, request->peer.address);
                 service_problem(call, response, "unauthorized",
-                                request->peer.present ? "Not with this client certificate." : "A client certificate is needed.");
+                                !request->peer.present ? "A client certificate is needed."
+                                : service_refuses_client(call->service, request->peer.uri)
+                                        ? "Certificates of this name are refused here (client-refuse)."
+                                        : "Not with this client certificate.");
                 return;
         }
 
@@ -208,7 +221,7 @@ void service_dispatch(const struct http_request *request, struct http_response *
         struct service_call call = { .service = userdata, .request = request, .outcome = &outcome };
 
         response->body_fd = -1;
-        call.role = service_peer_role(&request->peer, call.who, sizeof(call.who));
+        call.role = role_of(call.service, &request->peer, call.who, sizeof(call.who));
         if (!asks_too_often(&call, response))
                 dispatch(&call, response);
         count(&call, response);

@@ -26,6 +26,7 @@ enum service_role {
 struct service_config {
         char *file;
         char *listen;
+        char *client_refuse;                 /* file of names whose certificates count no more; NULL: none */
         char *certificate, *key, *client_ca; /* PEM; the certificate is the client certificate of this service, too */
         char *database;
         struct keystore_options keystore;
@@ -56,6 +57,7 @@ struct service {
         struct keystore *keystore;
         struct atrest *atrest;     /* while the service runs */
         struct ek_trust *ek_trust; /* under ek_lock: replaced by a reload */
+        char *refused;             /* the same: what service_refuse_parse() makes */
         pthread_rwlock_t ek_lock;
         void *data; /* the daemon's own: set by setup, freed by teardown */
         struct limiter *limiter;
@@ -136,6 +138,13 @@ int service_ek_check(struct service *service, const struct wire_registration *re
                      size_t error_size);
 bool service_firmware_refused(struct service *service, const struct ek_identity *tpm, uint64_t firmware, char *ret_why,
                               size_t size);
+
+/* Whose certificates count no more (refuse.c): [service] client-refuse, read at start and after a SIGHUP, logged; while it cannot be used
+ * the old list stays. */
+int service_refuse_load(struct service *service);
+bool service_refuses_client(struct service *service, const char *uri); /* of a peer that has a role */
+/* The file's text, which is changed -> "\nurn:tallyboot:operator:ann\n...". -EBADMSG, with the line in error. */
+int service_refuse_parse(char *text, char **ret, char *error, size_t error_size);
 
 /* The one place where a request finds its route and is held against the route's roles (routes.c; invariant 14). */
 void service_dispatch(const struct http_request *request, struct http_response *response, void *service);

@@ -4,7 +4,9 @@
 
 import os
 import shutil
+import signal
 import sqlite3
+import subprocess
 import sys
 import time
 
@@ -15,7 +17,7 @@ from cases import main, refused
 from lab import Lab
 from node import enrolled
 from softtpm import SoftTpm
-from test_tallyctl import held, new_group, ok
+from test_tallyctl import DONE, REFUSED, held, new_group, ok
 
 LIMIT = 30
 
@@ -122,6 +124,59 @@ def test_yesterdays_tenant(lab):
 
 def test_yesterdays_verifier(lab):
     put_back_yesterdays(lab, "verifier")
+
+
+def operator(lab, name):
+    """A configuration for one more operator, of what `cert issue` made."""
+    ok(lab.ctl("cert", "issue", "operator", name, "--dir", lab.directory))
+    path = lab.directory / "operator" / f"{name}.conf"
+    text = (lab.directory / "operator" / "tallyctl.conf").read_text()
+    path.write_text(text.replace("operator.pem", f"../people/{name}.pem").replace("operator.key", f"../people/{name}.key"))
+    return path
+
+
+def reload(lab, text):
+    for one in lab.services:
+        (one.directory / "refused").write_text(text)
+        said = subprocess.run([*one.command(), "--check"], capture_output=True, text=True, check=False)
+        assert said.returncode == 0, said
+        one.process.send_signal(signal.SIGHUP)
+
+
+def until(lab, code, config=None):
+    deadline = time.monotonic() + LIMIT
+    while (said := lab.ctl("node", "list", config=config)).code != code:
+        assert time.monotonic() < deadline, said
+        time.sleep(0.1)
+    return said
+
+
+def test_stolen_operator_key(lab):
+    """His certificate is good for years: a line and a reload at each service, and it is nobody's."""
+    bob, node = operator(lab, "bob"), bootable(lab)
+    reload(lab, "operator:operator  # laptop stolen on the train\n")
+    said = until(lab, REFUSED)
+    assert said.err.count("Certificates of this name are refused here (client-refuse).") == 3, said
+    for words in (("node", "suspend", node.id), ("group", "set", "thiefs"), ("audit", "status"), ("policy", "show", "default")):
+        assert lab.ctl(*words).code == REFUSED, words
+    assert "bob" in ok(lab.ctl("node", "suspend", node.id, config=bob)).out + ok(lab.ctl("log", "--node", node.id, config=bob)).out
+    ok(lab.ctl("node", "resume", node.id, config=bob))
+    boots(node)
+    for one in lab.services:  # read at the start, too
+        one.restart()
+    until(lab, REFUSED)
+    reload(lab, "")
+    until(lab, DONE)
+
+
+def test_a_name_that_is_mistyped(lab):
+    """--check says it, and a reload leaves what was there."""
+    reload(lab, "operator:nobody\n")
+    for one in lab.services:
+        (one.directory / "refused").write_text("# tonight\noperator\n")
+        said = subprocess.run([*one.command(), "--check"], capture_output=True, text=True, check=False)
+        assert said.returncode == 2 and "/refused: line 2: wanted operator:NAME" in said.stderr, said
+    reload(lab, "")
 
 
 if __name__ == "__main__":

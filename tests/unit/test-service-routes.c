@@ -151,6 +151,49 @@ static void roles(void **state) {
         assert_int_equal(ask("PUT", "/v1/nodes/" ID "/keys/" KEY "/half", "urn:tallyboot:verifier", problem), 403);
 }
 
+static void refuse(const char *text) {
+        char *copy = strdup(text), error[160] = "";
+
+        free(TAKE_PTR(service.refused));
+        assert_non_null(copy);
+        assert_int_equal(service_refuse_parse(copy, &service.refused, error, sizeof(error)), 0);
+        free(copy);
+}
+
+static void refused_by_name(void **state) {
+        const char *alice = "urn:tallyboot:operator:alice", *path = "/v1/nodes/" ID;
+        char problem[32];
+
+        refuse("# gone since May\n\n  operator:alice # her laptop\r\ntenant\nmonitor:prom");
+        assert_int_equal(ask("GET", path, alice, problem), 403);
+        assert_string_equal(problem, "unauthorized");
+        assert_int_equal(ask("GET", path, "urn:tallyboot:tenant", problem), 403);
+        assert_int_equal(ask("GET", "/v1/open", alice, problem), 200);
+        assert_string_equal(seen.who, "node");
+        assert_int_equal(ask("GET", path, "urn:tallyboot:operator:alice2", problem), 200);
+        assert_int_equal(ask("GET", path, "urn:tallyboot:operator:alic", problem), 200);
+        refuse("operator:bob\n");
+        assert_int_equal(ask("GET", path, alice, problem), 200);
+        refuse("");
+        assert_int_equal(ask("GET", path, "urn:tallyboot:operator:bob", problem), 200);
+}
+
+static void refused_that_is_not_understood(void **state) {
+        static const char *const wrong[] = {
+                "alice",          "operator:",       "operator:a b", "operator:a operator:b", "urn:tallyboot:operator:a", "node",
+                "operator=alice", "operator: alice", "tenants",      "operator:a\x1b[0m"
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                char text[64], error[160] = "", *list = NULL;
+
+                snprintf(text, sizeof(text), "tenant\n%s\n", wrong[i]);
+                assert_int_equal(service_refuse_parse(text, &list, error, sizeof(error)), -EBADMSG);
+                assert_non_null(strstr(error, "line 2: wanted operator:NAME"));
+                assert_null(list);
+        }
+}
+
 static int limit_of(const char *method, const char *path, const char *uri, struct http_limit *ret) {
         const struct http_request head = { .method = method, .path = path, .peer = peer_of(uri), .body_fd = -1 };
 
@@ -175,6 +218,11 @@ static void limits(void **state) {
         assert_int_equal(limit_of("PUT", "/nothing", alice, &limit), 0);
         assert_int_equal(limit.max, WIRE_REQUEST_MAX);
         assert_false(limit.to_file);
+
+        refuse("operator:alice");
+        assert_int_equal(limit_of("PUT", path, alice, &limit), 0);
+        assert_int_equal(limit.max, WIRE_REQUEST_MAX);
+        refuse("");
 
         /* a guard sees the request, and is asked for its own route and roles only */
         assert_int_equal(limit_of("PUT", "/v1/guarded/" ID, alice, &limit), 401);
@@ -227,9 +275,10 @@ static void limiter(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(paths),  cmocka_unit_test(roles),
-                cmocka_unit_test(limits), cmocka_unit_test(handler_that_says_nothing),
-                cmocka_unit_test(query),  cmocka_unit_test(limiter),
+                cmocka_unit_test(paths),           cmocka_unit_test(roles),
+                cmocka_unit_test(limits),          cmocka_unit_test(handler_that_says_nothing),
+                cmocka_unit_test(refused_by_name), cmocka_unit_test(refused_that_is_not_understood),
+                cmocka_unit_test(query),           cmocka_unit_test(limiter),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
