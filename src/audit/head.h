@@ -41,12 +41,16 @@ enum audit_taken {
         AUDIT_RECORDED,
         AUDIT_SAME,     /* nothing new */
         AUDIT_NOT_FROM, /* grown, but not shown to be from what is known: ask with from = peer->seq */
-        AUDIT_ALARM,    /* peer->alarm: behind, forked, another key, not signed */
+        AUDIT_ALARM,    /* peer->alarm: behind, forked, another key, not signed, not shown to follow */
 };
+enum { AUDIT_NOT_ASKED = -1 };
 extern const char audit_peers_migration[]; /* SQL; the number is the role's */
 /* Holds a head against what is known of its chain, and records it: as what is known now, and, as record "audit-head" or "audit-alarm", in
- * our own chain (an alarm that goes on: once an hour). In a write transaction. ret_peer: what is known after it; seq 0: nothing. */
-int audit_peer_take(struct store_txn *txn, const struct audit_head *head, enum audit_taken *ret, struct audit_peer *ret_peer);
+ * our own chain (an alarm that goes on: once an hour). asked: the seq that it was to be from. Whoever has that record can say so; where it is
+ * the one that is known here, a longer head from another is an alarm too, for else a log that was written anew had only never to answer.
+ * In a write transaction. ret_peer: what is known after it; seq 0: nothing. */
+int audit_peer_take(struct store_txn *txn, const struct audit_head *head, int64_t asked, enum audit_taken *ret,
+                    struct audit_peer *ret_peer);
 int audit_peer_load(struct store_txn *txn, const char *role, struct audit_peer *ret); /* -ENOENT */
 /* The newest head that was recorded of it, as it was signed. -ENOENT */
 int audit_peer_recorded(struct store_txn *txn, const struct audit_peer *peer, struct audit_head *ret);

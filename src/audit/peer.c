@@ -119,7 +119,7 @@ static int record(struct store_txn *txn, const char *event, const char *who, jso
 }
 
 /* NULL: the head fits. */
-static const char *what_is_wrong(const struct audit_head *head, const struct audit_peer *known) {
+static const char *what_is_wrong(const struct audit_head *head, int64_t asked, const struct audit_peer *known) {
         if (known->seq > 0 && memcmp(known->public, head->public, sizeof(known->public)) != 0)
                 return "another key";
         if (audit_head_verify(head) < 0)
@@ -130,6 +130,8 @@ static const char *what_is_wrong(const struct audit_head *head, const struct aud
                 return "forked";
         if (known->seq > 0 && head->from_seq == known->seq && memcmp(head->from_hash, known->hash, sizeof(known->hash)) != 0)
                 return "forked";
+        if (known->seq > 0 && asked == known->seq && head->seq > known->seq && head->from_seq != asked)
+                return "not shown to follow";
         return NULL;
 }
 
@@ -164,7 +166,8 @@ static int keep(struct store_txn *txn, const struct audit_head *head, struct aud
         return r < 0 ? r : record(txn, "audit-head", head->role, audit_head_to_json(head));
 }
 
-int audit_peer_take(struct store_txn *txn, const struct audit_head *head, enum audit_taken *ret, struct audit_peer *ret_peer) {
+int audit_peer_take(struct store_txn *txn, const struct audit_head *head, int64_t asked, enum audit_taken *ret,
+                    struct audit_peer *ret_peer) {
         struct audit_peer peer = {};
         const char *why;
         int r;
@@ -177,7 +180,7 @@ int audit_peer_take(struct store_txn *txn, const struct audit_head *head, enum a
         if (r < 0)
                 return r;
 
-        why = what_is_wrong(head, &peer);
+        why = what_is_wrong(head, asked, &peer);
         if (why) {
                 *ret = AUDIT_ALARM;
                 r = raise_alarm(txn, head, why, &peer);

@@ -77,7 +77,7 @@ static int keep_hash(struct audit_file *file, const uint8_t hash[static 32]) {
 }
 
 static const char *static_alarm(const json_t *detail) {
-        static const char *const known[] = { "behind", "forked", "another key", "not signed" };
+        static const char *const known[] = { "behind", "forked", "another key", "not signed", "not shown to follow" };
         const char *why = json_string_value(json_object_get(detail, "why"));
 
         for (size_t i = 0; why && i < ELEMENTSOF(known); i++)

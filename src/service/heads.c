@@ -12,12 +12,14 @@
 #include "service/limiter.h"
 #include "wire/wire.h"
 
-enum { HEADS_PER_MINUTE = 120, HOUR_MS = 3600 * 1000, TRIES = 3 };
+/* UNSHOWN_MAX: an honest sender that was told where to begin begins there the next time, unless our answers are lost. */
+enum { HEADS_PER_MINUTE = 120, HOUR_MS = 3600 * 1000, TRIES = 3, UNSHOWN_MAX = 8 };
 
 struct exchange {
         struct service *service;
         const char *role; /* of the other one */
         int64_t from;     /* our record that it says it has */
+        int64_t asked;    /* the record of its own that we asked it to begin from */
         struct audit_head ours, theirs;
         enum audit_taken taken;
         struct audit_peer peer;
@@ -106,7 +108,7 @@ static int sign_own(struct exchange *exchange) {
 static int take_theirs(struct store_txn *txn, void *userdata) {
         struct exchange *exchange = userdata;
 
-        return audit_peer_take(txn, &exchange->theirs, &exchange->taken, &exchange->peer);
+        return audit_peer_take(txn, &exchange->theirs, exchange->asked, &exchange->taken, &exchange->peer);
 }
 
 static int store_sent(struct store_txn *txn, void *userdata) {
@@ -164,7 +166,8 @@ static int post_own(struct exchange *exchange, const char *urls, const char *ca,
         json_t *json;
         int r;
 
-        json = json_pack("{s:o, s:I}", "head", audit_head_to_json(&exchange->ours), "known", (json_int_t) exchange->peer.seq);
+        exchange->asked = exchange->peer.seq;
+        json = json_pack("{s:o, s:I}", "head", audit_head_to_json(&exchange->ours), "known", (json_int_t) exchange->asked);
         body = json ? json_dumps(json, JSON_COMPACT) : NULL;
         json_decref(json);
         if (!body)
@@ -241,6 +244,7 @@ struct heads_post {
         const struct service_call *call;
         struct audit_head theirs, ours, recorded; /* recorded: of theirs; seq 0: none */
         uint64_t known;                           /* of ours, at the other end */
+        int64_t asked;
         enum audit_taken taken;
         struct audit_peer peer;
 };
@@ -249,7 +253,7 @@ static int post_txn(struct store_txn *txn, void *userdata) {
         struct heads_post *post = userdata;
         int r;
 
-        r = audit_peer_take(txn, &post->theirs, &post->taken, &post->peer);
+        r = audit_peer_take(txn, &post->theirs, post->asked, &post->taken, &post->peer);
         if (r >= 0 && post->taken == AUDIT_ALARM && audit_peer_recorded(txn, &post->peer, &post->recorded) < 0)
                 post->recorded = (struct audit_head){};
         if (r < 0)
@@ -292,6 +296,28 @@ static void refuse_head(const struct heads_post *post, struct http_response *res
         service_json(response, response->status, json);
 }
 
+static struct heads_told *told_to(const struct service_call *call) {
+        return call->service->heads_told + (strcmp(call->who, "verifier") == 0);
+}
+
+/* What the sender was told often enough. */
+static int64_t asked_of(const struct service_call *call) {
+        const struct heads_told *told = told_to(call);
+
+        return told->times >= UNSHOWN_MAX ? told->seq : AUDIT_NOT_ASKED;
+}
+
+static void note_told(const struct service_call *call, const struct heads_post *post) {
+        struct heads_told *told = told_to(call);
+
+        /* after an alarm, too: it is told again where to begin, and may be honest from then on */
+        if (post->taken != AUDIT_NOT_FROM)
+                told->times = 0;
+        else
+                told->times = told->seq == post->peer.seq ? told->times + 1 : 1;
+        told->seq = post->peer.seq;
+}
+
 static void heads_handler(const struct service_call *call, struct http_response *response) {
         struct heads_post post = { .call = call };
         json_t *head;
@@ -299,6 +325,7 @@ static void heads_handler(const struct service_call *call, struct http_response 
 
         if (read_post(call, response, &post) < 0)
                 return;
+        post.asked = asked_of(call);
         response->retry_after = limiter_count_to(call->service->limiter, "heads", call->who, HEADS_PER_MINUTE);
         if (response->retry_after > 0) {
                 service_problem(call, response, "rate-limited", "Heads come too often.");
@@ -312,6 +339,7 @@ static void heads_handler(const struct service_call *call, struct http_response 
                 service_failure(call, response, r);
                 return;
         }
+        note_told(call, &post);
         if (post.taken == AUDIT_ALARM) {
                 refuse_head(&post, response);
                 return;

@@ -41,6 +41,7 @@ static int write_nodes(struct metrics *metrics, struct store_txn *txn) {
 
 static int write_audit(struct metrics *metrics, struct store_txn *txn) {
         static const char *const roles[] = { "registrar", "tenant", "verifier" };
+        struct audit_peer peers[ELEMENTSOF(roles)] = {};
         struct audit_head head = {};
         int r;
 
@@ -51,15 +52,18 @@ static int write_audit(struct metrics *metrics, struct store_txn *txn) {
                       (long long) head.seq);
         buffer_printf(&metrics->text, "# TYPE tallyboot_audit_alarm gauge\n");
         for (size_t i = 0; i < ELEMENTSOF(roles); i++) {
-                struct audit_peer peer;
-
-                r = audit_peer_load(txn, roles[i], &peer);
+                r = audit_peer_load(txn, roles[i], peers + i);
                 if (r == -ENOENT)
                         continue;
                 if (r < 0)
                         return r;
-                buffer_printf(&metrics->text, "tallyboot_audit_alarm{of=\"%s\"} %d\n", roles[i], peer.alarm[0] != '\0');
+                buffer_printf(&metrics->text, "tallyboot_audit_alarm{of=\"%s\"} %d\n", roles[i], peers[i].alarm[0] != '\0');
         }
+        buffer_printf(&metrics->text, "# TYPE tallyboot_audit_head_time gauge\n");
+        for (size_t i = 0; i < ELEMENTSOF(roles); i++)
+                if (peers[i].seq > 0)
+                        buffer_printf(&metrics->text, "tallyboot_audit_head_time{of=\"%s\"} %lld\n", roles[i],
+                                      (long long) peers[i].recorded / 1000);
         return 0;
 }
 

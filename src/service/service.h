@@ -62,6 +62,10 @@ struct service {
         void *data; /* the daemon's own: set by setup, freed by teardown */
         struct limiter *limiter;
         struct counts *counts;
+        struct heads_told { /* to the tenant, to the verifier: the record that the next head is to be from (heads.c) */
+                _Atomic int64_t seq;
+                _Atomic unsigned times; /* that it was not, in succession */
+        } heads_told[2];
         _Atomic uint64_t answers[6], releases; /* by the status' first digit; answers to a release with 200 */
         /* space.c; times of the monotonic clock, ms */
         _Atomic uint64_t space_looked, space_failed;

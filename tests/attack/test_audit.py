@@ -5,6 +5,7 @@ server there; and a server that shows another past is refused by the others."""
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -276,6 +277,37 @@ def test_invariant_12_another_key(fleet):
     assert answer.json["title"].endswith("another key."), answer
     for broken in ({}, {**stolen, "role": "x"}, {**stolen, "seq": -1}, {**stolen, "hash": "00"}, {**stolen, "public": "AA"}, [], None, 1):
         expect(fleet.verifier.post("/v1/audit/heads", {"head": broken, "known": 0}, cert="tenant"), 400, "malformed")
+
+
+def test_invariant_12_never_shown_to_follow(fleet):
+    """Who wrote his log anew cannot show that it goes on from a head that he signed: so he never begins where he is told to."""
+    fleet.ctl("audit", "accept", "--of", "tenant")  # what other tests showed in its name is not in the way
+    fleet.boot()
+    fleet.settle()
+    fleet.tenant.stop()
+    try:
+        *_, before, last = fleet.tenant.sql("SELECT seq, hash FROM audit ORDER BY seq")
+        fleet.tenant.start()
+        head = fleet.tenant.get("/v1/audit").json["head"]
+        fleet.tenant.stop()
+        assert head["seq"] >= last[0] and head["from_seq"] == 0, head
+        fleet.verifier.change("UPDATE audit_peers SET seq = ?, hash = ? WHERE role = 'tenant'", *before)
+        for _ in range(8):  # answers can be lost
+            answer = expect(fleet.verifier.post("/v1/audit/heads", {"head": head, "known": 0}, cert="tenant"), 200)
+            assert answer.json["recorded"] is False and answer.json["known"] == before[0], answer
+        answer = expect(fleet.verifier.post("/v1/audit/heads", {"head": head, "known": 0}, cert="tenant"), 409, "conflict")
+        assert answer.json["title"].endswith("not shown to follow."), answer
+        assert alarms(fleet.verifier, "tenant")[-1] == "not shown to follow"
+    finally:
+        fleet.tenant.start()
+    fleet.boot()  # the honest one begins there, and is believed again
+    fleet.settle()
+    known = {peer["role"]: peer for peer in fleet.verifier.get("/v1/audit").json["peers"]}["tenant"]
+    assert known["alarm"] is None, known
+    seen = re.search(r'tallyboot_audit_head_time{of="tenant"} (\d+)', fleet.verifier.get("/v1/metrics").body.decode())
+    assert seen and int(seen[1]) >= known["recorded"] >= time.time() - 3600, seen  # a log that is silent is seen by that
+    expect_found(fleet, fleet.export("evaded").values(), "did not fit to those before")
+    assert fleet.ctl("audit", "accept", "--of", "tenant")[0] == 0
 
 
 def test_invariant_12_one_chain_of_two_processes(fleet):

@@ -53,6 +53,7 @@ static struct audit_head head_at(int64_t seq, int64_t from, uint8_t past) {
 
 struct taking {
         const struct audit_head *head;
+        int64_t asked;
         enum audit_taken taken;
         struct audit_peer peer;
         int64_t records;
@@ -68,18 +69,35 @@ static int take_fn(struct store_txn *txn, void *userdata) {
         struct taking *taking = userdata;
         int r;
 
-        r = audit_peer_take(txn, taking->head, &taking->taken, &taking->peer);
+        r = audit_peer_take(txn, taking->head, taking->asked, &taking->taken, &taking->peer);
         return r < 0 ? r : store_query(txn, "SELECT COUNT(*) FROM audit", STORE_NO_ARGS, row_count, &taking->records);
 }
 
-static struct taking expect_taken(struct audit_head head, enum audit_taken expected, const char *alarm, int64_t known) {
-        struct taking taking = { .head = &head };
+static struct taking expect_asked(struct audit_head head, int64_t asked, enum audit_taken expected, const char *alarm,
+                                  int64_t known) {
+        struct taking taking = { .head = &head, .asked = asked };
 
         assert_int_equal(store_write(store, take_fn, &taking), 0);
         assert_int_equal(taking.taken, expected);
         assert_string_equal(taking.peer.alarm, alarm);
         assert_int_equal(taking.peer.seq, known);
         return taking;
+}
+
+static struct taking expect_taken(struct audit_head head, enum audit_taken expected, const char *alarm, int64_t known) {
+        return expect_asked(head, AUDIT_NOT_ASKED, expected, alarm, known);
+}
+
+/* Growing is not enough: who is asked for the head from a record that he signed before has to show it. */
+static void test_evades(void **state) {
+        (void) state;
+        (void) expect_asked(head_at(5, 0, 0), 0, AUDIT_RECORDED, "", 5);
+        (void) expect_asked(head_at(9, 0, 1), 5, AUDIT_ALARM, "not shown to follow", 5);
+        assert_int_equal(expect_asked(head_at(9, 3, 1), 5, AUDIT_ALARM, "not shown to follow", 5).records, 2);
+        /* asked for another one, meanwhile a head was recorded: no reason for an alarm */
+        (void) expect_asked(head_at(9, 3, 0), 3, AUDIT_NOT_FROM, "not shown to follow", 5);
+        (void) expect_asked(head_at(5, 0, 0), 5, AUDIT_SAME, "not shown to follow", 5);
+        (void) expect_asked(head_at(9, 5, 0), 5, AUDIT_RECORDED, "", 9);
 }
 
 static void test_grows(void **state) {
@@ -287,6 +305,7 @@ int main(void) {
                 TEST(test_another_key),
                 TEST(test_accepted),
                 TEST(test_json),
+                TEST(test_evades),
                 TEST(test_past_is_ours),
                 TEST(test_past_of_an_older_database),
                 TEST(test_past_that_forked),
