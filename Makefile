@@ -161,7 +161,7 @@ deps: deps-check
 	packaging/deps packaging/debian-packages.bench
 
 deps-check:
-	packaging/deps packaging/debian-packages vm-tests/packages
+	packaging/deps
 
 # The parts need the packages before make looks for a header: hence the second make.
 check: deps-check
