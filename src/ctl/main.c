@@ -51,7 +51,7 @@ static void print_help(void) {
                "A NODE is a node id, its code (abcd-efgh, as the node prints it), or the first 6 or more characters of its id.\n"
                "\"tallyctl VERB --help\" says more of a verb.\n\n"
                "Exit status: 0 done, 1 failed on this machine, 2 usage, 3 refused, 4 not reached, 5 one server has not followed\n"
-               "(run the same command again), 6 keystore verify: something does not open.\n");
+               "(run the same command again), 6 keystore verify: something does not open, 130 interrupted.\n");
 }
 
 static const struct ctl_verb *find_verb(const char *name) {

@@ -277,47 +277,5 @@ def test_payload(lab):
     assert lab.ctl("payload", "set", node.id, lab.home / "none").code == FAILED
 
 
-def test_cert_issue(lab):
-    """One more operator, whom the audit log names; a monitor, who may read the metrics; a name that is there is not replaced unasked."""
-    for words in (("operator", "ann", "--dir", lab.directory), ("monitor", "watch", "--dir", lab.directory)):
-        ok(lab.ctl("cert", "issue", *words))
-        again = lab.ctl("cert", "issue", *words)
-        assert again.code == FAILED and "--again replaces it" in again.err, again
-    ok(lab.ctl("cert", "issue", *words, "--again"))
-    for words in (("root", "x"), ("operator", "../x"), ("operator", ""), ("operator",)):
-        assert lab.ctl("cert", "issue", *words, "--dir", lab.directory).code == USAGE, words
-    people = lab.directory / "people"
-    ann, watch = ((people / f"{name}.pem", people / f"{name}.key") for name in ("ann", "watch"))
-    tenant = next(one for one in lab.services if one.role == "tenant")
-    expect(tenant.get("/v1/metrics", cert=watch), 200)
-    expect(tenant.get("/v1/nodes", cert=watch), 403, "unauthorized")
-    expect(tenant.put("/v1/groups/of-ann", {}, cert=ann), 200)
-    assert any(record["who"] == "ann" for record in expect(tenant.get("/v1/log", cert=ann), 200).json["records"])
-
-
-def test_cert_renew(lab):
-    """New certificates, then a new CA in two steps: at no instant is the operator, a service or a node cut off."""
-    group = new_group(lab)
-    node = held(node_in(lab, group))
-    ok(lab.ctl("policy", "capture", node.id))
-
-    def all_is_well(step):
-        for one in lab.services:
-            one.process.send_signal(1)
-        time.sleep(0.5)
-        assert ok(lab.ctl("health")), step
-        node.unlock()
-        assert lab.ctl("node", "show", node.id).code == DONE, step
-        fresh = Node(lab, SoftTpm(lab.test_ca))  # tenant and verifier read the registrar with their certificates
-        expect(fresh.register(), 201)
-        for party in PARTIES:
-            refused("pending-approval", fresh.ask, "enroll", {"keys": []}, order=(party,))
-
-    assert "days" in ok(lab.ctl("cert", "show", "--dir", lab.directory)).out
-    for words in ((), ("--ca", "begin"), ("--ca", "finish")):
-        ok(lab.ctl("cert", "renew", "--dir", lab.directory, *words))
-        all_is_well(words)
-
-
 if __name__ == "__main__":
     main(Lab)
