@@ -12,30 +12,37 @@
 #include "base/file.h"
 #include "boot/doctor.h"
 
-enum { CA_SIZE_MAX = 1 << 20, LISTING_MAX = 64 << 20, SOON = 30 * 24 * 3600 };
+enum { CA_SIZE_MAX = 1 << 20, CA_MAX = 16, LISTING_MAX = 64 << 20, SOON = 30 * 24 * 3600 };
 
 extern char **environ;
 
-static void check_dates(struct doctor *doctor, X509 *certificate) {
-        char name[128];
+/* In a ca.pem of several one is enough, as after a renewal. */
+static void check_dates(struct doctor *doctor, X509 *certificate, bool another_is_good) {
         time_t soon = time(NULL) + SOON;
+        char name[128];
 
         X509_NAME_oneline(X509_get_subject_name(certificate), name, sizeof name);
         if (X509_cmp_current_time(X509_get0_notAfter(certificate)) <= 0)
-                found(doctor, FOUND_PROBLEM, "ca", "%s has expired: tallyctl cert renew, and bring the new file to every node",
-                      name);
+                found(doctor, another_is_good ? FOUND_OK : FOUND_PROBLEM, "ca", "%s has expired%s", name,
+                      another_is_good ? "; another is good" : ": tallyctl cert renew, and bring the new file to every node");
         else if (X509_cmp_current_time(X509_get0_notBefore(certificate)) > 0)
-                found(doctor, FOUND_PROBLEM, "ca", "%s is not valid yet: is the clock right?", name);
-        else if (X509_cmp_time(X509_get0_notAfter(certificate), &soon) <= 0)
+                found(doctor, another_is_good ? FOUND_WARNING : FOUND_PROBLEM, "ca", "%s is not valid yet: is the clock right?",
+                      name);
+        else if (X509_cmp_time(X509_get0_notAfter(certificate), &soon) <= 0 && !another_is_good)
                 found(doctor, FOUND_WARNING, "ca", "%s expires within 30 days", name);
         else
                 found(doctor, FOUND_OK, "ca", "%s", name);
 }
 
+static bool is_good(const X509 *certificate) {
+        return X509_cmp_current_time(X509_get0_notBefore(certificate)) < 0 &&
+               X509_cmp_current_time(X509_get0_notAfter(certificate)) > 0;
+}
+
 void doctor_check_ca(struct doctor *doctor) {
         _cleanup_(blob_done) struct blob text = {};
-        X509 *certificate;
-        size_t n = 0;
+        X509 *certificates[CA_MAX] = {};
+        size_t n = 0, good = 0;
         BIO *bio;
         int r = file_read(doctor->config->ca, CA_SIZE_MAX, &text);
 
@@ -44,12 +51,13 @@ void doctor_check_ca(struct doctor *doctor) {
                 return;
         }
         bio = BIO_new_mem_buf(text.data, (int) text.size);
-        while (bio && (certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
-                check_dates(doctor, certificate);
-                X509_free(certificate);
-                n++;
-        }
+        while (bio && n < CA_MAX && (certificates[n] = PEM_read_bio_X509(bio, NULL, NULL, NULL)))
+                good += is_good(certificates[n++]);
         BIO_free(bio);
+        for (size_t i = 0; i < n; i++) {
+                check_dates(doctor, certificates[i], good > is_good(certificates[i]));
+                X509_free(certificates[i]);
+        }
         if (n == 0)
                 found(doctor, FOUND_PROBLEM, "ca", "no certificate is in %s", doctor->config->ca);
 }
@@ -103,18 +111,19 @@ static char *find_image(void) {
         return NULL;
 }
 
-static void compare_configuration(struct doctor *doctor, char *image) {
-        char *const argv[] = { (char[]){ "lsinitrd" }, (char[]){ "-f" }, doctor->config->path + 1, image, NULL };
+/* Whether the image has this file as this system has it. */
+static bool is_in_image(struct doctor *doctor, char *image, char *path) {
+        char *const argv[] = { (char[]){ "lsinitrd" }, (char[]){ "-f" }, path + 1, image, NULL };
         _cleanup_(blob_done) struct blob inside = {}, outside = {};
 
         if (run_program(argv, &inside) < 0 || inside.size == 0)
-                found(doctor, FOUND_PROBLEM, "initramfs", "%s has no %s: dracut --force", image, doctor->config->path);
-        else if (file_read(doctor->config->path, 65536, &outside) >= 0 &&
+                found(doctor, FOUND_PROBLEM, "initramfs", "%s has no %s: dracut --force", image, path);
+        else if (file_read(path, CA_SIZE_MAX, &outside) >= 0 &&
                  (inside.size != outside.size || memcmp(inside.data, outside.data, inside.size) != 0))
-                found(doctor, FOUND_PROBLEM, "initramfs", "%s has another %s than this system: dracut --force", image,
-                      doctor->config->path);
+                found(doctor, FOUND_PROBLEM, "initramfs", "%s has another %s than this system: dracut --force", image, path);
         else
-                found(doctor, FOUND_OK, "initramfs", "%s has tallyboot and this configuration", image);
+                return true;
+        return false;
 }
 
 void doctor_check_initramfs(struct doctor *doctor) {
@@ -136,6 +145,6 @@ void doctor_check_initramfs(struct doctor *doctor) {
         else if (!memmem(listing.data, listing.size, "usr/bin/tallyboot", strlen("usr/bin/tallyboot")))
                 found(doctor, FOUND_PROBLEM, "initramfs", "%s is without tallyboot: dracut --force (and not initramfs-tools)",
                       image);
-        else
-                compare_configuration(doctor, image);
+        else if (is_in_image(doctor, image, doctor->config->path) && is_in_image(doctor, image, doctor->config->ca))
+                found(doctor, FOUND_OK, "initramfs", "%s has tallyboot, this configuration and this CA", image);
 }

@@ -21,7 +21,7 @@ def _name(text):
 class Pki:
     """directory/ca.pem, and NAME.pem with NAME.key for what issue() made."""
 
-    def __init__(self, directory, name="tallyboot test CA"):
+    def __init__(self, directory, name="tallyboot test CA", begin=-DAY, end=30 * DAY):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.name = _name(name)
@@ -29,7 +29,7 @@ class Pki:
         public = self.key.public_key()
         usage = x509.KeyUsage(digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
                               key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False)
-        self.certificate = (self._builder(self.name, public, -DAY, 30 * DAY)
+        self.certificate = (self._builder(self.name, public, begin, end)
                             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
                             .add_extension(usage, critical=True)
                             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)

@@ -1,12 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the dracut module's hook makes of configuration and command line, before anything else of the initramfs runs."""
+"""What the dracut module's hook makes of configuration and command line, before anything else of the initramfs runs; and what
+`tallyboot doctor` finds in an image and in ca.pem."""
 
+import datetime
+import json
+import os
 import pathlib
+import re
+import shutil
 import subprocess
 import tempfile
 
 from cases import main, skip
+from pki import Pki
+from services import BUILD
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 HOOK = TOP / "dracut/90tallyboot/tallyboot-cmdline.sh"
@@ -22,6 +30,14 @@ printf '[Match]\\nVirtualization=container\\n' > /usr/lib/systemd/network/80-con
 getarg() { case " $WORDS" in *" $1"*) return 0 ;; esac; return 1; }
 . "$2"
 for file in /etc/cmdline.d/*.conf /run/systemd/network/*; do [ ! -e "$file" ] || { echo "$file"; cat "$file"; }; done
+"""
+# An image for the running kernel in a /boot of its own: $1/image, and what is found there.
+DOCTOR = """
+set -e
+mount -t tmpfs none /boot
+(cd "$1/image" && find . | cpio --quiet -o -H newc) > "/boot/initrd.img-$(uname -r)"
+shift
+exec "$@"
 """
 DHCP = "/run/systemd/network/zz-tallyboot.network"
 
@@ -57,6 +73,64 @@ class Place:
                               "WORDS": words}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout
         return done.stdout
+
+    def doctor(self, *missing, **changed):
+        """{check: [(level, text), ...]} with an image that has all that it should but these files, and those otherwise."""
+        top = pathlib.Path(self.directory.name)
+        (top / "image" / "usr/bin").mkdir(parents=True, exist_ok=True)
+        (top / "image" / "usr/bin/tallyboot").write_text("the program\n")
+        (top / "tallyboot.conf").write_text(f"[node]\ntenant = https://127.0.0.1:9\nverifier = https://127.0.0.1:9\nca = {top}/ca.pem\n"
+                                            "tpm = device:/nowhere/tpm\ntpm-timeout = 0\n")
+        inside = top / "image" / str(top)[1:]
+        inside.mkdir(parents=True, exist_ok=True)
+        for name in ("tallyboot.conf", "ca.pem"):
+            shutil.copy(top / name, inside / name)
+            if name in missing:
+                (inside / name).unlink()
+        if "ca" in changed:
+            (inside / "ca.pem").write_bytes(changed["ca"])
+        if "tallyboot" in missing:
+            (top / "image" / "usr/bin/tallyboot").unlink()
+        done = subprocess.run(["unshare", "-m", "sh", "-c", DOCTOR, "sh", str(top), BUILD / "tallyboot", "--config", top / "tallyboot.conf",
+                               "--run-dir", top / "run", "doctor", "--json", "--offline"], stdout=subprocess.PIPE, timeout=120, check=False,
+                              env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+        checks = {}
+        for one in json.loads(done.stdout):
+            checks.setdefault(one["check"], []).append((one["level"], one["text"]))
+        return checks
+
+
+def ca(place, *days):
+    """ca.pem of the machine: a CA for each, good that many days from now, or ended that many ago."""
+    top, text = pathlib.Path(place.directory.name), b""
+    for number, ends in enumerate(days):
+        pki = Pki(top / f"ca-{number}", f"CA {number}", datetime.timedelta(days=-9), datetime.timedelta(days=ends))
+        text += pki.ca.read_bytes()
+    (top / "ca.pem").write_bytes(text)
+    return text
+
+
+def test_doctor_looks_into_the_image(place):
+    if not shutil.which("lsinitrd"):
+        skip("no lsinitrd")
+    text = ca(place, 300, 3000)
+    [(level, said)] = place.doctor()["initramfs"]
+    assert level == "ok" and "this configuration and this CA" in said, said
+    first = text[:text.index(b"-----END") + 26]
+    for arguments, changed, words in ((("ca.pem",), {}, "has no .*/ca.pem: dracut --force"), (("tallyboot.conf",), {}, "has no .*conf: dracut"),
+                                      (("tallyboot",), {}, "without tallyboot"), ((), {"ca": first}, "another .*/ca.pem than this system")):
+        [(level, said)] = place.doctor(*arguments, **changed)["initramfs"]
+        assert level == "problem" and re.search(words, said), (words, said)
+
+
+def test_doctor_knows_a_ca_that_was_renewed(place):
+    """While both are in ca.pem, one is enough, and the end of the other is not what keeps the node from booting."""
+    for days, levels, words in (((300,), ["ok"], "CA 0"), ((-1,), ["problem"], "has expired: tallyctl cert renew"), ((20,), ["warning"], "30 days"),
+                                ((-1, 3000), ["ok", "ok"], "another is good"), ((20, 3000), ["ok", "ok"], "CA 1"),
+                                ((-1, 20), ["ok", "warning"], "30 days"), ((-1, -2), ["problem", "problem"], "has expired: tallyctl cert renew")):
+        ca(place, *days)
+        found = place.doctor()["ca"]
+        assert [level for level, _ in found] == levels and any(words in text for _, text in found), (days, found)
 
 
 def test_nothing_without_a_configuration(place):
