@@ -288,6 +288,66 @@ def test_invariant_11_power_cut_at_any_write_of_the_header(fleet):
     assert 20 < number < 60, number
 
 
+def test_invariant_11_a_disk_that_takes_no_more_writes(fleet):
+    """From some write of the header on each one fails: the run says so, the passphrase opens, and a second run finishes."""
+    if not which("strace"):
+        skip("no strace")
+    with EnrolledNode(fleet) as node:
+        node.approve(node_id_of(node.enroll("--no-wait", node.image("first"))))
+        for number in (1, 2, 4, 7, 11, 16, 22):
+            image = node.image(f"full-{number}")
+            script = (f"exec strace -f -o /dev/null -P {image} -e trace=write,pwrite64 "
+                      f"-e inject=write,pwrite64:error=ENOSPC:when={number}+ \"$@\"")
+            done = subprocess.run(["bash", "-c", script, "bash", *node.command("enroll", "--key-file", node.key_file, image)], timeout=120,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                                  env=node.environment(**TRACED), check=False)
+            assert done.returncode == 6 and str(image) in done.stdout, (number, done)
+            assert opens(image), number
+            node.reset()
+            again = node.enroll(image)
+            assert again.code == 0, (number, again)
+            token, = tokens(image)
+            assert opens(image) and token["state"] == "live" and slots(image) == [0, int(token["slot"])], (number, token)
+        assert node.unlock_test(image).code == 0
+
+
+OTHER_TOKENS = [
+    {"type": "clevis", "keyslots": ["1"], "jwe": {"ciphertext": "x", "encrypted_key": "", "iv": "y", "protected": "z", "tag": "t"}},
+    {"type": "systemd-tpm2", "keyslots": ["2"], "tpm2-blob": "AAAA", "tpm2-pcrs": [7], "tpm2-pcr-bank": "sha256", "tpm2-primary-alg": "ecc",
+     "tpm2-policy-hash": "ab" * 32, "tpm2-pin": False},
+    {"type": "systemd-recovery", "keyslots": ["3"]},
+    {"type": "somebody-elses", "keyslots": [], "number": 5},
+]
+
+
+def test_other_tokens_and_slots_are_left_as_they_are(fleet):
+    """Clevis', systemd's, anybody's: their JSON, their slots, the bytes of these."""
+    with EnrolledNode(fleet) as node:
+        image = node.image()
+        for number in (1, 2, 3):
+            subprocess.run(["cryptsetup", "-q", "luksAddKey", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file", node.key_file,
+                            "--key-slot", str(number), image, "-"], input=f"other {number}".encode(), check=True)
+        for number, token in enumerate(OTHER_TOKENS):
+            put_token(image, token, number)
+        before = header(image)
+
+        def as_before(step):
+            now = header(image)
+            assert [now["tokens"][str(i)] for i in range(4)] == OTHER_TOKENS, (step, now["tokens"])
+            assert [now["keyslots"][str(i)] for i in range(4)] == [before["keyslots"][str(i)] for i in range(4)], step
+            assert opens(image, slot=0) and all(opens(image, f"other {i}".encode(), i) for i in (1, 2, 3)), step
+
+        enrolled(node, image)
+        as_before("enroll")
+        assert slots(image) == [0, 1, 2, 3, 4] and len(tokens(image)) == 1
+        assert node.unlock_test(image).code == 0
+        assert node.enroll("--again", image).code == 0
+        as_before("again")
+        assert node.run("unenroll", "--key-file", node.key_file, image).code == 0
+        as_before("unenroll")
+        assert slots(image) == [0, 1, 2, 3] and len(header(image)["tokens"]) == 4
+
+
 def test_another_boards_token_is_removed_after_confirm(fleet):
     with EnrolledNode(fleet) as old, EnrolledNode(fleet) as new:
         image = old.image()
