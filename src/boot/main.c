@@ -51,7 +51,7 @@ static const struct verb verbs[] = {
           "  --test          all but the mapping: attest, fetch, close the gate, check the header, open the keyslot. One try, no\n"
           "                  payload. On a running node it is refused (gate closed): that is the answer that you want to see there.\n"
           "  --device FILE   with --test: the LUKS volume, a device or a file; may be given again\n" },
-        { "wait", wait_run, "wait VOLUME|payload", "Wait for the unlocker (units do this).",
+        { "wait", wait_run, "wait VOLUME|payload|settled", "Wait for the unlocker (units do this).",
           "Ends at once where VOLUME is not ours, is open, or no unlocker runs; else after prompt-after at the latest.\n" },
         { "opened", opened_run, NULL, NULL, NULL },
         { "check-root", check_root_run, NULL, NULL, NULL },

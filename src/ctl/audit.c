@@ -83,7 +83,7 @@ static int write_export(struct ctl *ctl, enum server server, FILE *file, int64_t
 }
 
 /* Whole or not at all. */
-static int export_one(struct ctl *ctl, enum server server, const char *dir) {
+static int export_one(struct ctl *ctl, enum server server, const char *dir, json_t *json) {
         _cleanup_(freep) char *final = format("%s/%s-audit.jsonl", dir, server_names[server]);
         _cleanup_(freep) char *temporary = format("%s/.%s-audit-XXXXXX", dir, server_names[server]);
         int64_t records = 0;
@@ -102,6 +102,9 @@ static int export_one(struct ctl *ctl, enum server server, const char *dir) {
                 r = (log_error("%s: %m", final), CTL_FAILURE);
         if (r != CTL_OK)
                 (void) unlink(temporary);
+        else if (ctl->json)
+                (void) json_object_set_new(json, server_names[server],
+                                           json_pack("{s:s, s:I}", "file", final, "records", (json_int_t) records));
         else
                 ctl_print_line("%s: %lld records", final, (long long) records);
         return r;
@@ -114,6 +117,7 @@ static int audit_export_verb(struct ctl *ctl, int argc, char *argv[]) {
         static const char usage[] = "Usage: tallyctl audit export --dir DIR [registrar] [tenant] [verifier]";
         const char *dir = NULL;
         int c, r = CTL_OK, worst = CTL_OK;
+        json_t *json;
 
         while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
                 if (c == 'd')
@@ -124,16 +128,20 @@ static int audit_export_verb(struct ctl *ctl, int argc, char *argv[]) {
                 return log_error("%s", usage), CTL_USAGE;
         if (mkdir(dir, 0700) < 0 && errno != EEXIST)
                 return log_error("%s: %m", dir), CTL_FAILURE;
+        json = json_object();
         for (int s = 0; s < SERVERS && optind == argc; s++) {
-                r = export_one(ctl, (enum server) s, dir);
+                r = export_one(ctl, (enum server) s, dir, json);
                 worst = r != CTL_OK ? r : worst;
         }
         for (; optind < argc; optind++) {
                 enum server server;
 
-                r = server_from_name(argv[optind], &server) < 0 ? CTL_USAGE : export_one(ctl, server, dir);
+                r = server_from_name(argv[optind], &server) < 0 ? CTL_USAGE : export_one(ctl, server, dir, json);
                 worst = r != CTL_OK ? r : worst;
         }
+        if (ctl->json)
+                ctl_print_json(json);
+        json_decref(json);
         return worst;
 }
 

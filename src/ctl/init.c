@@ -319,9 +319,12 @@ int ctl_init(struct ctl *ctl, int argc, char *argv[]) {
                 return CTL_USAGE;
         if (make_fleet(&fleet) < 0)
                 return CTL_FAILURE;
-        if (ctl->json)
-                printf("{\"dir\": \"%s\"}\n", fleet.final);
-        else
+        if (ctl->json) {
+                json_t *json = json_pack("{s:s}", "dir", fleet.final);
+
+                ctl_print_json(json);
+                json_decref(json);
+        } else
                 say_what_next(&fleet);
         return CTL_OK;
 }

@@ -96,7 +96,12 @@ int ctl_log(struct ctl *ctl, int argc, char *argv[]) {
                                                  { "limit", required_argument, NULL, 'l' },
                                                  { "help", no_argument, NULL, 'h' },
                                                  {} };
-        static const char usage[] = "Usage: tallyctl log [--node NODE] [--incident ID] [--limit N]";
+        static const char usage[] =
+                "Usage: tallyctl log [--node NODE] [--incident ID] [--limit N]\n\n"
+                "The audit records of all three servers, by time: what each released, refused and why, and what operators did.\n"
+                "  --node NODE      those of one node\n"
+                "  --incident ID    those of one boot: the 16 digits that the console of a node shows\n"
+                "  --limit N        the newest N of each server (default 200, 1000 at most)";
         const char *node = NULL, *incident = "";
         char id[NODE_ID_LENGTH + 1] = "";
         uint64_t limit = 200;
@@ -129,7 +134,9 @@ int ctl_health(struct ctl *ctl, int argc, char *argv[]) {
         int r;
 
         if (argc > 1)
-                return printf("Usage: tallyctl health\n"), strcmp(argv[1], "--help") == 0 ? CTL_OK : CTL_USAGE;
+                return printf("Usage: tallyctl health\n\n"
+                              "Asks each server whether it answers. ok; low-space: nothing new is taken; full: nothing is released.\n"),
+                       strcmp(argv[1], "--help") == 0 ? CTL_OK : CTL_USAGE;
         for (int s = 0; s < SERVERS; s++)
                 calls[s] = ctl_call(s, "GET", "/v1/health");
         if (ctl_perform(ctl, calls, SERVERS) < 0)

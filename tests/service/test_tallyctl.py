@@ -276,5 +276,28 @@ def test_payload(lab):
     assert lab.ctl("payload", "set", node.id, lab.home / "none").code == FAILED
 
 
+def test_json_everywhere(lab):
+    """Whatever is done, --json makes it one document on standard output."""
+    group = new_group(lab)
+    node = held(node_in(lab, group, ("volumes", "payload")))
+    policy, files, exported = lab.home / "a-policy", lab.home / "a-payload", lab.home / "exported"
+    files.write_text("one file")
+    store = ("--config", lab.directory / "tenant" / "tenant.conf")
+    for words in (("health",), ("node", "list"), ("node", "show", node.id), ("node", "suspend", node.id), ("node", "resume", node.id),
+                  ("node", "approve", node.id), ("policy", "check", group, "--node", node.id), ("policy", "capture", node.id),
+                  ("policy", "show", group), ("node", "rotate", node.id), ("node", "approve", node.id, "--next-boot"),
+                  ("payload", "set", node.id, files), ("group", "list"), ("group", "show", group), ("group", "set", group),
+                  ("join-token", "create"), ("log",), ("log", "--node", node.id), ("audit", "export", "--dir", exported),
+                  ("audit", "verify", exported / "tenant-audit.jsonl"), ("audit", "status"), ("audit", "accept", "--of", "tenant"),
+                  ("policy", "set", group, policy), ("policy", "apply", group, policy), ("policy", "retire", group, "--now"),
+                  ("keystore", "show", *store), ("keystore", "verify", *store), ("keystore", "rewrap", *store),
+                  ("keystore", "rotate-group", group, *store), ("node", "revoke", node.id), ("node", "delete", node.id),
+                  ("init", "--lab", "--dir", lab.home / 'a "fleet"', "--ek-roots", lab.test_ca.roots)):
+        if words[:2] == ("policy", "set"):
+            policy.write_text(ok(lab.ctl("policy", "show", group)).out)
+        said = lab.ctl("--json", *words)
+        assert said.code in (DONE, REFUSED) and isinstance(said.json, (dict, list)), (words, said)
+
+
 if __name__ == "__main__":
     main(Lab)
