@@ -17,7 +17,7 @@ static const struct ctl_verb verbs[] = {
         { "group", "VERB [GROUP]", "list, show and set groups of nodes", ctl_group },
         { "join-token", "create", "approve one enrollment ahead of time", ctl_join_token },
         { "policy", "VERB GROUP", "set, show and capture what a group's nodes may boot", ctl_policy },
-        { "payload", "set NODE PATH", "give a node its files", ctl_payload },
+        { "payload", "set NODE|--group GROUP PATH", "give a node, or all of a group, their files", ctl_payload },
         { "log", "[--node NODE] [--incident ID]", "read the audit logs of all three services", ctl_log },
         { "audit", "VERB", "export and verify the audit logs", ctl_audit },
         { "keystore", "VERB", "a service's master key and what it wraps: on the service's own machine", ctl_keystore },

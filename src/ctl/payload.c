@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
+#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/encode.h"
 #include "ctl/ctl.h"
+#include "ctl/group.h"
 #include "ctl/pack.h"
 #include "wire/wire.h"
 
@@ -162,6 +164,7 @@ static int step(struct ctl *ctl, struct ctl_call *call, json_t **ret_answer) {
 
 /* A node without a payload key gets a dealt one: the verifier is told first that this deal is wanted. */
 static int deal(struct ctl *ctl, struct upload *upload) {
+        static bool said; /* once for a whole group */
         struct ctl_call allow = ctl_call(SERVER_VERIFIER, "POST", "/v1/nodes/%s/deals", upload->node);
         struct ctl_call make = ctl_call(SERVER_TENANT, "POST", "/v1/nodes/%s/deals", upload->node);
         struct recipient *recipient = upload->recipients;
@@ -183,10 +186,12 @@ static int deal(struct ctl *ctl, struct upload *upload) {
                 if (wire_get_bin_fixed(answer, "public", recipient->public, POINT_SIZE) < 0) {
                         log_error("The tenant's answer to the deal has no public key.");
                         r = CTL_FAILURE;
-                } else
+                } else if (!said) {
+                        said = true;
                         log_notice(
-                                "The tenant dealt a payload key: whoever has the tenant's memory at this moment could read this payload. "
+                                "The tenant deals a payload key: whoever has the tenant's memory at this moment could read this payload. "
                                 "A node enrolled with \"--payload\" has a joint key instead.");
+                }
         }
         json_decref(answer);
         json_decref(body);
@@ -299,27 +304,22 @@ static int publish(struct ctl *ctl, const struct upload *upload, json_t *keys) {
         return r;
 }
 
-static int payload_set(struct ctl *ctl, int argc, char *argv[]) {
+/* ret: version and size, as JSON; or a line is printed. */
+static int set_one(struct ctl *ctl, const char *id, const char *path, json_t **ret) {
         struct upload upload = { .fd = -1 };
         json_t *keys = NULL;
         int r;
 
-        if (argc != 3)
-                return log_error("Usage: tallyctl payload set NODE FILE-OR-DIRECTORY"), CTL_USAGE;
-        if (access(argv[2], R_OK) < 0)
-                return log_error_errno(errno, "%s: %m", argv[2]), CTL_FAILURE;
-        r = ctl_resolve_node(ctl, argv[1], upload.node);
-        if (r == CTL_OK)
-                r = read_node(ctl, &upload);
+        memcpy(upload.node, id, sizeof upload.node);
+        r = read_node(ctl, &upload);
         if (r == CTL_OK && upload.n_recipients == 0)
                 r = deal(ctl, &upload);
-        if (r == CTL_OK && encrypt(&upload, argv[2], &keys) < 0)
+        if (r == CTL_OK && encrypt(&upload, path, &keys) < 0)
                 r = CTL_FAILURE;
         if (r == CTL_OK)
                 r = publish(ctl, &upload, keys);
         if (r == CTL_OK && ctl->json)
-                printf("{\"version\": %llu, \"size\": %llu}\n", (unsigned long long) upload.version,
-                       (unsigned long long) upload.size);
+                *ret = json_pack("{s:I, s:I}", "version", (json_int_t) upload.version, "size", (json_int_t) upload.size);
         else if (r == CTL_OK)
                 ctl_print_line("%s: payload version %llu, %llu bytes, sealed to %zu key%s; the node has it at its next boot.",
                                upload.node, (unsigned long long) upload.version, (unsigned long long) upload.size,
@@ -329,8 +329,101 @@ static int payload_set(struct ctl *ctl, int argc, char *argv[]) {
         return r;
 }
 
+/* Approved and in the group by the word of both. */
+static bool is_wanted(const json_t *node, const json_t *verifiers, bool missing) {
+        const json_t *there = find_in(verifiers, "id", json_object_get(node, "id"));
+
+        if (!there || strlen(ctl_string(node, "id")) != NODE_ID_LENGTH)
+                return false;
+        return !missing || json_is_null(json_object_get(node, "payload")) || json_is_null(json_object_get(there, "payload"));
+}
+
+/* One after the other; what fails is said, and the others go on. */
+static int set_each(struct ctl *ctl, const json_t *nodes, const json_t *verifiers, const char *path, bool missing) {
+        json_t *node, *all = json_object();
+        size_t i, done = 0, failed = 0;
+        int worst = CTL_OK;
+
+        json_array_foreach (nodes, i, node) {
+                json_t *one = NULL;
+                int r;
+
+                if (!is_wanted(node, verifiers, missing))
+                        continue;
+                r = set_one(ctl, ctl_string(node, "id"), path, &one);
+                done += r == CTL_OK;
+                failed += r != CTL_OK;
+                worst = r != CTL_OK ? r : worst;
+                if (one)
+                        (void) json_object_set_new(all, ctl_string(node, "id"), one);
+        }
+        if (ctl->json)
+                ctl_print_json(all);
+        else
+                ctl_print_line("%zu node%s given the payload, %zu not.", done, done == 1 ? "" : "s", failed);
+        json_decref(all);
+        return done > 0 && failed > 0 ? CTL_NOT_FOLLOWED : worst;
+}
+
+static int set_group(struct ctl *ctl, const char *group, const char *path, bool missing) {
+        struct ctl_call calls[2] = { ctl_call(SERVER_TENANT, "GET", "/v1/nodes?state=approved&group=%s", group),
+                                     ctl_call(SERVER_VERIFIER, "GET", "/v1/nodes?state=approved&group=%s", group) };
+        int r;
+
+        if (ctl_perform(ctl, calls, 2) < 0)
+                return CTL_FAILURE;
+        r = ctl_followed(calls, 2);
+        if (r == CTL_OK)
+                r = set_each(ctl, json_object_get(calls[0].answer, "nodes"), json_object_get(calls[1].answer, "nodes"), path,
+                             missing);
+        else if (r == CTL_NOT_FOLLOWED)
+                r = CTL_REFUSED;
+        ctl_call_done(calls);
+        ctl_call_done(calls + 1);
+        return r;
+}
+
+static int set_node(struct ctl *ctl, const char *name, const char *path) {
+        char id[NODE_ID_LENGTH + 1];
+        json_t *json = NULL;
+        int r;
+
+        r = ctl_resolve_node(ctl, name, id);
+        if (r == CTL_OK)
+                r = set_one(ctl, id, path, &json);
+        if (json)
+                ctl_print_json(json);
+        json_decref(json);
+        return r;
+}
+
+static int payload_set(struct ctl *ctl, int argc, char *argv[]) {
+        static const struct option options[] = { { "group", required_argument, NULL, 'g' },
+                                                 { "missing", no_argument, NULL, 'm' },
+                                                 {} };
+        const char *group = NULL, *path;
+        bool missing = false, wrong = false;
+        int c;
+
+        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
+                if (c == 'g')
+                        group = optarg;
+                else if (c == 'm')
+                        missing = true;
+                else
+                        wrong = true;
+        if (wrong || argc - optind != (group ? 1 : 2) || (missing && !group) || (group && !group_name_is_valid(group)))
+                return log_error("Usage: tallyctl payload set NODE|--group GROUP [--missing] FILE-OR-DIRECTORY"), CTL_USAGE;
+        path = argv[argc - 1];
+        if (access(path, R_OK) < 0)
+                return log_error_errno(errno, "%s: %m", path), CTL_FAILURE;
+        return group ? set_group(ctl, group, path, missing) : set_node(ctl, argv[optind], path);
+}
+
 static const struct ctl_verb verbs[] = {
-        { "set", "NODE FILE-OR-DIRECTORY", "encrypt it to the node and hand it to the tenant, its digest to the verifier",
+        { "set", "NODE|--group GROUP [--missing] FILE-OR-DIRECTORY",
+          "encrypt it to the node, or each approved one of a group (--missing: that has none), for the tenant to keep, its digest for the "
+          "verifier",
           payload_set },
 };
 

@@ -36,7 +36,6 @@ def manual(name):
     return (MANUALS / name).read_text()
 
 
-
 def test_verbs_of_tallyboot(_nothing):
     page, found = manual("tallyboot.8.scd"), verbs(help_of("tallyboot"))
     assert {"enroll", "unlock", "doctor", "gate", "wait"} <= set(found), found

@@ -276,6 +276,39 @@ def test_payload(lab):
     assert lab.ctl("payload", "set", node.id, lab.home / "none").code == FAILED
 
 
+def test_payload_of_a_group(lab):
+    """All that are approved by now, and later those that came in between; who is not approved by both gets nothing."""
+    group = new_group(lab)
+    lab.group(group, accept_first_boot=True)
+    first, second, suspended, one_sided = (node_in(lab, group, ()) for _ in range(4))
+    ok(lab.ctl("node", "suspend", suspended.id))
+    expect(lab.verifier.post(one_sided.path("/suspend"), {}), 200)
+    file = lab.home / "of-the-group"
+    file.write_bytes(b"for all of us")
+    said = ok(lab.ctl("payload", "set", "--group", group, file))
+    assert "2 nodes given the payload, 0 not" in said.out and said.err.count("The tenant deals") == 1, said
+    for node in (first, second):
+        node.reboot()
+        assert b"for all of us" in receive(lab, node)
+    for node in (suspended, one_sided):
+        assert all(getattr(lab, party).get(node.path()).json["payload"] is None for party in PARTIES)
+
+    late = node_in(lab, group, ())
+    file.write_bytes(b"for who was late")
+    given = ok(lab.ctl("--json", "payload", "set", "--group", group, "--missing", file)).json
+    assert list(given) == [late.id] and given[late.id]["version"] == 1, given
+    late.reboot()
+    assert b"for who was late" in receive(lab, late)
+    assert lab.tenant.get(first.path()).json["payload"]["version"] == 1
+    assert "0 nodes given" in ok(lab.ctl("payload", "set", "--missing", "--group", group, file)).out
+    for words in (("--group", group), ("--missing", first.id, file), ("--group", "../x", file), ("--group", group, first.id, file)):
+        assert lab.ctl("payload", "set", *words).code == USAGE, words
+    lab.verifier.stop()
+    assert lab.ctl("payload", "set", "--group", group, file).code == REFUSED
+    lab.verifier.start()
+    assert lab.tenant.get(first.path()).json["payload"]["version"] == 1
+
+
 def test_json_everywhere(lab):
     """Whatever is done, --json makes it one document on standard output."""
     group = new_group(lab)
