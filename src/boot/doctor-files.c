@@ -142,7 +142,7 @@ void doctor_check_initramfs(struct doctor *doctor) {
                 found(doctor, FOUND_WARNING, "initramfs", "lsinitrd is not installed: %s cannot be looked into", image);
         else if (r < 0)
                 found(doctor, FOUND_WARNING, "initramfs", "lsinitrd cannot read %s: %s", image, strerror(-r));
-        else if (!memmem(listing.data, listing.size, "usr/bin/tallyboot", strlen("usr/bin/tallyboot")))
+        else if (!memmem(listing.data, listing.size, "bin/tallyboot", strlen("bin/tallyboot")))
                 found(doctor, FOUND_PROBLEM, "initramfs", "%s is without tallyboot: dracut --force (and not initramfs-tools)",
                       image);
         else if (is_in_image(doctor, image, doctor->config->path) && is_in_image(doctor, image, doctor->config->ca))

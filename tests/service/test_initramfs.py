@@ -77,8 +77,10 @@ class Place:
     def doctor(self, *missing, **changed):
         """{check: [(level, text), ...]} with an image that has all that it should but these files, and those otherwise."""
         top = pathlib.Path(self.directory.name)
-        (top / "image" / "usr/bin").mkdir(parents=True, exist_ok=True)
-        (top / "image" / "usr/bin/tallyboot").write_text("the program\n")
+        program = top / "image" / changed.get("program", "usr/bin/tallyboot")
+        shutil.rmtree(top / "image", ignore_errors=True)
+        program.parent.mkdir(parents=True)
+        program.write_text("the program\n")
         (top / "tallyboot.conf").write_text(f"[node]\ntenant = https://127.0.0.1:9\nverifier = https://127.0.0.1:9\nca = {top}/ca.pem\n"
                                             "tpm = device:/nowhere/tpm\ntpm-timeout = 0\n")
         inside = top / "image" / str(top)[1:]
@@ -90,7 +92,7 @@ class Place:
         if "ca" in changed:
             (inside / "ca.pem").write_bytes(changed["ca"])
         if "tallyboot" in missing:
-            (top / "image" / "usr/bin/tallyboot").unlink()
+            program.unlink()
         done = subprocess.run(["unshare", "-m", "sh", "-c", DOCTOR, "sh", str(top), BUILD / "tallyboot", "--config", top / "tallyboot.conf",
                                "--run-dir", top / "run", "doctor", "--json", "--offline"], stdout=subprocess.PIPE, timeout=120, check=False,
                               env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
@@ -116,6 +118,8 @@ def test_doctor_looks_into_the_image(place):
     text = ca(place, 300, 3000)
     [(level, said)] = place.doctor()["initramfs"]
     assert level == "ok" and "this configuration and this CA" in said, said
+    [(level, said)] = place.doctor(program="usr/local/bin/tallyboot")["initramfs"]
+    assert level == "ok", said
     first = text[:text.index(b"-----END") + 26]
     for arguments, changed, words in ((("ca.pem",), {}, "has no .*/ca.pem: dracut --force"), (("tallyboot.conf",), {}, "has no .*conf: dracut"),
                                       (("tallyboot",), {}, "without tallyboot"), ((), {"ca": first}, "another .*/ca.pem than this system")):
