@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -23,6 +24,7 @@ enum {
         PAYLOAD_RETRY_MS = 30000,
         ENROLLED_MS = 1000,
         OPERATOR_RETRY_MS = 60000,
+        MEANWHILE_MS = 2000,
 };
 
 /* Up to a fifth more, so that a fleet that lost its power together does not come back together. */
@@ -90,6 +92,10 @@ static void say_outcomes(struct unlocker *unlocker) {
         else
                 unlocker_say(unlocker, "%s%s%s", first ? tenant->error : "", first && second ? "; " : "",
                              second ? verifier->error : "");
+}
+
+bool fetch_is_out_of_reach(int r) {
+        return r == -ENOLINK || r == -ETIMEDOUT || r == -EAGAIN || r == -EIO || r == -EKEYREJECTED;
 }
 
 static int worst(const struct conversation *conversation) {
@@ -195,11 +201,10 @@ static int attach_again(struct unlocker *unlocker, int r, uint64_t *ret_delay) {
         return r < 0 ? r : -EAGAIN;
 }
 
-/* One try. 0: done; -EAGAIN: again after *ret_delay ms; else the end. */
-static int fetch_once(struct unlocker *unlocker, unsigned failures, uint64_t *ret_delay) {
+/* What converse() said of one try. 0: done; -EAGAIN: again after *ret_delay ms; else the end. */
+static int judge(struct unlocker *unlocker, int r, unsigned failures, uint64_t *ret_delay) {
         struct conversation *conversation = unlocker->conversation;
         int64_t delay;
-        int r = converse(unlocker->node, conversation);
 
         if (unlocker->node->has_id && unlocker->node->kind == NODE_TPM)
                 (void) gate_mark_seen(unlocker->run_dir);
@@ -239,7 +244,7 @@ int fetch_halves(struct unlocker *unlocker, uint64_t limit) {
                 r = wait_for_network(unlocker, end);
                 if (r < 0)
                         return r;
-                r = fetch_once(unlocker, failures, &delay);
+                r = judge(unlocker, converse(unlocker->node, unlocker->conversation), failures, &delay);
                 if (r != -EAGAIN)
                         return r;
                 if (clock_monotonic_ms() + delay >= end)
@@ -249,4 +254,64 @@ int fetch_halves(struct unlocker *unlocker, uint64_t limit) {
                 r = delay > 0 ? unlocker_sleep(unlocker, delay) : 0;
         }
         return r;
+}
+
+/* Readable as soon as one of the two is. */
+static int either_fd(int a, int b) {
+        _cleanup_(closep) int fd = epoll_create1(EPOLL_CLOEXEC);
+        const int both[] = { a, b };
+
+        for (size_t i = 0; fd >= 0 && i < ELEMENTSOF(both); i++) {
+                struct epoll_event event = { .events = EPOLLIN };
+
+                if (both[i] >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, both[i], &event) < 0)
+                        return -errno;
+        }
+        return fd < 0 ? -errno : TAKE_FD(fd);
+}
+
+/* Nobody is asked, or waited for, by who asks meanwhile. */
+static int converse_until(struct unlocker *unlocker, int fd) {
+        struct node *node = unlocker->node;
+        const struct node_waiting waiting = node->waiting;
+        _cleanup_(closep) int either = either_fd(node->cancel_fd, fd);
+        int cancel_fd = node->cancel_fd, r;
+
+        if (either < 0)
+                return either;
+        node->waiting = (struct node_waiting){ .run_dir = waiting.run_dir };
+        node->cancel_fd = either;
+        r = converse(node, unlocker->conversation);
+        node->cancel_fd = cancel_fd;
+        node->waiting = waiting;
+        return r;
+}
+
+/* A node whose identity is the token that is being asked for has nothing to ask the parties with. */
+static bool can_ask_meanwhile(const struct unlocker *unlocker) {
+        const struct node *node = unlocker->node;
+
+        return unlocker->volumes.n == 0 && (node->kind == NODE_TPM || node->token) &&
+               clock_monotonic_ms() >= unlocker->meanwhile.next_ms &&
+               network_wait(unlocker->config, 0, -1, (char[256]){}, 256) >= 0;
+}
+
+int fetch_meanwhile(struct unlocker *unlocker, int fd) {
+        uint64_t delay = 0;
+        int r = 0;
+
+        if (!can_ask_meanwhile(unlocker))
+                return 0;
+        if (!unlocker->conversation)
+                r = new_conversation(unlocker);
+        if (r >= 0)
+                r = converse_until(unlocker, fd);
+        if (r == -ECANCELED || r == -ENOMEM)
+                return r == -ECANCELED ? unlocker_answer(unlocker) : r;
+        r = judge(unlocker, r, unlocker->meanwhile.failures++, &delay);
+        if (r == -ECANCELED)
+                return r;
+        unlocker->meanwhile.next_ms = clock_monotonic_ms() + MAX(delay, (uint64_t) MEANWHILE_MS);
+        unlocker->meanwhile.result = r == -EAGAIN ? worst(unlocker->conversation) : r;
+        return fetch_is_out_of_reach(unlocker->meanwhile.result) ? 0 : -EALREADY;
 }

@@ -5,7 +5,6 @@
 
 #include "base/log.h"
 #include "base/secret.h"
-#include "boot/token.h"
 #include "boot/verbs.h"
 #if __has_include("enroll/enroll.h")
 #include "enroll/enroll.h"
@@ -138,7 +137,6 @@ static int take_common(int *argc, char *argv[], bool *ret_help, bool *ret_versio
 int main(int argc, char *argv[]) {
         bool help = false, version = false;
         const struct verb *verb;
-        int code;
 
         (void) process_harden();
         (void) mallopt(M_ARENA_MAX, 2); /* the TPM's thread and this one allocate at the same time; more would cost memory */
@@ -160,10 +158,5 @@ int main(int argc, char *argv[]) {
         }
         if (help)
                 return print_verb_help(verb);
-        code = verb->run(argc - 1, argv + 1);
-        if (token_is_abandoned()) {
-                (void) fflush(NULL);
-                _exit(code);
-        }
-        return code;
+        return verb->run(argc - 1, argv + 1);
 }

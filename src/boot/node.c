@@ -145,6 +145,10 @@ int node_wait(struct node *node, int fd, uint64_t ms) {
         }
 }
 
+int node_meanwhile(struct node *node, int fd) {
+        return node->waiting.meanwhile ? node->waiting.meanwhile(node->waiting.userdata, fd) : 0;
+}
+
 void node_say(struct node *node, const char *format, ...) {
         char text[512];
         va_list arguments;

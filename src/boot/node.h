@@ -17,7 +17,10 @@ struct node_waiting {
          * other failure in node->error. check: called now and then while the person thinks; what it returns ends the question. */
         int (*ask)(struct node *node, const char *prompt, int (*check)(void *userdata), void *userdata, struct secret **ret);
         void (*say)(void *userdata, const char *text); /* one line; NULL: log_warning() */
-        int (*answer)(void *userdata);                 /* cancel_fd is readable: 0 go on, -ECANCELED; NULL: -ECANCELED */
+        /* What else there is to do while a person is being waited for, about once a second; it ends soon when fd, the answer, is readable.
+         * What it returns below 0 ends the waiting: -EALREADY: nobody is needed any more. */
+        int (*meanwhile)(void *userdata, int fd);
+        int (*answer)(void *userdata); /* cancel_fd is readable: 0 go on, -ECANCELED; NULL: -ECANCELED */
         void *userdata;
 };
 
@@ -50,4 +53,5 @@ struct node *node_free(struct node *node);
 DEFINE_CLEANUP(struct node *, node_free)
 /* Sleeps until fd (-1: none) is readable or ms are over, answering. 1: fd, 0: time is over, -ECANCELED. */
 int node_wait(struct node *node, int fd, uint64_t ms);
+int node_meanwhile(struct node *node, int fd); /* waiting.meanwhile() */
 void node_say(struct node *node, const char *format, ...) _printf_(2, 3);

@@ -25,6 +25,8 @@ void offline_token_done(struct offline_token *token);
 int offline_token_open(struct node *node, struct offline_token *ret);
 /* Pure: whether two PKCS#11 URIs name the same token: all that they say but for the key. */
 bool offline_same_token(const char *uri, const char *other);
+/* Whether uri names the token that was opened by another URI: as above, or by attributes that this token has. */
+bool offline_is_token(struct pkcs11 *pkcs11, const char *opened_by, const char *uri);
 /* Before something is wrapped: which mechanism (the configuration's, else the first that the token has for this type of key), and that
  * the token has all of it. -EOPNOTSUPP, -ENOKEY, -EINVAL with words; -EINVAL too for RSA and ECDH without a signing key. */
 int offline_token_decide(struct offline_token *token, const struct config *config, char *error, size_t error_size);

@@ -154,7 +154,7 @@ static int renew_volume(struct unlocker *unlocker, const struct pair *pair, stru
 static bool needs_a_person(const struct node *node) {
         const struct config *config = node->config;
 
-        return !(node->token && offline_same_token(config->token_key, config->offline_key)) &&
+        return !(node->token && offline_is_token(node->token->pkcs11, config->token_key, config->offline_key)) &&
                config->token_pin.kind != PIN_FILE && config->token_pin.kind != PIN_CREDENTIAL;
 }
 

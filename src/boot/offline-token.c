@@ -58,6 +58,13 @@ bool offline_same_token(const char *uri, const char *other) {
         return is_covered(uri, other) && is_covered(other, uri);
 }
 
+/* A person who has given one PIN is not asked for it again, only because two keys of one token were named in two ways. */
+bool offline_is_token(struct pkcs11 *pkcs11, const char *opened_by, const char *uri) {
+        _cleanup_(freep) char *whole = NULL;
+
+        return offline_same_token(opened_by, uri) || (pkcs11_uri(pkcs11, NULL, &whole) >= 0 && is_covered(uri, whole));
+}
+
 /* A label is the token's own word. The key of a node that proves itself by its token is its id, which is in each blob; for any other the
  * configuration, which is measured, has to say whose key has signed. */
 static int check_vouched(struct node *node, const struct token *signer) {
@@ -82,7 +89,7 @@ static int open_signer(struct node *node, const struct offline_token *token, str
 
         if (!signer)
                 return -ENOMEM;
-        if (!offline_same_token(node->config->token_key, node->config->offline_key)) {
+        if (!offline_is_token(token->pkcs11, node->config->offline_key, node->config->token_key)) {
                 r = token_connect(node, node->config->token_key, &signer->pkcs11);
                 if (r < 0)
                         return r;
@@ -117,7 +124,7 @@ int offline_token_open(struct node *node, struct offline_token *ret) {
                         unlock_choice_to_string(config->unlock));
                 return -EPERM;
         }
-        if (node->token && offline_same_token(config->token_key, config->offline_key))
+        if (node->token && offline_is_token(node->token->pkcs11, config->token_key, config->offline_key))
                 token.pkcs11 = node->token->pkcs11;
         else {
                 r = token_connect(node, config->offline_key, &token.owned);

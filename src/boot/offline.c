@@ -126,7 +126,7 @@ static int connect_token(struct unlocker *unlocker) {
         }
         offline->refused = r == -EPERM;
         if (r < 0) {
-                if (r != -ECANCELED)
+                if (r != -ECANCELED && r != -EALREADY)
                         unlocker_say(unlocker, "offline: %s", unlocker->node->error[0] ? unlocker->node->error : strerror(-r));
                 return r;
         }

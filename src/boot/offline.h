@@ -8,7 +8,7 @@
 
 /* What the token can give of the volumes that are there, or come: into unlocker->volumes, by volumes_add(), as serve_prepare() does it
  * with halves. once: of those that are there now. 0: at least one; -ENODEV no token; -EPERM it cannot be used; -ENOKEY nothing is kept on
- * any volume; -EUCLEAN nothing that is kept can be used; -ECANCELED. Words said. */
+ * any volume; -EUCLEAN nothing that is kept can be used; -EALREADY, -ECANCELED. Words said. */
 int offline_fetch(struct unlocker *unlocker, bool once);
 /* Volumes that have come since, in a boot that opens offline; with halves nothing that the headers keep is looked at. true: some are
  * still missing. */

@@ -163,9 +163,11 @@ static int read_answer(struct node *node, int fd, int (*check)(void *userdata), 
                 int r = node_wait(node, fd, CHECK_MS);
                 ssize_t n;
 
-                if (r == 0)
+                if (r == 0) {
                         r = check ? check(userdata) : 0;
-                else if (r > 0) {
+                        if (r >= 0)
+                                r = node_meanwhile(node, fd);
+                } else if (r > 0) {
                         n = read(fd, answer->data + used, answer->size - used);
                         if (n == 0)
                                 break;

@@ -13,16 +13,15 @@
 
 enum { LOOK_MS = 1000, SAY_MS = 3000 };
 
-static bool abandoned;
-
-bool token_is_abandoned(void) {
-        return abandoned;
-}
-
 /* The label is the token's own word. */
 static const char *label_of(const struct pkcs11 *pkcs11, char *ret, size_t size) {
         text_sanitize(pkcs11_label(pkcs11), ret, size);
         return ret;
+}
+
+/* It is not the token's fault, and nobody is to be told. */
+static bool is_end(int r) {
+        return r == -ENOMEM || r == -ECANCELED || r == -EALREADY;
 }
 
 static int fail_words(struct node *node, const struct pkcs11 *pkcs11, int r, const char *what, const char *words) {
@@ -31,7 +30,7 @@ static int fail_words(struct node *node, const struct pkcs11 *pkcs11, int r, con
         text_sanitize(words, error, sizeof error);
         snprintf(node->error, sizeof node->error, "token %s: %s: %s", label_of(pkcs11, label, sizeof label), what,
                  error[0] ? error : strerror(-r));
-        return r == -ENODEV || r == -ENOMEM || r == -ECANCELED ? r : -EPERM;
+        return r == -ENODEV || is_end(r) ? r : -EPERM;
 }
 
 static int fail(struct node *node, const struct pkcs11 *pkcs11, int r, const char *what) {
@@ -48,7 +47,7 @@ static int fail_locked(struct node *node, const struct pkcs11 *pkcs11) {
         return -EPERM;
 }
 
-/* A PIN that is typed at the reader: the module waits for it inside of C_Login, where nobody can stop it. */
+/* A PIN that is typed at the reader: the module waits for it inside of C_Login, and only the end of its process ends that. */
 struct keypad {
         struct pkcs11 *pkcs11;
         int done_fd, result;
@@ -64,40 +63,38 @@ static void *keypad_thread(void *userdata) {
         return NULL;
 }
 
-/* Takes pkcs11 away from the caller where it is abandoned: *pkcs11 is NULL then. */
-static int login_keypad(struct node *node, struct pkcs11 **pkcs11) {
-        struct keypad *keypad = calloc(1, sizeof *keypad);
+/* 1: the login came to an end, by itself. */
+static int wait_for_keypad(struct node *node, const struct keypad *keypad) {
+        int r;
+
+        do {
+                r = node_wait(node, keypad->done_fd, LOOK_MS);
+                if (r == 0)
+                        r = node_meanwhile(node, keypad->done_fd);
+        } while (r == 0);
+        return r;
+}
+
+static int login_keypad(struct node *node, struct pkcs11 *pkcs11) {
+        _cleanup_(closep) int done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        struct keypad keypad = { .pkcs11 = pkcs11, .done_fd = done_fd };
         char label[64];
         pthread_t thread;
         int r;
 
-        if (!keypad)
+        if (done_fd < 0 || pthread_create(&thread, NULL, keypad_thread, &keypad) != 0)
                 return -ENOMEM;
-        keypad->pkcs11 = *pkcs11;
-        keypad->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (keypad->done_fd < 0 || pthread_create(&thread, NULL, keypad_thread, keypad) != 0) {
-                closep(&keypad->done_fd);
-                free(keypad);
-                return -ENOMEM;
-        }
-        node_say(node, "type the PIN of token %s at its reader", label_of(*pkcs11, label, sizeof label));
-        while ((r = node_wait(node, keypad->done_fd, LOOK_MS)) == 0)
-                ;
-        if (r < 0) {
-                abandoned = true;
-                *pkcs11 = NULL;
-                (void) pthread_detach(thread);
-                return r;
-        }
+        node_say(node, "type the PIN of token %s at its reader", label_of(pkcs11, label, sizeof label));
+        r = wait_for_keypad(node, &keypad);
+        if (r < 0)
+                (void) pkcs11_interrupt(pkcs11);
         (void) pthread_join(thread, NULL);
-        r = keypad->result;
+        if (r < 0)
+                return r;
+        r = keypad.result;
         if (r == -EPERM)
-                (void) fail_locked(node, *pkcs11);
-        else if (r < 0)
-                r = fail_words(node, *pkcs11, r, "login", keypad->words);
-        closep(&keypad->done_fd);
-        free(keypad);
-        return r;
+                return fail_locked(node, pkcs11);
+        return r < 0 ? fail_words(node, pkcs11, r, "login", keypad.words) : 0;
 }
 
 /* The PIN that the configuration has. -EAGAIN: a person has to be asked. */
@@ -203,32 +200,32 @@ static enum pin_kind pin_kind(const struct node *node, const struct pkcs11_pin *
         return kind == PIN_ASK && state->keypad ? PIN_KEYPAD : kind == PIN_KEYPAD && !state->keypad ? PIN_ASK : kind;
 }
 
-static int login(struct node *node, struct pkcs11 **pkcs11) {
+static int login(struct node *node, struct pkcs11 *pkcs11) {
         struct pkcs11_pin state;
-        int r = pkcs11_pin(*pkcs11, &state);
+        int r = pkcs11_pin(pkcs11, &state);
 
         node->error[0] = '\0';
         if (r < 0)
-                return fail(node, *pkcs11, r, "its PIN's state");
+                return fail(node, pkcs11, r, "its PIN's state");
         if (!state.needed)
                 return 0;
         if (state.locked)
-                return fail_locked(node, *pkcs11);
+                return fail_locked(node, pkcs11);
         switch (pin_kind(node, &state)) {
         case PIN_KEYPAD:
                 return login_keypad(node, pkcs11);
         case PIN_FILE:
         case PIN_CREDENTIAL:
-                r = login_by_itself(node, *pkcs11, &state);
+                r = login_by_itself(node, pkcs11, &state);
                 if (r == -EAGAIN)
-                        return login_asking(node, *pkcs11);
+                        return login_asking(node, pkcs11);
                 break;
         case PIN_ASK:
-                return login_asking(node, *pkcs11);
+                return login_asking(node, pkcs11);
         }
         if (r == -EPERM)
-                return fail_locked(node, *pkcs11);
-        return r < 0 ? fail(node, *pkcs11, r, "login") : 0;
+                return fail_locked(node, pkcs11);
+        return r < 0 ? fail(node, pkcs11, r, "login") : 0;
 }
 
 /* Whether a look later may find what this one did not. */
@@ -262,7 +259,7 @@ int token_connect(struct node *node, const char *uri, struct pkcs11 **ret) {
                 if (r < 0) {
                         snprintf(node->error, sizeof node->error, "%s (%s)", error[0] ? error : strerror(-r), uri);
                 } else {
-                        r = login(node, &pkcs11);
+                        r = login(node, pkcs11);
                         if (r == -ENODEV) { /* the clock starts anew: it had come */
                                 node_say(node, "%s; waiting for it", node->error);
                                 begin = clock_monotonic_ms();
@@ -274,7 +271,7 @@ int token_connect(struct node *node, const char *uri, struct pkcs11 **ret) {
                         return 0;
                 }
                 if (!may_come(r))
-                        return r == -ENOMEM || r == -ECANCELED ? r : -EPERM;
+                        return is_end(r) ? r : -EPERM;
                 r = wait_for_token(node, begin, &said);
                 if (r < 0)
                         return r;

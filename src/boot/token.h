@@ -32,6 +32,3 @@ int token_sign(struct node *node, const struct blob *message, struct blob *ret);
  * be taken for evidence only where its first 64 bytes were ours, which no sane format has; but who asks a card to sign anything, as mail
  * and login programs do, gets that, too. -EPERM with words in node->error, unless token-key-shared = yes. ret: a warning, or "". */
 int token_check_key(struct node *node, char *ret, size_t size);
-
-/* A person was being waited for inside of a module, which cannot be told: the process ends with _exit(). */
-bool token_is_abandoned(void);

@@ -296,24 +296,42 @@ static int fetch_offline(struct unlocker *unlocker) {
         return r;
 }
 
-/* A party that says no is obeyed: offline only stands in for one that cannot be reached. */
-static bool is_out_of_reach(int r) {
-        return r == -ENOLINK || r == -ETIMEDOUT || r == -EAGAIN || r == -EIO || r == -EKEYREJECTED;
+static int ask_meanwhile(void *userdata, int fd) {
+        return fetch_meanwhile(userdata, fd);
+}
+
+/* While a person is asked for the token's PIN the servers may come back: then the machine goes on by itself, as it would have done.
+ * -EALREADY: they have answered, unlocker->meanwhile has what. */
+static int fetch_offline_unless(struct unlocker *unlocker) {
+        int r;
+
+        unlocker->meanwhile.next_ms = unlocker->meanwhile.failures = 0;
+        unlocker->node->waiting.meanwhile = unlocker->test ? NULL : ask_meanwhile;
+        r = fetch_offline(unlocker);
+        unlocker->node->waiting.meanwhile = NULL;
+        if (r == -EALREADY && unlocker->meanwhile.result >= 0)
+                unlocker->kept = offline_free(unlocker->kept);
+        return r;
 }
 
 /* The servers are asked for offline-after seconds, then the token; where neither is there, one after the other until the time is over. */
 static int fetch_either(struct unlocker *unlocker) {
         uint64_t limit = unlocker->config->network_timeout;
         uint64_t end = limit > 0 ? clock_monotonic_ms() + limit * 1000 : UINT64_MAX;
-        int r, k;
+        int r, k = 0;
 
         do {
                 r = fetch_online(unlocker, unlocker->config->offline_after);
-                if (r != -EACCES && !is_out_of_reach(r))
-                        return r;
-                k = r == -EACCES ? -EACCES : fetch_offline(unlocker);
-                if (k >= 0 || k == -ECANCELED || unlocker->test)
-                        return k;
+                if (fetch_is_out_of_reach(r)) {
+                        k = fetch_offline_unless(unlocker);
+                        if (k == -EALREADY)
+                                r = unlocker->meanwhile.result;
+                        else if (k >= 0 || k == -ECANCELED || unlocker->test)
+                                return k;
+                }
+                /* a party that says no is obeyed: offline only stands in for one that cannot be reached */
+                if (!fetch_is_out_of_reach(r))
+                        return r == -EACCES && !unlocker->test && clock_monotonic_ms() < end ? fetch_online(unlocker, limit) : r;
         } while ((k == -ENODEV || k == -ENOKEY || k == -EBUSY) && clock_monotonic_ms() < end);
         return clock_monotonic_ms() < end ? fetch_online(unlocker, limit) : r;
 }

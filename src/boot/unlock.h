@@ -21,6 +21,11 @@ struct unlocker {
         bool ended;           /* it was told to end, and its keys are wiped */
         struct offline *kept; /* boot/offline.h: what the headers keep; NULL: not looked at */
         bool offline; /* the token gave what the halves give: nothing was asked of the parties, and nothing is told them */
+        struct {
+                uint64_t next_ms;
+                unsigned failures;
+                int result; /* what the parties said: 0, or a refusal */
+        } meanwhile;
         bool gate_closed;
         bool payload_open; /* the payload was opened with the newest generation */
         struct rotation *rotations;
@@ -60,6 +65,10 @@ void found_done(struct found *found);
 /* fetch.c: both halves, with retries, for at most limit seconds (0: for ever). 0; -ECANCELED; else what was refused or not reached for
  * good, as converse(). */
 int fetch_halves(struct unlocker *unlocker, uint64_t limit);
+/* One try, if it is time for one, by who waits for a person; it ends when fd is readable. 0: nothing has changed; -EALREADY: both halves are
+ * there, or a party refuses them (meanwhile.result); -ECANCELED. */
+int fetch_meanwhile(struct unlocker *unlocker, int fd);
+bool fetch_is_out_of_reach(int r); /* Pure. No party has said no */
 /* Pure: how long until a party is asked again, ms, -1: never. failures: how often in a row; random: any 32 bits, for jitter. */
 int64_t fetch_delay_ms(const struct outcome *outcome, unsigned failures, uint32_t random);
 

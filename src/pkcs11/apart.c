@@ -202,6 +202,13 @@ void apart_close(struct pkcs11 *pkcs11) {
         free(pkcs11->apart);
 }
 
+/* Without the lock, which the call has that is to end; it is that one's thread that takes the process's end note. */
+bool apart_interrupt(struct pkcs11 *pkcs11) {
+        pid_t pid = __atomic_load_n(&pkcs11->apart->pid, __ATOMIC_RELAXED);
+
+        return pid > 0 && kill(pid, SIGKILL) == 0;
+}
+
 int apart_pin(struct pkcs11 *pkcs11, struct pkcs11_pin *ret) {
         _cleanup_(message_done) struct message message = {};
         struct pkcs11_pin pin;

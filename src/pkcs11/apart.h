@@ -15,6 +15,7 @@ enum { APART_PIN_REFUSED = -EKEYREVOKED };
 
 int apart_open(struct pkcs11 *pkcs11, const struct pkcs11_where *where);
 void apart_close(struct pkcs11 *pkcs11);
+bool apart_interrupt(struct pkcs11 *pkcs11);
 int apart_pin(struct pkcs11 *pkcs11, struct pkcs11_pin *ret);
 int apart_login(struct pkcs11 *pkcs11, const struct secret *pin, bool unattended);
 int apart_find(struct pkcs11 *pkcs11, const char *uri, enum pkcs11_class class, struct pkcs11_key *ret);

@@ -61,6 +61,10 @@ struct pkcs11 *pkcs11_close(struct pkcs11 *pkcs11) {
         return NULL;
 }
 
+bool pkcs11_interrupt(struct pkcs11 *pkcs11) {
+        return pkcs11->apart && apart_interrupt(pkcs11);
+}
+
 const char *pkcs11_label(const struct pkcs11 *pkcs11) {
         return pkcs11->label;
 }

@@ -55,6 +55,9 @@ struct pkcs11_pin {
 int pkcs11_open(const struct pkcs11_where *where, struct pkcs11 **ret, char *error, size_t error_size);
 struct pkcs11 *pkcs11_close(struct pkcs11 *pkcs11);
 DEFINE_CLEANUP(struct pkcs11 *, pkcs11_close)
+/* While another thread waits in a call (for a person at a keypad): the module's process is killed, and that call ends with -ENODEV. A
+ * module in our own process cannot be interrupted: false. */
+bool pkcs11_interrupt(struct pkcs11 *pkcs11);
 
 const char *pkcs11_label(const struct pkcs11 *pkcs11);  /* of the token */
 const char *pkcs11_serial(const struct pkcs11 *pkcs11); /* of the token */

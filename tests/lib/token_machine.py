@@ -128,6 +128,7 @@ class Boot:
     def wait(self, seconds=60):
         code = self.process.wait(seconds)
         self.reader.join(10)
+        assert not self.reader.is_alive(), "a process that it started goes on without it"
         self.process.stdout.close()
         return code
 
