@@ -261,7 +261,7 @@ class Fleet:
         for party in parties or self.parties:
             join = field_hash("tallyboot join v1", party.role, token)
             answer = party.post("/v1/join-tokens", {"sha256": hashlib.sha256(join).hexdigest(), "group": group,
-                                                   "expires": int(time.time()) + seconds})
+                                                   "expires": int(time.time()) + 1 + seconds})
             assert answer.status == 201, answer
         return token
 
