@@ -28,12 +28,11 @@ static int open_regular(const char *path, struct stat *ret_stat) {
         return TAKE_FD(fd);
 }
 
-/* Up to size bytes; fewer only at the end of the file. */
-static ssize_t read_upto(int fd, uint8_t *data, size_t size) {
+ssize_t read_upto(int fd, void *ret, size_t size) {
         size_t done = 0;
 
         while (done < size) {
-                ssize_t n = read(fd, data + done, size - done);
+                ssize_t n = read(fd, (uint8_t *) ret + done, size - done);
 
                 if (n < 0 && errno == EINTR)
                         continue;

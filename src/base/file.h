@@ -13,6 +13,8 @@ int file_read_secret(const char *path, size_t max, bool refuse_wide, struct secr
  * On failure nothing is left behind and the old file is as it was. */
 int file_write(const char *path, const void *data, size_t size, mode_t mode);
 int write_all(int fd, const void *data, size_t size);
+/* Up to size bytes; fewer only at the end of the file. -> how many, or -errno. */
+ssize_t read_upto(int fd, void *ret, size_t size);
 /* Path join: dir "/" name, new string or NULL. */
 char *path_join(const char *dir, const char *name);
 int mkdir_p(const char *path, mode_t mode);

@@ -126,28 +126,18 @@ int ask_tell(const char *text, const struct secret *secret, const char *after) {
 
 static int read_stdin(struct secret **ret) {
         _cleanup_(secret_freep) struct secret *data = NULL;
-        size_t used = 0;
+        ssize_t n;
         int r;
 
         r = secret_new(FILE_SIZE, &data);
         if (r < 0)
                 return r;
-        for (;;) {
-                ssize_t n = read(STDIN_FILENO, data->data + used, data->size - used);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0)
-                        return -errno;
-                if (n == 0)
-                        break;
-                used += (size_t) n;
-                if (used == data->size)
-                        return -EFBIG;
-        }
-        if (used == 0)
-                return -ENODATA;
-        data->size = used;
+        n = read_upto(STDIN_FILENO, data->data, data->size);
+        if (n <= 0)
+                return n < 0 ? (int) n : -ENODATA;
+        if ((size_t) n == data->size)
+                return -EFBIG;
+        data->size = (size_t) n;
         *ret = TAKE_PTR(data);
         return 0;
 }

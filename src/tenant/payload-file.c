@@ -16,25 +16,6 @@
 
 enum { BUFFER_SIZE = 65536, LEFT_OVER_S = 3600 };
 
-static int read_some(int fd, void *buffer, size_t size, size_t *ret) {
-        size_t n = 0;
-
-        while (n < size) {
-                ssize_t k = read(fd, (char *) buffer + n, size - n);
-
-                if (k < 0 && errno == EINTR)
-                        continue;
-                if (k < 0)
-                        return -errno;
-                if (k == 0)
-                        break;
-                n += (size_t) k;
-        }
-
-        *ret = n;
-        return 0;
-}
-
 static int check_header(const uint8_t *data, size_t size, const char *node, const struct wire_payload *announced) {
         struct payload_header header;
 
@@ -50,21 +31,23 @@ static int copy(int from, int to, const char *node, const struct wire_payload *a
         _cleanup_(freep) uint8_t *buffer = malloc(BUFFER_SIZE);
         uint64_t total = 0;
         uint8_t digest[32];
-        size_t n;
-        int r;
+        ssize_t n;
+        int r = 0;
 
         if (!buffer)
                 return -ENOMEM;
 
         do {
-                r = read_some(from, buffer, BUFFER_SIZE, &n);
-                if (r >= 0 && total == 0)
-                        r = check_header(buffer, n, node, announced);
+                n = read_upto(from, buffer, BUFFER_SIZE);
+                if (n < 0)
+                        return (int) n;
+                if (total == 0)
+                        r = check_header(buffer, (size_t) n, node, announced);
                 if (r >= 0 && n > 0)
-                        r = EVP_DigestUpdate(hash, buffer, n) == 1 ? write_all(to, buffer, n) : -ENOMEM;
+                        r = EVP_DigestUpdate(hash, buffer, (size_t) n) == 1 ? write_all(to, buffer, (size_t) n) : -ENOMEM;
                 if (r < 0)
                         return r;
-                total += n;
+                total += (uint64_t) n;
         } while (n == BUFFER_SIZE && total <= announced->size);
 
         if (EVP_DigestFinal_ex(hash, digest, NULL) != 1)
