@@ -10,22 +10,9 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "boot/logs.h"
-#include "boot/token.h"
+#include "boot/prove.h"
 
 enum { ANSWER_MAX = 512 * 1024, STALE_MAX = 3, LOGS_MAX = 2 };
-
-/* What one quote or one signature of a token is, sent to both parties. */
-struct evidence {
-        struct blob proven; /* what is signed: TPMS_ATTEST, or the message to a token */
-        struct blob signature;
-        struct pcr_values pcrs; /* of a quote */
-        uint8_t nonces[2][WIRE_NONCE_SIZE];
-};
-
-static void evidence_done(struct evidence *evidence) {
-        blob_done(&evidence->proven);
-        blob_done(&evidence->signature);
-}
 
 int conversation_new(enum purpose purpose, const void *body, size_t body_size, struct conversation **ret) {
         _cleanup_(conversation_freep) struct conversation *conversation = calloc(1, sizeof *conversation);
@@ -61,6 +48,16 @@ struct conversation *conversation_free(struct conversation *conversation) {
         blob_done(&conversation->body);
         free(conversation);
         return NULL;
+}
+
+struct http_exchange party_post(struct config *config, enum party party, const char *path, const char *body, size_t max_answer) {
+        return (struct http_exchange){ .servers = config->parties + party,
+                                       .method = "POST",
+                                       .path = path,
+                                       .body = body,
+                                       .body_size = strlen(body),
+                                       .body_fd = -1,
+                                       .max_answer = max_answer };
 }
 
 static void exchange_failed(enum party party, const struct http_exchange *exchange, struct outcome *outcome) {
@@ -139,13 +136,7 @@ static int ask_challenges(struct node *node, struct conversation *conversation, 
                     conversation_nonce_is_fresh(conversation->nonces + party, clock_monotonic_ms()))
                         continue;
                 conversation->nonces[party].fresh = false;
-                exchanges[n] = (struct http_exchange){ .servers = node->config->parties + party,
-                                                       .method = "POST",
-                                                       .path = path,
-                                                       .body = body,
-                                                       .body_size = strlen(body),
-                                                       .body_fd = -1,
-                                                       .max_answer = WIRE_REQUEST_MAX };
+                exchanges[n] = party_post(node->config, party, path, body, WIRE_REQUEST_MAX);
                 parties[n++] = party;
         }
         if (n == 0)
@@ -230,102 +221,6 @@ static int activate_credentials(struct node *node, struct conversation *conversa
         return 0;
 }
 
-static int make_quote(struct node *node, const struct conversation *conversation, const uint8_t *nk, struct evidence *ret) {
-        const struct wire_challenge challenges[2] = { conversation->nonces[0].challenge, conversation->nonces[1].challenge };
-        const uint8_t(*nonces)[WIRE_NONCE_SIZE] = ret->nonces;
-        uint8_t qualifying_data[32];
-        uint32_t mask;
-        uint16_t bank;
-        int r;
-
-        r = conversation_selection(challenges, &bank, &mask);
-        if (r < 0) {
-                snprintf(node->error, sizeof node->error,
-                         "tenant and verifier want different PCR banks (%s, %s); set the same bank "
-                         "for this node's group at both",
-                         pcr_alg_to_string(challenges[0].bank), pcr_alg_to_string(challenges[1].bank));
-                return r;
-        }
-        if (conversation->purpose == PURPOSE_BOOT || conversation->purpose == PURPOSE_ROTATE)
-                mask |= 1U << node->config->gate_pcr;
-        r = wire_qualifying_data(node->id, conversation->purpose, nk, nonces,
-                                 conversation->body.size > 0 ? &conversation->body : NULL, qualifying_data);
-        if (r < 0)
-                return r;
-        r = tpm_quote(node->tpm, bank, mask, qualifying_data, &ret->proven, &ret->signature, &ret->pcrs);
-        if (r < 0)
-                snprintf(node->error, sizeof node->error, "TPM: the quote failed: %s", tpm_last_error(node->tpm));
-        return r;
-}
-
-static int make_signature(struct node *node, const struct conversation *conversation, const uint8_t *nk, struct evidence *ret) {
-        const uint8_t(*nonces)[WIRE_NONCE_SIZE] = ret->nonces;
-        int r = wire_token_evidence_message(node->id, conversation->purpose, nk, nonces,
-                                            conversation->body.size > 0 ? &conversation->body : NULL, &ret->proven);
-
-        return r < 0 ? r : token_sign(node, &ret->proven, &ret->signature);
-}
-
-static int make_evidence(struct node *node, const struct conversation *conversation, struct evidence *ret) {
-        const uint8_t *nk = conversation->purpose != PURPOSE_CONFIRM ? node->nk->public : NULL;
-
-        for (size_t i = 0; i < 2; i++)
-                memcpy(ret->nonces[i], conversation->nonces[i].challenge.nonce, WIRE_NONCE_SIZE);
-        return node->kind == NODE_TOKEN ? make_signature(node, conversation, nk, ret) : make_quote(node, conversation, nk, ret);
-}
-
-/* For purpose enroll: proof that the credential was opened. */
-static int add_proof(const struct node *node, const struct conversation *conversation, enum party party,
-                     const struct evidence *evidence, struct wire_evidence *wire) {
-        const struct secret *credential = conversation->nonces[party].credential;
-        uint8_t digest[32];
-        int r;
-
-        r = sha256(evidence->proven.data, evidence->proven.size, digest);
-        if (r < 0)
-                return r;
-        r = fields_hmac(credential->data, credential->size,
-                        FIELDS(field_text("tallyboot proof v1"), field_text(party_to_string(party)), field_text(node->id),
-                               field_bytes(evidence->nonces[party], WIRE_NONCE_SIZE), field_bytes(digest, sizeof digest)),
-                        wire->proof);
-        wire->has_proof = r >= 0;
-        return r;
-}
-
-static int add_join(const struct conversation *conversation, enum party party, struct wire_evidence *wire) {
-        int r = join_token_for_party(conversation->join_token, party, wire->join);
-
-        wire->has_join = r >= 0;
-        return r;
-}
-
-static int release_body(struct node *node, const struct conversation *conversation, enum party party,
-                        const struct evidence *evidence, char **ret) {
-        struct wire_evidence wire = { .purpose = conversation->purpose, .body = conversation->body };
-        int r = 0;
-
-        if (node->kind == NODE_TOKEN)
-                wire.token_signature = evidence->signature;
-        else {
-                wire.attest = evidence->proven;
-                wire.signature = evidence->signature;
-                wire.pcrs = evidence->pcrs;
-        }
-        memcpy(wire.nonce, evidence->nonces, sizeof wire.nonce);
-        if (conversation->purpose != PURPOSE_CONFIRM) {
-                wire.has_nk = true;
-                memcpy(wire.nk, node->nk->public, POINT_SIZE);
-        }
-        if (conversation->purpose == PURPOSE_ENROLL && node->kind == NODE_TPM)
-                r = add_proof(node, conversation, party, evidence, &wire);
-        if (r >= 0 && conversation->purpose == PURPOSE_ENROLL && conversation->join_token)
-                r = add_join(conversation, party, &wire);
-        if (r < 0)
-                return r;
-        *ret = wire_evidence_encode(&wire);
-        return *ret ? 0 : -ENOMEM;
-}
-
 static bool wants_logs(const struct outcome *outcome) {
         return strcmp(outcome->problem, "logs-wanted") == 0;
 }
@@ -376,16 +271,10 @@ static int ask_releases(struct node *node, struct conversation *conversation, co
         for (enum party party = PARTY_TENANT; party <= PARTY_VERIFIER; party++) {
                 if (!(mask & 1U << party) || conversation->outcomes[party].result == 0)
                         continue;
-                r = release_body(node, conversation, party, evidence, bodies[party]);
+                r = evidence_encode(node, conversation, party, evidence, bodies[party]);
                 if (r < 0)
                         return r;
-                exchanges[n] = (struct http_exchange){ .servers = node->config->parties + party,
-                                                       .method = "POST",
-                                                       .path = path,
-                                                       .body = *bodies[party],
-                                                       .body_size = strlen(*bodies[party]),
-                                                       .body_fd = -1,
-                                                       .max_answer = ANSWER_MAX };
+                exchanges[n] = party_post(node->config, party, path, *bodies[party], ANSWER_MAX);
                 parties[n++] = party;
         }
         r = http_client_perform(node->http, exchanges, n, node->cancel_fd);
@@ -402,7 +291,7 @@ static int logs_exchange(struct node *node, const struct conversation *conversat
                          const struct evidence *evidence, const char *path, struct http_exchange *ret) {
         const struct wire_logs_wanted *wanted = &conversation->outcomes[party].logs;
         _cleanup_(freep) char *body = NULL, *ticket = base64url_encode(wanted->ticket, sizeof wanted->ticket), *header = NULL;
-        int r = release_body(node, conversation, party, evidence, &body);
+        int r = evidence_encode(node, conversation, party, evidence, &body);
 
         header = ticket ? format("Tallyboot %s", ticket) : NULL;
         if (r < 0 || !header)
@@ -493,7 +382,7 @@ static int converse_once(struct node *node, struct conversation *conversation) {
                 if (r < 0)
                         return r;
         }
-        r = make_evidence(node, conversation, &evidence);
+        r = evidence_make(node, conversation, &evidence);
         if (r < 0)
                 return r;
         return ask_all_releases(node, conversation, &evidence);

@@ -45,6 +45,9 @@ int converse(struct node *node, struct conversation *conversation);
 /* Purpose confirm: the tenant first and, after its answer, the verifier, with one quote. As converse(). */
 int converse_confirm(struct node *node, const struct wire_confirm_body *body, struct conversation **ret);
 
+/* A POST of JSON to a party's servers, for http_client_perform(); path and body stay the caller's. */
+struct http_exchange party_post(struct config *config, enum party party, const char *path, const char *body, size_t max_answer);
+
 /* The pure parts. */
 bool conversation_nonce_is_fresh(const struct conversation_nonce *nonce, uint64_t now_ms); /* not past half its time to live */
 /* The selection of the quote: one bank for both (-EBADMSG where they differ), the union of the PCRs. */

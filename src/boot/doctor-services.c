@@ -69,13 +69,7 @@ static void check_parties(struct doctor *doctor) {
         _cleanup_(freep) char *path = format("/v1/nodes/%s/challenge", doctor->node->id);
 
         for (enum party party = PARTY_TENANT; body && path && party <= PARTY_VERIFIER; party++) {
-                struct http_exchange exchange = { .servers = doctor->config->parties + party,
-                                                  .method = "POST",
-                                                  .path = path,
-                                                  .body = body,
-                                                  .body_size = strlen(body),
-                                                  .body_fd = -1,
-                                                  .max_answer = WIRE_REQUEST_MAX };
+                struct http_exchange exchange = party_post(doctor->config, party, path, body, WIRE_REQUEST_MAX);
 
                 if (http_client_perform(doctor->node->http, &exchange, 1, -1) >= 0 && exchange.result >= 0)
                         check_challenge(doctor, party, &exchange);

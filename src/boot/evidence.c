@@ -65,13 +65,7 @@ static void ask_parties(struct node *node, struct shown *shown) {
 
         snprintf(path, sizeof path, "/v1/nodes/%s/challenge", node->id);
         for (size_t i = 0; body && i < 2; i++)
-                exchanges[i] = (struct http_exchange){ .servers = node->config->parties + i,
-                                                       .method = "POST",
-                                                       .path = path,
-                                                       .body = body,
-                                                       .body_size = strlen(body),
-                                                       .body_fd = -1,
-                                                       .max_answer = WIRE_REQUEST_MAX };
+                exchanges[i] = party_post(node->config, (enum party) i, path, body, WIRE_REQUEST_MAX);
         if (!body || http_client_perform(node->http, exchanges, 2, -1) < 0)
                 return;
         for (size_t i = 0; i < 2; i++) {
