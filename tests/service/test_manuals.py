@@ -4,7 +4,10 @@
 
 import pathlib
 import re
+import shutil
 import subprocess
+import sys
+import tempfile
 
 from cases import main
 from services import BUILD
@@ -105,6 +108,17 @@ def test_problems_are_in_the_protocol(_nothing):
     assert len(used) > 12 and used <= rows, used - rows
     for name in rows:
         assert f'"{name}"' in code, name
+
+
+def test_vectors_are_what_their_maker_makes(_nothing):
+    """tests/vectors/protocol.json, by the second implementation that is beside it."""
+    with tempfile.TemporaryDirectory(prefix="tb-vectors-") as directory:
+        maker = pathlib.Path(directory) / "tests/vectors/make-protocol.py"
+        maker.parent.mkdir(parents=True)
+        shutil.copy(TOP / "tests/vectors/make-protocol.py", maker)
+        (maker.parent.parent / "lib").symlink_to(TOP / "tests/lib")
+        subprocess.run([sys.executable, maker], check=True)
+        assert (maker.parent / "protocol.json").read_bytes() == (TOP / "tests/vectors/protocol.json").read_bytes()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* tests/vectors/protocol.json, which another implementation made: every construction of docs/protocol.md. */
+#include "pkcs11/wrap-internal.h"
+
 #include "test.h"
 
 #include <jansson.h>
 
+#include "audit/chain.h"
+#include "audit/head.h"
 #include "base/encode.h"
 #include "crypto/internal.h"
 #include "crypto/offline.h"
@@ -338,6 +342,84 @@ static void offline(void **state) {
         equals(list.data, list.size, "offline", "group_binding");
 }
 
+static void log_tickets(void **state) {
+        BYTES(mac_key, "log_ticket", "mac_key");
+        BYTES(attest, "log_ticket", "attest");
+        struct nonce_scope scope = { .node_id = node_id() };
+        uint8_t ticket[WIRE_LOG_TICKET_SIZE], digest[32];
+
+        assert_int_equal(party_from_string(text_of("log_ticket", "party"), &scope.party), 0);
+        assert_int_equal(sha256(attest->data, attest->size, digest), 0);
+        assert_int_equal(log_ticket_encode(mac_key, (uint32_t) number_of("log_ticket", "number"), &scope, digest,
+                                           number_of("log_ticket", "expiry"), ticket),
+                         0);
+        equals(ticket, sizeof(ticket), "log_ticket", "ticket");
+}
+
+static struct audit_entry entry_of(const json_t *record) {
+        struct audit_entry entry = { .seq = json_integer_value(json_object_get(record, "seq")),
+                                     .time = json_integer_value(json_object_get(record, "time")) };
+
+        entry.record.event = json_string_value(json_object_get(record, "event"));
+        entry.record.node = json_string_value(json_object_get(record, "node"));
+        entry.record.incident = json_string_value(json_object_get(record, "incident"));
+        entry.record.who = json_string_value(json_object_get(record, "who"));
+        entry.record.detail = json_string_value(json_object_get(record, "detail"));
+        return entry;
+}
+
+static void audit_records(void **state) {
+        const json_t *records = json_object_get(json_object_get(vectors, "audit"), "records"), *record;
+        uint8_t hash[32] = {};
+        size_t i;
+
+        assert_int_equal(json_array_size(records), 2);
+        json_array_foreach (records, i, record) {
+                const struct audit_entry entry = entry_of(record);
+                _cleanup_(freep) char *text = NULL;
+
+                assert_int_equal(audit_hash(hash, &entry, hash), 0);
+                text = hex_encode(hash, sizeof(hash));
+                assert_string_equal(text, json_string_value(json_object_get(record, "hash")));
+        }
+}
+
+/* The signature is over the message that the other implementation made. */
+static void audit_heads(void **state) {
+        const json_t *head = json_object_get(json_object_get(vectors, "audit"), "head");
+        _cleanup_(keypair_freep) struct keypair *key = keypair_of("deal", "inbox_scalar", "inbox_public");
+        struct audit_head made = { .seq = json_integer_value(json_object_get(head, "seq")),
+                                   .from_seq = json_integer_value(json_object_get(head, "from_seq")),
+                                   .time = json_integer_value(json_object_get(head, "time")) };
+        BYTES(message, "audit", "message");
+
+        strcpy(made.role, json_string_value(json_object_get(head, "role")));
+        assert_int_equal(hex_decode(json_string_value(json_object_get(head, "public")), made.public, POINT_SIZE), 0);
+        assert_int_equal(hex_decode(json_string_value(json_object_get(head, "hash")), made.hash, 32), 0);
+        assert_int_equal(hex_decode(json_string_value(json_object_get(head, "from_hash")), made.from_hash, 32), 0);
+        assert_int_equal(keypair_sign(key, message->data, message->size, made.signature, &made.signature_size), 0);
+        assert_int_equal(audit_head_verify(&made), 0);
+        made.time++;
+        assert_int_equal(audit_head_verify(&made), -EKEYREJECTED);
+}
+
+static void wrapped_keys(void **state) {
+        const json_t *binding = json_object_get(json_object_get(vectors, "wrap"), "binding");
+        const struct field fields[] = { field_text(json_string_value(json_array_get(binding, 0))),
+                                        field_text(json_string_value(json_array_get(binding, 1))) };
+        struct wrap_task task = { .binding = fields, .n = 2 };
+        BYTES(wrapped, "wrap", "wrapped");
+        BYTES(key, "wrap", "key");
+
+        assert_int_equal(json_array_size(binding), 2);
+        assert_int_equal(wrap_parse(wrapped->data, wrapped->size, &task.blob), 0);
+        assert_string_equal(wrap_mechanism_to_string(task.blob.info.mechanism), text_of("wrap", "mechanism"));
+        assert_int_equal(task.blob.info.generation, number_of("wrap", "generation"));
+        assert_int_equal(wrap_confirm_check(&task, key), 0);
+        task.n = 1;
+        assert_int_equal(wrap_confirm_check(&task, key), -EKEYREJECTED);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(names),
@@ -353,6 +435,10 @@ int main(void) {
                 cmocka_unit_test(payload_long),
                 cmocka_unit_test(payload_keys_and_deals),
                 cmocka_unit_test(offline),
+                cmocka_unit_test(log_tickets),
+                cmocka_unit_test(audit_records),
+                cmocka_unit_test(audit_heads),
+                cmocka_unit_test(wrapped_keys),
         };
 
         return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -13,6 +13,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import hpke  # noqa: E402
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: E402
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding  # noqa: E402
 
 
 def fields(*values):
@@ -126,6 +127,11 @@ def quoted(vectors, node_id, nk):
 
     version, expiry = 9, 1767323945678
     ticket = struct.pack(">IQQ", number, expiry, version) + mac(key, "tallyboot ticket v1", number, node_id, version, expiry)
+    logs_expiry = 1767323165678
+    log_ticket = struct.pack(">IQ", number, logs_expiry) + sha256(b"attest")
+    log_ticket += mac(key, "tallyboot log ticket v1", number, party, node_id, sha256(b"attest"), logs_expiry)
+    vectors["log_ticket"] = {"mac_key": key, "number": number, "party": party, "attest": b"attest", "expiry": logs_expiry, "ticket": log_ticket}
+
     vectors["ticket"] = {"mac_key": key, "number": number, "version": version, "expiry": expiry, "ticket": ticket}
 
     nonce_t, nonce_v, body = pattern(0x81, 60), pattern(0x91, 60), b'{"keys":[]}'
@@ -183,6 +189,31 @@ def offline(vectors, node_id):
                           "mechanism": "ecdh", "wrapped": wrapped, "message": message}
 
 
+def logged(vectors, node_id):
+    """docs/protocol.md, 12: two records, and what a head's signature is over."""
+    previous, records = bytes(32), []
+    for seq, (event, who, detail) in enumerate((("approve", "alice", '{"group":"default"}'), ("release", "node", "")), 1):
+        time, incident = 1767323045678 + seq, "00112233445566%02x" % seq
+        previous = sha256(fields("tallyboot audit v1", previous, seq, time, event, node_id, incident, who, detail))
+        records.append({"seq": seq, "time": time, "event": event, "node": node_id, "incident": incident, "who": who, "detail": detail,
+                        "hash": previous})
+    public, time = vectors["deal"]["inbox_public"], 1767323047000
+    head = {"role": "tenant", "public": public, "seq": 2, "hash": previous, "from_seq": 1, "from_hash": records[0]["hash"], "time": time}
+    message = fields("tallyboot audit head v1", "tenant", public, 2, previous, 1, records[0]["hash"], time)
+    vectors["audit"] = {"records": records, "head": head, "message": message}
+
+
+def wrapped_key(vectors, node_id):
+    """docs/protocol.md, 15: a key under an AES key, by kwp, with its confirmation."""
+    wrapping, key, generation = pattern(0x18, 32), pattern(0x58, 32), 7
+    data = aes_key_wrap_with_padding(wrapping, key)
+    head = b"tbwk" + bytes([1, 1, 0, 0]) + struct.pack(">I", generation)
+    body = head + b"\0" + struct.pack(">H", len(data)) + data
+    check = mac(key, "tallyboot wrap confirm v1", body, "tallyboot offline group v1", node_id)
+    vectors["wrap"] = {"wrapping_key": wrapping, "key": key, "generation": generation, "binding": ["tallyboot offline group v1", node_id],
+                       "mechanism": "kwp", "wrapped": body + bytes([len(check)]) + check}
+
+
 def main():
     vectors = {}
     node_id = names(vectors)
@@ -190,6 +221,8 @@ def main():
     quoted(vectors, node_id, released(vectors, node_id))
     packed(vectors, node_id, payload)
     offline(vectors, node_id)
+    logged(vectors, node_id)
+    wrapped_key(vectors, node_id)
     text = json.dumps(vectors, indent=2, default=bytes.hex)
     pathlib.Path(__file__).with_name("protocol.json").write_text(text + "\n")
 
