@@ -63,11 +63,15 @@ struct secret *secret_of(const char *text) {
 }
 
 struct pkcs11 *softhsm_open(const char *uri, bool apart) {
+        return token_open(uri, SOFTHSM_MODULE, apart);
+}
+
+struct pkcs11 *token_open(const char *uri, const char *module, bool apart) {
         _cleanup_(secret_freep) struct secret *pin = secret_of(SOFTHSM_PIN);
         struct pkcs11 *pkcs11 = NULL;
         char error[512] = "";
 
-        if (pkcs11_open(&(struct pkcs11_where){ uri, SOFTHSM_MODULE, apart }, &pkcs11, error, sizeof(error)) < 0)
+        if (pkcs11_open(&(struct pkcs11_where){ uri, module, apart }, &pkcs11, error, sizeof(error)) < 0)
                 fail_msg("%s", error);
         if (pkcs11_login(pkcs11, pin) < 0)
                 fail_msg("%s", pkcs11_error(pkcs11));

@@ -23,6 +23,8 @@ void softhsm_shell(const struct softhsm *softhsm, const char *format, ...) _prin
 
 /* Opened, logged in; fails the test where that fails. */
 struct pkcs11 *softhsm_open(const char *uri, bool apart);
+/* The same with another module and the same PIN. */
+struct pkcs11 *token_open(const char *uri, const char *module, bool apart);
 struct secret *secret_of(const char *text);
 /* Made, and described. */
 struct pkcs11_key softhsm_key(struct pkcs11 *pkcs11, enum pkcs11_type type, enum pkcs11_use use, const char *label);

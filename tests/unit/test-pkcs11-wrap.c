@@ -9,11 +9,27 @@
 static struct softhsm *softhsm;
 static struct pkcs11 *pkcs11;
 static bool apart; /* everything is done twice: here, and with the module in a process of its own */
+static const char *module = SOFTHSM_MODULE;
+
+/* NSS's software token has what SoftHSM lacks: CKM_AES_KEY_WRAP_KWP, CKM_AES_MAC, and it does the KDF of ECDH itself. */
+#define NSS_MODULE "build/tests/modules/nss-token.so"
+#define NSS "/usr/lib/x86_64-linux-gnu/libsoftokn3.so"
+
+static void nss_token(void) {
+        char path[128];
+
+        softhsm_shell(softhsm, "mkdir nss && printf " SOFTHSM_PIN " >pin && certutil -N -d sql:nss -f pin >log 2>&1");
+        (void) snprintf(path, sizeof(path), "%s/nss", softhsm->dir);
+        assert_int_equal(setenv("NSS_TOKEN", path, 1), 0);
+}
 
 static int setup(void **state) {
         softhsm = softhsm_new();
-        softhsm_token(softhsm, "hsm");
-        pkcs11 = softhsm_open("pkcs11:token=hsm", apart);
+        if (strcmp(module, SOFTHSM_MODULE) == 0)
+                softhsm_token(softhsm, "hsm");
+        else
+                nss_token();
+        pkcs11 = token_open("pkcs11:token=hsm", module, apart);
         (void) softhsm_key(pkcs11, PKCS11_AES, PKCS11_USE_WRAP, "master");
         (void) softhsm_key(pkcs11, PKCS11_AES, PKCS11_USE_WRAP, "other");
         (void) softhsm_key(pkcs11, PKCS11_AES, PKCS11_USE_MAC, "cmac");
@@ -305,9 +321,8 @@ static void test_without_login(void **state) {
         char error[512];
 
         pkcs11 = pkcs11_close(pkcs11);
-        assert_int_equal(
-                pkcs11_open(&(struct pkcs11_where){ "pkcs11:token=hsm", SOFTHSM_MODULE, apart }, &pkcs11, error, sizeof(error)),
-                0);
+        assert_int_equal(pkcs11_open(&(struct pkcs11_where){ "pkcs11:token=hsm", module, apart }, &pkcs11, error, sizeof(error)),
+                         0);
         assert_int_equal(wrap_make(pkcs11, &ecdh, BINDING, NULL, &blob, &key), 0);
         assert_int_equal(wrap_make(pkcs11, &rsa, BINDING, NULL, &second, NULL), 0);
         assert_int_equal(wrap_open(pkcs11, &ecdh, BINDING, blob.data, blob.size, &opened), -ENOKEY);
@@ -331,6 +346,36 @@ static void test_names(void **state) {
         assert_int_equal(wrap_mac_from_string("aes-mac", &mac), -EINVAL);
 }
 
+/* Of a token that has them all, nothing may be skipped. */
+static void test_nothing_is_missing(void **state) {
+        static const char *const all[] = { "CKM_AES_KEY_WRAP_KWP", "CKM_AES_GCM", "CKM_AES_CBC_PAD",   "CKM_SHA256_HMAC",
+                                           "CKM_AES_CMAC",         "CKM_AES_MAC", "CKM_RSA_PKCS_OAEP", "CKM_ECDH1_DERIVE" };
+
+        for (size_t i = 0; i < ELEMENTSOF(all); i++)
+                assert_true(token_has(all[i]));
+}
+
+static int main_nss(void) {
+        static char path[4096];
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_nothing_is_missing),
+                cmocka_unit_test(test_kwp),
+                cmocka_unit_test(test_gcm),
+                cmocka_unit_test(test_cbc_pad),
+                cmocka_unit_test(test_aes_mac),
+                cmocka_unit_test(test_rsa_oaep),
+                cmocka_unit_test(test_ecdh),
+                cmocka_unit_test(test_without_login),
+        };
+
+        if (access(NSS, F_OK) < 0 || access("/usr/bin/certutil", X_OK) < 0) {
+                print_message("skipped: NSS's software token is not installed (libnss3, libnss3-tools)\n");
+                return 0;
+        }
+        module = realpath(NSS_MODULE, path);
+        return module ? cmocka_run_group_tests_name("pkcs11-wrap, NSS", tests, setup, teardown) : 1;
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_kwp),           cmocka_unit_test(test_key_wrap_pad), cmocka_unit_test(test_gcm),
@@ -343,5 +388,6 @@ int main(void) {
         int failed = cmocka_run_group_tests_name("pkcs11-wrap", tests, setup, teardown);
 
         apart = true;
-        return failed + cmocka_run_group_tests_name("pkcs11-wrap, module apart", tests, setup, teardown);
+        failed += cmocka_run_group_tests_name("pkcs11-wrap, module apart", tests, setup, teardown);
+        return failed + main_nss();
 }
