@@ -95,12 +95,14 @@ int identity_attach_token(struct unlocker *unlocker) {
         return r;
 }
 
-void identity_look(struct node *node) {
-        const struct config *config = node->config;
+enum node_kind identity_guess(const struct config *config) {
         const char *device = config_tpm_device(config);
         bool tpm = !device || access(device, F_OK) == 0;
 
-        node->kind = config->evidence == EVIDENCE_TOKEN || (config->evidence == EVIDENCE_AUTO && config->token_key && !tpm)
-                             ? NODE_TOKEN
-                             : NODE_TPM;
+        return config->evidence == EVIDENCE_TOKEN || (config->evidence == EVIDENCE_AUTO && config->token_key && !tpm) ? NODE_TOKEN
+                                                                                                                      : NODE_TPM;
+}
+
+void identity_look(struct node *node) {
+        node->kind = identity_guess(node->config);
 }

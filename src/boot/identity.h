@@ -14,5 +14,6 @@ int identity_begin(struct unlocker *unlocker);
 /* The token, waited for, and a person asked for its PIN if need be. Words said. */
 int identity_attach_token(struct unlocker *unlocker);
 
-/* For a command in the running system: what is there now. */
+/* What is there now: for a command in the running system. */
+enum node_kind identity_guess(const struct config *config);
 void identity_look(struct node *node);

@@ -491,6 +491,8 @@ int unlock_run(int argc, char *argv[]) {
         r = verb_load_config(&config);
         if (r != 0)
                 return r;
+        if (config->unlock == UNLOCK_OFFLINE || identity_guess(config) == NODE_TOKEN)
+                (void) pkcs11_prepare(); /* else it is started when it is needed */
         secret_require_lock();
         unlocker.devices = devices;
         unlocker.config = config;

@@ -179,6 +179,10 @@ static int get_text(struct message *message, char **ret) {
         return 0;
 }
 
+int apart_prepare(void) {
+        return process_prepare(APART_NAME);
+}
+
 int apart_open(struct pkcs11 *pkcs11, const struct pkcs11_where *where) {
         struct apart *apart = calloc(1, sizeof(*apart));
 

@@ -13,6 +13,7 @@
 /* Between the two processes, for -EACCES: the PIN that was right before was given to the token once more, and is wrong now. */
 enum { APART_PIN_REFUSED = -EKEYREVOKED };
 
+int apart_prepare(void);
 int apart_open(struct pkcs11 *pkcs11, const struct pkcs11_where *where);
 void apart_close(struct pkcs11 *pkcs11);
 bool apart_interrupt(struct pkcs11 *pkcs11);

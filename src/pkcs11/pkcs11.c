@@ -28,6 +28,10 @@ static int open_apart(const struct pkcs11_where *where, struct pkcs11 *pkcs11) {
         return r < 0 ? r : apart_open(pkcs11, where);
 }
 
+int pkcs11_prepare(void) {
+        return apart_prepare();
+}
+
 int pkcs11_open(const struct pkcs11_where *where, struct pkcs11 **ret, char *error, size_t error_size) {
         _cleanup_(pkcs11_closep) struct pkcs11 *pkcs11 = NULL;
         int r;

@@ -48,6 +48,9 @@ struct pkcs11_pin {
         bool locked;
 };
 
+/* For a program whose time counts, before it has a thread or a secret: the process of the first module that will be apart is made now, as
+ * a copy of this one. Loading the program's libraries once more for it would take longer than all that it does. */
+int pkcs11_prepare(void);
 /* error: words for a person, also where ret is not set. -EINVAL: not a URI, or one with pin-value (a PIN has no place in a
  * configuration); -ENODEV: no token matches (yet: a token may come later); -ENOTUNIQ: two match, and error names both; -ELIBBAD: the
  * module is missing, for another architecture, not a module, or fails in C_Initialize. A module that ends the process in

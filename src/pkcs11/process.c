@@ -2,9 +2,11 @@
 #include "pkcs11/process.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
@@ -36,6 +38,69 @@ static int prepare(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attri
         return -r;
 }
 
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+        pid_t pid; /* 0: none */
+        int fd;
+} prepared;
+
+_Noreturn static void serve(const char *name) {
+        log_set_program(name);
+        apart_serve(CHANNEL);
+        _exit(0);
+}
+
+/* What process_spawn() gives the other program. */
+_Noreturn static void become_copy(const char *name, int fd) {
+        sigset_t none;
+        int null;
+
+        (void) sigemptyset(&none);
+        if (dup2(fd, CHANNEL) < 0)
+                _exit(1);
+        null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
+                _exit(1);
+        (void) close_range(CHANNEL + 1, ~0U, 0);
+        (void) sigprocmask(SIG_SETMASK, &none, NULL);
+        (void) setpgid(0, 0);
+        (void) prctl(PR_SET_NAME, name);
+        serve(name);
+}
+
+int process_prepare(const char *name) {
+        int sockets[2];
+        pid_t pid;
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
+                return -errno;
+        pid = fork();
+        if (pid == 0)
+                become_copy(name, sockets[1]);
+        (void) close(sockets[1]);
+        if (pid < 0) {
+                (void) close(sockets[0]);
+                return -EAGAIN;
+        }
+        prepared.pid = pid;
+        prepared.fd = sockets[0];
+        return 0;
+}
+
+static bool take_prepared(pid_t *ret_pid, int *ret_fd) {
+        bool there;
+
+        (void) pthread_mutex_lock(&lock);
+        there = prepared.pid > 0;
+        if (there) {
+                *ret_pid = prepared.pid;
+                *ret_fd = prepared.fd;
+                prepared.pid = 0;
+        }
+        (void) pthread_mutex_unlock(&lock);
+        return there;
+}
+
 /* Not fork(): other threads may hold any lock. The name of the file may mean another program by now, after an upgrade; /proc/self/exe
  * is this one. */
 int process_spawn(const char *name, pid_t *ret_pid, int *ret_fd) {
@@ -45,6 +110,8 @@ int process_spawn(const char *name, pid_t *ret_pid, int *ret_fd) {
         int sockets[2], r;
         pid_t pid = 0;
 
+        if (take_prepared(ret_pid, ret_fd))
+                return 0;
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
                 return -errno;
         r = -posix_spawn_file_actions_init(&actions);
@@ -76,9 +143,7 @@ static void __attribute__((constructor)) become_apart(int argc, char **argv) {
                 return;
         if (fstat(CHANNEL, &st) < 0 || !S_ISSOCK(st.st_mode))
                 _exit(1);
-        log_set_program(APART_NAME);
         if (process_harden() < 0)
                 _exit(1);
-        apart_serve(CHANNEL);
-        _exit(0);
+        serve(APART_NAME);
 }

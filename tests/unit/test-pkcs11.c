@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "softhsm.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include "base/file.h"
@@ -309,6 +311,55 @@ static void test_mechanisms(void **state) {
         pkcs11 = pkcs11_close(pkcs11);
 }
 
+/* a process that was made ahead */
+
+static pid_t only_child(void) {
+        char path[64], text[64] = "";
+        int fd;
+
+        (void) snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        assert_true(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
+        (void) close(fd);
+        assert_null(strchr(strchr(text, ' ') + 1, ' ')); /* no second one */
+        return (pid_t) strtol(text, NULL, 10);
+}
+
+static bool has_fd(pid_t pid, int fd) {
+        char path[64];
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd);
+        return access(path, F_OK) == 0;
+}
+
+/* It has nothing of ours, is what the first token is opened with, and no other; where it ends, another one is started. */
+static void test_prepared(void **state) {
+        _cleanup_(blob_done) struct blob signature = {};
+        struct pkcs11 *pkcs11, *second;
+        struct pkcs11_key key;
+        pid_t child;
+
+        if (!apart)
+                skip();
+        assert_int_equal(dup2(2, 60), 60);
+        assert_int_equal(pkcs11_prepare(), 0);
+        child = only_child();
+        pkcs11 = softhsm_open("pkcs11:token=one", true);
+        assert_int_equal(only_child(), child);
+        assert_true(has_fd(child, 3) && !has_fd(child, 60) && !has_fd(child, 5));
+        (void) close(60);
+        key = softhsm_key(pkcs11, PKCS11_EC_P256, PKCS11_USE_SIGN, "ec");
+        second = softhsm_open("pkcs11:token=one", true);
+        second = pkcs11_close(second);
+        assert_int_equal(only_child(), child);
+
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_int_equal(pkcs11_sign(pkcs11, &key, "m", 1, &signature), -ENODEV);
+        assert_int_equal(pkcs11_sign(pkcs11, &key, "m", 1, &signature), 0);
+        assert_true(only_child() != child);
+        pkcs11 = pkcs11_close(pkcs11);
+}
+
 /* threads */
 
 struct job {
@@ -371,6 +422,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_bad_requests, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_public_from_certificate, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_mechanisms, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_prepared, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
         };
 
