@@ -162,18 +162,21 @@ static void linger_raw(struct connection *connection) {
                 connection_free(connection);
 }
 
-/* A certificate's word does not outlive it, nor what it was held against when the connection began. */
+/* A certificate's word does not outlive it, nor the CA that vouched for it when the connection began. */
 bool connection_is_proven(const struct connection *connection) {
         struct http_server *server = connection->server;
-        const X509 *certificate = connection->peer.present ? SSL_get0_peer_certificate(connection->ssl) : NULL;
-        bool current;
+        SSL_CTX *tls;
+        bool proven;
 
-        if (!certificate)
+        if (!connection->peer.present)
                 return true; /* there is no word */
         pthread_mutex_lock(&server->tls_mutex);
-        current = SSL_get_SSL_CTX(connection->ssl) == server->tls;
+        tls = server->tls;
+        (void) SSL_CTX_up_ref(tls);
         pthread_mutex_unlock(&server->tls_mutex);
-        return current && X509_cmp_current_time(X509_get0_notAfter(certificate)) > 0;
+        proven = server_tls_vouches(tls, connection->ssl);
+        SSL_CTX_free(tls);
+        return proven;
 }
 
 static void finish_response(struct connection *connection) {

@@ -146,6 +146,8 @@ void listen_stop(struct http_server *server);
 /* server-tls.c */
 int server_tls_load(const struct http_server_options *options, SSL_CTX **ret, char *error, size_t error_size);
 void server_tls_peer(SSL *ssl, struct http_peer *peer);
+bool server_tls_vouches(SSL_CTX *ctx,
+                        SSL *ssl); /* for the certificate that the peer has shown, by what is configured now, at this time */
 
 /* response.c */
 /* Header (and body, where one is given) in one piece: one write, one TLS record where it fits. NULL: out of memory. */

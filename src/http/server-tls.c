@@ -84,3 +84,17 @@ void server_tls_peer(SSL *ssl, struct http_peer *peer) {
         if (tls_certificate_uri(certificate, peer->uri, sizeof peer->uri) < 0)
                 peer->uri[0] = 0;
 }
+
+bool server_tls_vouches(SSL_CTX *ctx, SSL *ssl) {
+        X509_STORE_CTX *check = X509_STORE_CTX_new();
+        bool good;
+
+        /* as in the handshake: chain, dates, key usage of a client */
+        good = check &&
+               X509_STORE_CTX_init(check, SSL_CTX_get_cert_store(ctx), SSL_get0_peer_certificate(ssl),
+                                   SSL_get_peer_cert_chain(ssl)) == 1 &&
+               X509_STORE_CTX_set_default(check, "ssl_client") == 1 && X509_verify_cert(check) == 1;
+        X509_STORE_CTX_free(check);
+        (void) tls_error(0, "client certificate");
+        return good;
+}

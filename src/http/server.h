@@ -8,8 +8,8 @@
  * whole (20 s, streamed uploads longer), connections, of them and of memory for each address. A new connection where all are taken closes
  * the one that has waited longest for its peer; of an address that has its share, one of its own. TLS 1.2 at the least, 1.3 by default, session tickets off. */
 
-/* From the client certificate; the server verified it against client_ca. A request that begins after the certificate has expired, or after
- * client_ca was read anew, on a connection that began before, is refused (401) or finds the connection closed. */
+/* From the client certificate; the server verified it against client_ca. For each request of a connection it does so again: what has expired,
+ * or is not from the CA that was read last, gets 401, or finds its connection closed. */
 struct http_peer {
         bool present;
         char uri[256]; /* the subjectAltName URI that starts with "urn:tallyboot:"; "" where there is none, or several */

@@ -247,22 +247,28 @@ def ask_again(connection, name):
         connection.auto_open = 0  # never a second connection
 
 
+def read_anew(service):
+    told = service.log_text().count("were read anew")
+    service.process.send_signal(signal.SIGHUP)
+    while service.log_text().count("were read anew") == told:
+        time.sleep(0.01)
+
+
 def test_invariant_14_a_connection_does_not_outlive_the_ca(fleet):
-    """An operator keeps a connection open; the CA that vouched for him is taken out, the tenant told."""
-    file = fleet.directory / "clients.pem"
-    file.write_bytes(fleet.pki.ca.read_bytes())
+    """Two operators keep a connection open; the CA that vouched for one of them is taken out, the tenant told."""
+    file, other = fleet.directory / "clients.pem", Pki(fleet.directory / "next-pki", "the next CA")
+    next_one = other.issue("next", ["urn:tallyboot:operator:next"])
+    file.write_bytes(fleet.pki.ca.read_bytes() + other.ca.read_bytes())
     fleet.tenant.extra["client-ca"] = file
     fleet.tenant.restart()
     try:
         idle, half = (fleet.tenant.connection("operator") for _ in range(2))
-        for connection in (idle, half):
+        stays = fleet.tenant.connection(next_one)
+        for connection in (idle, half, stays):
             assert ask_again(connection, "before") == 200
         half.sock.sendall(b"PUT /v1/groups/after HTTP/1.1\r\nContent-Length: 2\r\n")  # its request has begun, its header not ended
-        file.write_bytes(Pki(fleet.directory / "next-pki").ca.read_bytes())
-        told = fleet.tenant.log_text().count("were read anew")
-        fleet.tenant.process.send_signal(signal.SIGHUP)
-        while fleet.tenant.log_text().count("were read anew") == told:
-            time.sleep(0.01)
+        file.write_bytes(other.ca.read_bytes())
+        read_anew(fleet.tenant)
         try:
             half.sock.sendall(b"\r\n{}")
             answer = half.sock.recv(65536)
@@ -270,6 +276,7 @@ def test_invariant_14_a_connection_does_not_outlive_the_ca(fleet):
             answer = b""  # it was told before it had read the beginning
         assert answer.startswith(b"HTTP/1.1 401 ") or not answer, answer
         assert ask_again(idle, "after") is None
+        assert ask_again(stays, "before") == 200
     finally:
         del fleet.tenant.extra["client-ca"]
         fleet.tenant.restart()
