@@ -184,6 +184,8 @@ static void show_tpm(const json_t *tpm) {
         if (strcmp(proof, "certificate") == 0)
                 ctl_print_line("    TPM %s %s %s, certified by its maker", ctl_string(tpm, "manufacturer"),
                                ctl_string(tpm, "model"), ctl_string(tpm, "version"));
+        if (json_is_true(json_object_get(tpm, "revoked")))
+                ctl_print_line("    ITS MAKER HAS REVOKED that certificate: find out why, then \"tallyctl node revoke\"");
         else if (strcmp(proof, "listed") == 0)
                 ctl_print_line("    TPM without a certificate that was asked for: its EK is on the list ek-allow");
         else if (strcmp(proof, "none") == 0)

@@ -60,6 +60,13 @@ void ek_trust_review(const struct ek_trust *trust, int64_t now, ek_say say, void
  * On -EKEYREJECTED error says why. */
 int ek_check(const struct ek_trust *trust, const struct wire_registration *registration, int64_t now, struct ek_verdict *ret,
              char *error, size_t error_size);
+/* To be kept with a node whose EK was certified: its certificate and what the TPM had of the path, in DER, one after the other. ret owns. */
+int ek_certificates_pack(const struct wire_registration *registration, struct blob *ret);
+/* Whether a CRL says by now that one of the path was revoked; why: which. Not what else may be wrong by now: dates, a root that was taken
+ * away. digest: of the EK; one that is listed needs no certificate. */
+bool ek_certificates_revoked(const struct ek_trust *trust, const uint8_t digest[static 32], const struct blob *certificates,
+                             int64_t now, char *ret_why, size_t size);
+bool ek_trust_has_crls(const struct ek_trust *trust);
 /* Whether a rule with a condition on firmware refuses this TPM, as a quote gives the version (TPMS_ATTEST firmwareVersion). tpm NULL:
  * its certificate was never seen, and only rules of firmware alone can hold. ret_why: the TPM in words. */
 bool ek_firmware_refused(const struct ek_trust *trust, const struct ek_identity *tpm, uint64_t firmware, char *ret_why,

@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 #include <openssl/x509v3.h>
 
+#include "base/buffer.h"
 #include "base/encode.h"
 #include "base/log.h"
 #include "evidence/evidence-internal.h"
@@ -209,6 +210,7 @@ struct candidates {
         STACK_OF(X509) * all;     /* intermediates: ours, then the TPM's */
         STACK_OF(X509) * between; /* those of them that may be in the path */
         STACK_OF(X509) * anchors; /* and of ours where it may end */
+        int fault;                /* of the path: X509_V_ERR_ */
 };
 
 static void candidates_done(struct candidates *candidates) {
@@ -353,7 +355,7 @@ static void set_parameters(X509_STORE_CTX *context, const struct ek_trust *trust
 }
 
 /* RFC 5280 path building, from the EK certificate over intermediates of ours and of the TPM to an anchor of ours. */
-static int check_path(const struct ek_trust *trust, X509 *leaf, const struct candidates *candidates, int64_t now, char *error,
+static int check_path(const struct ek_trust *trust, X509 *leaf, struct candidates *candidates, int64_t now, char *error,
                       size_t error_size) {
         _cleanup_(X509_STORE_CTX_freep) X509_STORE_CTX *context = X509_STORE_CTX_new();
         _cleanup_(X509_freep) X509 *readable = readable_certificate(leaf);
@@ -367,8 +369,10 @@ static int check_path(const struct ek_trust *trust, X509 *leaf, const struct can
         X509_STORE_CTX_set_app_data(context, &path);
         X509_STORE_CTX_set_verify_cb(context, pass_what_may_be);
 
-        if (X509_verify_cert(context) != 1)
+        if (X509_verify_cert(context) != 1) {
+                candidates->fault = X509_STORE_CTX_get_error(context);
                 return explain_path(context, leaf, error, error_size);
+        }
         if (path.copy && !signed_by_next(context, leaf))
                 return reject(error, error_size, "the EK certificate: certificate signature failure");
         return check_strength(context, error, error_size);
@@ -417,6 +421,64 @@ static int check_certificate(const struct ek_trust *trust, const struct wire_reg
                 return reject(error, error_size, "%s", why);
         *ret = tpm;
         return 0;
+}
+
+int ek_certificates_pack(const struct wire_registration *registration, struct blob *ret) {
+        _cleanup_(buffer_done) struct buffer buffer = {};
+        int r;
+
+        buffer_append(&buffer, registration->ek_certificate.data, registration->ek_certificate.size);
+        for (size_t i = 0; i < registration->n_ek_chain; i++) {
+                const struct blob *one = registration->ek_chain + i;
+                _cleanup_(X509_freep) X509 *certificate = certificate_from_blob(one);
+
+                if (certificate)
+                        buffer_append(&buffer, one->data, one->size);
+        }
+        ERR_clear_error();
+        r = buffer_ok(&buffer);
+        if (r < 0)
+                return r;
+        *ret = (struct blob){ buffer.data, buffer.size };
+        buffer = (struct buffer){};
+        return 0;
+}
+
+/* Views into what was packed. False: it is something else. */
+static bool unpack(const struct blob *certificates, struct wire_registration *ret) {
+        const unsigned char *at = certificates->data, *end = at + certificates->size;
+        struct wire_registration views = {};
+
+        for (size_t n = 0; at < end; n++) {
+                const unsigned char *next = at;
+                _cleanup_(X509_freep) X509 *certificate = d2i_X509(NULL, &next, end - at);
+
+                if (!certificate || n > ELEMENTSOF(views.ek_chain))
+                        return false;
+                *(n == 0 ? &views.ek_certificate : views.ek_chain + n - 1) =
+                        (struct blob){ (uint8_t *) at, (size_t) (next - at) };
+                views.n_ek_chain = n;
+                at = next;
+        }
+        *ret = views;
+        return views.ek_certificate.size > 0;
+}
+
+bool ek_certificates_revoked(const struct ek_trust *trust, const uint8_t digest[static 32], const struct blob *certificates,
+                             int64_t now, char *ret_why, size_t size) {
+        _cleanup_(candidates_done) struct candidates candidates = {};
+        _cleanup_(X509_freep) X509 *leaf = NULL;
+        struct wire_registration views;
+
+        if (!ek_trust_has_crls(trust) || certificates->size == 0 || ek_is_listed(trust, digest))
+                return false;
+        if (unpack(certificates, &views))
+                leaf = certificate_from_blob(&views.ek_certificate);
+        /* A certificate that was revoked is found before dates are looked at. */
+        if (leaf && candidates_find(trust, &views, leaf, &candidates) >= 0)
+                (void) check_path(trust, leaf, &candidates, now, ret_why, size);
+        ERR_clear_error();
+        return candidates.fault == X509_V_ERR_CERT_REVOKED;
 }
 
 static int reject_missing(const uint8_t digest[static 32], char *error, size_t error_size) {

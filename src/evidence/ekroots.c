@@ -43,6 +43,10 @@ size_t ek_trust_anchors(const struct ek_trust *trust) {
         return (size_t) sk_X509_num(trust->roots);
 }
 
+bool ek_trust_has_crls(const struct ek_trust *trust) {
+        return sk_X509_CRL_num(trust->crls) > 0;
+}
+
 /* What the loaders below do with each thing in a file: takes a reference of its own. */
 struct kind {
         const char *name;

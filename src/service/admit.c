@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "service/hold.h"
+#include "service/ek-nodes.h"
 #include "service/limiter.h"
 #include "service/space.h"
 
@@ -255,12 +256,28 @@ static int check_firmware(struct admission *a) {
         return r < 0 ? r : json_object_set_new(a->refusal.detail, "why", json_string(why));
 }
 
+/* ek-crl-recheck: its maker's word that came after the enrollment. */
+static int check_certificates(struct admission *a) {
+        char why[320];
+        int r;
+
+        if (!a->party->service->config.ek_recheck || !a->known)
+                return 0;
+        r = ek_node_revoked(a->party->service, a->id, a->node.ek_sha256, why, sizeof(why));
+        if (r <= 0)
+                return r;
+        r = admit_refuse(a, "policy-refused", "The certificate of this machine's TPM was revoked by its maker.");
+        return r < 0 ? r : json_object_set_new(a->refusal.detail, "why", json_string(why));
+}
+
 /* What a TPM alone shows of itself: that the EK's TPM has this AK, and which firmware it runs. */
 static int check_tpm(struct admission *a) {
         int r = 0;
 
         if (a->evidence.purpose == PURPOSE_ENROLL)
                 r = check_credential(a);
+        if (r >= 0 && !a->refusal.problem)
+                r = check_certificates(a);
         return r < 0 || a->refusal.problem ? r : check_firmware(a);
 }
 

@@ -49,6 +49,7 @@ static const struct key keys_service[] = {
 };
 static const struct key keys_payload[] = { { "service", "payload-dir", TYPE_PATH, AT(payload_dir), .required = true }, {} };
 static const struct key keys_registrar[] = {
+        { "service", "ek-crl-recheck", TYPE_REQUIREMENT, AT(ek_recheck) },
         { "registrar", "url", TYPE_TEXT, AT(registrar_url), .required = true },
         { "registrar", "ca", TYPE_PATH, AT(registrar_ca), .required = true },
         {},

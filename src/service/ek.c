@@ -150,7 +150,19 @@ int service_ek_load(struct service *service) {
         service->ek_trust = trust;
         (void) pthread_rwlock_unlock(&service->ek_lock);
         ek_trust_free(old);
+        service->ek_loads++;
         return 0;
+}
+
+bool service_ek_revoked(struct service *service, const uint8_t digest[static 32], const struct blob *certificates, char *ret_why,
+                        size_t size) {
+        bool revoked;
+
+        (void) pthread_rwlock_rdlock(&service->ek_lock);
+        revoked = ek_certificates_revoked(service->ek_trust, digest, certificates, (int64_t) (clock_realtime_ms() / 1000),
+                                          ret_why, size);
+        (void) pthread_rwlock_unlock(&service->ek_lock);
+        return revoked;
 }
 
 int service_ek_check(struct service *service, const struct wire_registration *registration, struct ek_verdict *ret, char *error,

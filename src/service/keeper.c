@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/thread.h"
 #include "service/counts.h"
+#include "service/ek-nodes.h"
 #include "service/heads.h"
 #include "service/space.h"
 
@@ -67,6 +68,7 @@ static void *keeper_main(void *userdata) {
                 (void) service_space(keeper->service);
                 if (now - keeper->summary >= SUMMARY_MS && write_summary(keeper))
                         keeper->summary = now;
+                (void) ek_nodes_review(keeper->service);
                 heads_exchange(keeper->service, false);
         }
         return NULL;

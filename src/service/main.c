@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "service/atrest.h"
 #include "service/counts.h"
+#include "service/ek-nodes.h"
 #include "service/heads.h"
 #include "service/limiter.h"
 
@@ -165,6 +166,7 @@ static void close_all(struct service *service) {
         keystore_close(service->keystore);
         store_close(service->store);
         ek_trust_free(service->ek_trust);
+        ek_nodes_done(service);
         free(service->refused);
         (void) pthread_rwlock_destroy(&service->ek_lock);
         service_config_done(&service->config);

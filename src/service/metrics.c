@@ -8,6 +8,7 @@
 #include "audit/head.h"
 #include "base/clock.h"
 #include "service/counts.h"
+#include "service/ek-nodes.h"
 #include "service/space.h"
 
 /* GET /v1/metrics: numbers for whoever watches a fleet, in OpenMetrics' text form, as Prometheus reads it. Nothing in it names a
@@ -32,6 +33,9 @@ static int row_state(const struct store_value *columns, size_t n, void *userdata
 static int write_nodes(struct metrics *metrics, struct store_txn *txn) {
         bool registrar = strcmp(metrics->service->definition->role, "registrar") == 0;
 
+        if (!registrar)
+                buffer_printf(&metrics->text, "# TYPE tallyboot_nodes_ek_revoked gauge\ntallyboot_nodes_ek_revoked %zu\n",
+                              ek_nodes_count(metrics->service));
         buffer_printf(&metrics->text, "# TYPE tallyboot_nodes gauge\n");
         return store_query(txn,
                            registrar ? "SELECT state, COUNT(*) FROM node GROUP BY state"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <string.h>
 
+#include "service/ek-nodes.h"
 #include "service/state.h"
 
 /* Nodes as operators see them (docs/protocol.md, 10). */
@@ -83,6 +84,8 @@ int node_object(struct party_service *party, struct store_txn *txn, const struct
         if (!object)
                 return -ENOMEM;
 
+        if (ek_nodes_knows(party->service, node->id)) /* null has no members */
+                (void) json_object_set_new(json_object_get(object, "tpm"), "revoked", json_true());
         r = add_held(txn, node->id, object);
         if (json_object_set_new(object, "set", node->set[0] ? json_string(node->set) : json_null()) < 0 ||
             json_object_set_new(object, "next_boot", node->next_boot ? json_integer(node->next_boot) : json_null()) < 0)

@@ -29,6 +29,7 @@ void node_done(struct node *node) {
         blob_done(&node->ek_public);
         blob_done(&node->ak_public);
         blob_done(&node->token_public);
+        blob_done(&node->tpm.certificates);
         *node = (struct node){};
 }
 

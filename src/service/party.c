@@ -22,6 +22,7 @@ void party_migrations(const char *own, struct store_migration ret[static PARTY_M
                 { 8, token_migration },
                 { 9, keystore_migration_generations },
                 { 10, audit_past_migration },
+                { 11, tpm_migration_certificates },
         };
 
         memcpy(ret, migrations, sizeof(migrations));

@@ -117,9 +117,12 @@ static int tpm_to_node(struct party_service *party, const char *id, struct wire_
         if (r < 0)
                 return r;
 
+        node.tpm = (struct node_tpm){ true, ek.proof, ek.tpm, {} };
+        r = ek.proof == EK_CERTIFIED ? ek_certificates_pack(registration, &node.tpm.certificates) : 0;
+        if (r < 0)
+                return r;
         memcpy(node.id, id, sizeof(node.id));
         hex_write(ek.digest, sizeof(ek.digest), node.ek_sha256);
-        node.tpm = (struct node_tpm){ true, ek.proof, ek.tpm };
         node.registered = (int64_t) (clock_realtime_ms() / 1000);
         node.ek_public = registration->ek_public;
         node.ak_public = registration->ak_public;

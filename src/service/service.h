@@ -30,16 +30,16 @@ struct service_config {
         char *certificate, *key, *client_ca; /* PEM; the certificate is the client certificate of this service, too */
         char *database;
         struct keystore_options keystore;
-        char *ek_roots, *ek_crls; /* directories; NULL: none */
-        char *ek_allow;           /* file of EK digests; NULL: none */
-        char *ek_refuse;          /* rules of ek_trust_refuse() */
-        bool ek_required, ek_crls_required;
-        char *payload_dir;                    /* tenant */
-        char *registrar_url, *registrar_ca;   /* tenant, verifier; url: one or more, separated by spaces or commas */
-        char *verifier_url, *verifier_ca;     /* tenant */
-        unsigned nonce_ttl;                   /* seconds */
-        unsigned answers_per_minute, workers; /* a node's; threads */
-        unsigned requests_per_minute;         /* an address', without a certificate */
+        char *ek_roots, *ek_crls;                       /* directories; NULL: none */
+        char *ek_allow;                                 /* file of EK digests; NULL: none */
+        char *ek_refuse;                                /* rules of ek_trust_refuse() */
+        bool ek_required, ek_crls_required, ek_recheck; /* recheck: of nodes that are enrolled, at parties */
+        char *payload_dir;                              /* tenant */
+        char *registrar_url, *registrar_ca;             /* tenant, verifier; url: one or more, separated by spaces or commas */
+        char *verifier_url, *verifier_ca;               /* tenant */
+        unsigned nonce_ttl;                             /* seconds */
+        unsigned answers_per_minute, workers;           /* a node's; threads */
+        unsigned requests_per_minute;                   /* an address', without a certificate */
         unsigned connections, connections_per_address, memory; /* memory: MB, of bodies under way */
         unsigned free_space;                                   /* MB */
         unsigned token_nodes;                                  /* 0: none are taken; else so many are kept by a registrar */
@@ -55,9 +55,15 @@ struct service {
         struct service_config config;
         struct store *store;
         struct keystore *keystore;
-        struct atrest *atrest;     /* while the service runs */
-        struct ek_trust *ek_trust; /* under ek_lock: replaced by a reload */
-        char *refused;             /* the same: what service_refuse_parse() makes */
+        struct atrest *atrest;                     /* while the service runs */
+        struct ek_trust *ek_trust;                 /* under ek_lock: replaced by a reload */
+        char *refused;                             /* the same: what service_refuse_parse() makes */
+        _Atomic unsigned ek_loads;                 /* how often it was read */
+        struct ek_revoked {                        /* enrolled nodes whose certificates a CRL names; under ek_lock (ek-nodes.c) */
+                char (*nodes)[NODE_ID_LENGTH + 1]; /* sorted */
+                size_t n;
+                unsigned loads; /* as of; the keeper's alone */
+        } ek_revoked;
         pthread_rwlock_t ek_lock;
         void *data; /* the daemon's own: set by setup, freed by teardown */
         struct limiter *limiter;
@@ -137,9 +143,11 @@ void service_config_done(struct service_config *config);
 
 /* Endorsement keys (ek.c). Reads what they are held against, anew after a SIGHUP; logs. Before the first check. */
 int service_ek_load(struct service *service);
-/* ek_check() and ek_firmware_refused() against what is loaded, now. */
+/* ek_check(), ek_certificates_revoked() and ek_firmware_refused() against what is loaded, now. */
 int service_ek_check(struct service *service, const struct wire_registration *registration, struct ek_verdict *ret, char *error,
                      size_t error_size);
+bool service_ek_revoked(struct service *service, const uint8_t digest[static 32], const struct blob *certificates, char *ret_why,
+                        size_t size);
 bool service_firmware_refused(struct service *service, const struct ek_identity *tpm, uint64_t firmware, char *ret_why,
                               size_t size);
 

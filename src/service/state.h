@@ -15,6 +15,7 @@ struct node_tpm {
         bool known; /* false: enrolled before this was kept */
         enum ek_proof proof;
         struct ek_identity identity;
+        struct blob certificates; /* of a new node: ek_certificates_pack(); empty: none */
 };
 
 struct node {
@@ -48,9 +49,11 @@ void node_done(struct node *node);
 int node_load(struct store_txn *txn, const char *id, struct node *ret); /* -ENOENT */
 int node_tpm_insert(struct store_txn *txn, const char *node, const struct node_tpm *tpm);
 int node_tpm_load(struct store_txn *txn, const char *node, struct node_tpm *ret); /* not known: 0 too */
-json_t *node_tpm_object(const struct node_tpm *tpm);                              /* null where not known */
-json_t *node_token_object(const struct node *node);                               /* the key's type, "P-256"; null: a TPM */
-int node_insert(struct store_txn *txn, const struct node *node);                  /* -EEXIST: the id, or its EK */
+/* As they were at the enrollment; ret, empty, stays so where there are none: not certified, or enrolled before they were kept. */
+int node_tpm_certificates(struct store_txn *txn, const char *node, struct blob *ret);
+json_t *node_tpm_object(const struct node_tpm *tpm);             /* null where not known */
+json_t *node_token_object(const struct node *node);              /* the key's type, "P-256"; null: a TPM */
+int node_insert(struct store_txn *txn, const struct node *node); /* -EEXIST: the id, or its EK */
 /* All but who it is; with a new revision where touch. */
 int node_save(struct store_txn *txn, struct node *node, bool touch);
 int node_object(struct party_service *party, struct store_txn *txn, const struct node *node, json_t **ret);

@@ -13,12 +13,26 @@ const char tpm_migration[] = "CREATE TABLE node_tpms ("
                              "  model TEXT NOT NULL,"
                              "  version TEXT NOT NULL);";
 
+const char tpm_migration_certificates[] = "ALTER TABLE node_tpms ADD COLUMN certificates BLOB;";
+
 int node_tpm_insert(struct store_txn *txn, const char *node, const struct node_tpm *tpm) {
-        return store_exec(txn, "INSERT INTO node_tpms (node, proof, manufacturer, model, version) VALUES ($1, $2, $3, $4, $5)",
+        return store_exec(txn,
+                          "INSERT INTO node_tpms (node, proof, manufacturer, model, version, certificates)"
+                          " VALUES ($1, $2, $3, $4, $5, $6)",
                           STORE_ARGS(store_text(node), store_text(ek_proof_to_string(tpm->proof)),
                                      store_text(tpm->identity.manufacturer), store_text(tpm->identity.model),
-                                     store_text(tpm->identity.version)),
+                                     store_text(tpm->identity.version),
+                                     store_blob(tpm->certificates.data, tpm->certificates.size)),
                           NULL);
+}
+
+static int on_certificates(const struct store_value *columns, _unused_ size_t n, void *userdata) {
+        return columns[0].type == STORE_BLOB && columns[0].size > 0 ? column_blob(columns, userdata) : 0;
+}
+
+int node_tpm_certificates(struct store_txn *txn, const char *node, struct blob *ret) {
+        return store_query(txn, "SELECT certificates FROM node_tpms WHERE node = $1", STORE_ARGS(store_text(node)),
+                           on_certificates, ret);
 }
 
 static int on_tpm(const struct store_value *columns, size_t n, void *userdata) {

@@ -249,6 +249,62 @@ def test_refused_firmware_gets_no_half(fleet):
             party.restart()
 
 
+def wait_for(found, what):
+    deadline = time.monotonic() + 30
+    while not found():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def shown_as_revoked(party, node):
+    return party.get(node.path()).json["tpm"].get("revoked", False)
+
+
+def test_invariant_3_revoked_after_the_enrollment_is_said(fleet):
+    """By default a maker's list shuts out nobody that is enrolled: it is said, in the journal, to operators, to the monitor."""
+    node, other = (ready(fleet, swtpm=fleet.tpm()) for _ in range(2))
+    fleet.revoke(node.tpm)
+    fleet.reload()
+    for party in fleet.parties:
+        wait_for(lambda party=party: shown_as_revoked(party, node), party.role)
+        line = next(line for line in party.log_text().splitlines() if node.id in line and "revoked by its issuer" in line)
+        assert "It is answered as before (ek-crl-recheck = optional)" in line, line
+        assert not shown_as_revoked(party, other)
+        assert "tallyboot_nodes_ek_revoked 1\n" in party.get("/v1/metrics").body.decode()
+    node.reboot()
+    node.unlock()
+    fleet.revoke()
+    fleet.reload()
+    for party in fleet.parties:
+        wait_for(lambda party=party: not shown_as_revoked(party, node), party.role)
+
+
+def test_invariant_3_revoked_after_the_enrollment_is_refused(fleet):
+    """Where an operator asked for that, at each party. Dates do not count, the list ek-allow is the way out."""
+    node, other = (ready(fleet, swtpm=fleet.tpm()) for _ in range(2))
+    fleet.revoke(node.tpm, days=-1)
+    for party in fleet.parties:
+        party.extra["ek-crl-recheck"] = "required"
+        party.restart()
+    try:
+        node.reboot()
+        each_refuses("policy-refused", node, "boot")
+        for party in fleet.parties:
+            assert any(one["event"] == "refusal" and "was revoked by its issuer" in one["detail"] for one in party.audit(node=node.id))
+            wait_for(lambda party=party: "It gets no more halves" in party.log_text(), party.role)
+        other.reboot()
+        other.unlock()
+        fleet.list.write_text(f"{digest(node)} the maker's mistake\n")
+        fleet.reload()
+        node.unlock()
+    finally:
+        fleet.list.write_text("")
+        fleet.revoke()
+        for party in fleet.parties:
+            del party.extra["ek-crl-recheck"]
+            party.restart()
+
+
 def test_reload_that_fails_keeps_what_was(fleet):
     node = registered(fleet, fleet.tpm())
     fleet.list.write_text("nonsense\n")

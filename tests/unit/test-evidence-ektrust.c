@@ -41,6 +41,59 @@ static void invariant_3_ek_revoked(void **state) {
         }
 }
 
+static void revoked_since(struct ek_trust *trust, const struct blob *certificates, int64_t now, const char *words) {
+        static const uint8_t digest[32] = { 1 };
+        char why[320] = "";
+
+        assert_int_equal(ek_certificates_revoked(trust, digest, certificates, now, why, sizeof(why)), words != NULL);
+        if (words && !strstr(why, words))
+                fail_msg("said: %s", why);
+        ek_trust_free(trust);
+}
+
+static struct ek_trust *trust_with(X509 *issuer, EVP_PKEY *key, X509 *revoked, int64_t until) {
+        struct ek_trust *trust = trust_new(true, false);
+
+        add_crl(trust, issuer, key, revoked, until);
+        return trust;
+}
+
+/* What was accepted once: only a CRL of its issuers changes that, at any later time. */
+static void invariant_3_ek_revoked_since(void **state) {
+        enum { LATER = NOW + 1000 * DAY };
+        struct wire_registration with_garbage = maker.registration;
+        struct blob certificates = {}, garbage = { (uint8_t *) "\x30\x03\x02\x01\x01", 5 }, cut;
+        char error[160], listed[80];
+        struct ek_trust *trust;
+
+        with_garbage.ek_chain[with_garbage.n_ek_chain++] = garbage;
+        assert_int_equal(ek_certificates_pack(&with_garbage, &certificates), 0);
+        assert_int_equal(certificates.size, maker.registration.ek_certificate.size + maker.registration.ek_chain[0].size);
+
+        revoked_since(trust_new(true, false), &certificates, NOW, NULL);
+        revoked_since(trust_new(true, true), &certificates, NOW, NULL); /* that a list is missing says nothing of this one */
+        revoked_since(trust_with(maker.issuer, maker.issuer_key, NULL, NOW + DAY), &certificates, LATER, NULL);
+        revoked_since(trust_with(maker.issuer, maker.other, maker.leaf, NOW + DAY), &certificates, NOW, NULL); /* not its word */
+        revoked_since(trust_with(maker.issuer, maker.issuer_key, maker.leaf, NOW + DAY), &certificates, NOW,
+                      "'CN=unknown' was revoked by its issuer 'CN=Maker Issuer'");
+        revoked_since(trust_with(maker.issuer, maker.issuer_key, maker.leaf, NOW + DAY), &certificates, LATER, "was revoked");
+        revoked_since(trust_with(maker.root, maker.root_key, maker.issuer, NOW + DAY), &certificates, NOW,
+                      "'CN=Maker Issuer' was revoked by its issuer 'CN=Maker Root'");
+
+        (void) snprintf(listed, sizeof(listed), "01%062d\n", 0);
+        trust = trust_with(maker.issuer, maker.issuer_key, maker.leaf, NOW + DAY);
+        assert_int_equal(ek_trust_add_listed(trust, &(struct blob){ (uint8_t *) listed, strlen(listed) }, error, sizeof(error)),
+                         1);
+        revoked_since(trust, &certificates, NOW, NULL);
+
+        for (size_t size = 0; size < certificates.size; size += 97) {
+                cut = (struct blob){ certificates.data, size };
+                trust = trust_with(maker.root, maker.root_key, maker.issuer, NOW + DAY);
+                revoked_since(trust, &cut, NOW, NULL);
+        }
+        blob_done(&certificates);
+}
+
 static void invariant_3_ek_crl_missing(void **state) {
         struct ek_trust *trust = trust_new(true, true);
 
@@ -292,6 +345,7 @@ static void invariant_3_firmware_refused(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(invariant_3_ek_revoked),
+                cmocka_unit_test(invariant_3_ek_revoked_since),
                 cmocka_unit_test(invariant_3_ek_crl_missing),
                 cmocka_unit_test(invariant_3_ek_crl_out_of_date),
                 cmocka_unit_test(invariant_3_ek_crl_of_another_key),
