@@ -112,7 +112,7 @@ static int log_in(struct hsm *hsm, struct pkcs11 *pkcs11, char *error, size_t er
                                 pkcs11_label(pkcs11));
                 return -EACCES;
         }
-        r = pin_read(hsm->options.pin, &pin, error, error_size);
+        r = keystore_pin_read(hsm->options.pin, &pin, error, error_size);
         if (r < 0)
                 return r;
         r = pkcs11_login_unattended(pkcs11, pin);

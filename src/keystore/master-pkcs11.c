@@ -236,7 +236,7 @@ static int log_in(struct pkcs11 *pkcs11, const char *source, char *error, size_t
 
         if (!source)
                 return 0;
-        r = pin_read(source, &pin, error, error_size);
+        r = keystore_pin_read(source, &pin, error, error_size);
         if (r < 0)
                 return r;
         r = pkcs11_login_unattended(pkcs11, pin);

@@ -34,7 +34,7 @@ static int path_of(const char *source, char **ret, char *error, size_t error_siz
         return -EINVAL;
 }
 
-int pin_read(const char *source, struct secret **ret, char *error, size_t error_size) {
+int keystore_pin_read(const char *source, struct secret **ret, char *error, size_t error_size) {
         _cleanup_(secret_freep) struct secret *pin = NULL;
         _cleanup_(freep) char *path = NULL;
         int r;
