@@ -110,7 +110,10 @@ int offline_token_decide(struct offline_token *token, const struct config *confi
                 r = wrap_check(token->pkcs11, &token->how);
         }
         if (r < 0) {
-                snprintf(error, error_size, "offline-key: %s", token_words(token, r));
+                size_t n = (size_t) snprintf(error, error_size, "offline-key: %s", token_words(token, r));
+
+                if (r == -EOPNOTSUPP && n < error_size)
+                        wrap_offered(token->pkcs11, error + n, error_size - n);
                 return r;
         }
         if (is_asymmetric(token->how.mechanism) && !token->signer) {

@@ -204,7 +204,10 @@ static int connect_token(struct hsm *hsm, char *error, size_t error_size) {
         if (r >= 0 && hsm->options.how.always_sensitive)
                 r = wrap_check_inside(pkcs11, &hsm->options.how);
         if (r < 0) {
-                (void) snprintf(error, error_size, "%s", pkcs11_error(pkcs11));
+                size_t n = (size_t) snprintf(error, error_size, "%s", pkcs11_error(pkcs11));
+
+                if (r == -EOPNOTSUPP && n < error_size)
+                        wrap_offered(pkcs11, error + n, error_size - n);
                 return r;
         }
 

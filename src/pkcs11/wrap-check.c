@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <string.h>
+
 #include "pkcs11/apart.h"
 #include "pkcs11/wrap-internal.h"
 
@@ -95,4 +98,33 @@ int wrap_check(struct pkcs11 *pkcs11, const struct wrap_how *how) {
         return secret_equal(made, opened)
                        ? 0
                        : fail(EIO, "the token \"%s\" unwraps another key than it wrapped", pkcs11_label(pkcs11));
+}
+
+static bool is_of_use(const char *name) {
+        static const char *const all[] = { "CKM_AES_KEY_WRAP_KWP", "CKM_AES_KEY_WRAP_PAD", "CKM_AES_GCM",
+                                           "CKM_AES_CBC_PAD",      "CKM_SHA256_HMAC",      "CKM_AES_CMAC",
+                                           "CKM_AES_MAC",          "CKM_RSA_PKCS_OAEP",    "CKM_ECDH1_DERIVE" };
+
+        for (size_t i = 0; i < ELEMENTSOF(all); i++)
+                if (strcmp(name, all[i]) == 0)
+                        return true;
+        return false;
+}
+
+void wrap_offered(struct pkcs11 *pkcs11, char *ret, size_t size) {
+        _cleanup_(freep) char *names = NULL;
+        const char *between = "; it has ";
+        size_t n = 0;
+
+        ret[0] = '\0';
+        if (pkcs11_mechanisms(pkcs11, &names) < 0)
+                return;
+        for (char *at = names, *name; (name = strsep(&at, " "));) {
+                if (!is_of_use(name))
+                        continue;
+                n += (size_t) snprintf(ret + n, size - n, "%s%s", between, name);
+                if (n >= size)
+                        return;
+                between = " ";
+        }
 }

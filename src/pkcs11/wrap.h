@@ -57,6 +57,9 @@ int wrap_mac_from_string(const char *text, enum wrap_mac *ret);
  * out. -EOPNOTSUPP, -ENOKEY, -EINVAL (CBC_PAD without MAC, a key of another type) with words in pkcs11_error(). Needs login. */
 int wrap_check(struct pkcs11 *pkcs11, const struct wrap_how *how);
 
+/* Words to put behind what wrap_check() found missing: "; it has CKM_AES_GCM CKM_AES_CMAC", of all that could be asked for. */
+void wrap_offered(struct pkcs11 *pkcs11, char *ret, size_t size);
+
 /* key: WRAP_KEY_MIN to WRAP_KEY_MAX bytes; NULL: the token makes one of 32 bytes. ret_key: a copy of the key; may be NULL.
  * RSA_OAEP and ECDH need no login where the token shows the public key or a certificate without. */
 int wrap_make(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct field *binding, size_t n, const struct secret *key,

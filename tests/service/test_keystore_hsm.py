@@ -302,7 +302,8 @@ def test_named_at_the_start(fleet):
     """The service does not come up, and says why: nothing is left for the first release to find out."""
     good = dict(fleet.tenant.keystore)
     other = SoftHsm()
-    for change, words in (({"mechanism": "kwp"}, "CKM_AES_KEY_WRAP_KWP"), ({"master": URI.replace("tenant-master", "none")}, "none"),
+    for change, words in (({"mechanism": "kwp"}, "lacks CKM_AES_KEY_WRAP_KWP; it has CKM_RSA_PKCS_OAEP "),
+                          ({"mechanism": "kwp"}, " CKM_AES_GCM "), ({"master": URI.replace("tenant-master", "none")}, "none"),
                           ({"master": URI.replace("token=tallyboot", "token=nobody")}, "nobody"),
                           ({"module": "/usr/lib/no-such-module.so"}, "no-such-module.so"), ({"pin": None}, "needs a PIN"),
                           ({"mac": "aes-cmac", "mac-key": "no-mac"}, "no-mac"), ({"pin": "1234"}, "never is in the configuration")):

@@ -89,6 +89,19 @@ def test_kwp(fleet):
     each_mechanism(fleet, "kwp", ["CKM_AES_KEY_WRAP_KWP"])
 
 
+def test_a_mechanism_that_the_token_lacks(fleet):
+    """It is named before anything is changed, with those that it has."""
+    machine = fleet.machine
+    if "CKM_AES_KEY_WRAP_KWP" in machine.mechanisms():
+        skip("the token has CKM_AES_KEY_WRAP_KWP")
+    image = machine.image("lacking")
+    before = image.read_bytes()
+    machine.set(offline_mechanism="kwp")
+    check(machine.enroll("--join-token-file", machine.join_token_file(group=fleet.fast), image), TOKEN,
+          "lacks CKM_AES_KEY_WRAP_KWP; it has .*CKM_AES_GCM")
+    assert image.read_bytes() == before
+
+
 def test_key_wrap_pad(fleet):
     each_mechanism(fleet, "key-wrap-pad", ["CKM_AES_KEY_WRAP_PAD"])
 
