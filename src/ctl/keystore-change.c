@@ -104,6 +104,10 @@ static void scrub(struct ctl_keystore *ks) {
                         "What was replaced is in the database's files until its next checkpoint (a reader was in the way): %m");
 }
 
+static void print_json(const struct progress *progress) {
+        printf("{\"done\": %lld, \"left\": %lld}\n", (long long) progress->done, (long long) progress->left);
+}
+
 int ctl_keystore_rotate(struct ctl *ctl, int argc, char *argv[]) {
         static const char usage[] =
                 "tallyctl keystore rotate-group GROUP [--config FILE]\n"
@@ -125,9 +129,7 @@ int ctl_keystore_rotate(struct ctl *ctl, int argc, char *argv[]) {
                 return fputs(usage, stderr), CTL_USAGE;
         (void) snprintf(verb, sizeof(verb), "rotate-group %s", arguments.own ? "--own" : arguments.group);
         catch_signals();
-        r = ctl_keystore_load(&ks, arguments.config);
-        if (r == CTL_OK)
-                r = ctl_keystore_open(&ks);
+        r = ctl_keystore_open(&ks, arguments.config);
         if (r != CTL_OK)
                 return r;
 
@@ -140,7 +142,7 @@ int ctl_keystore_rotate(struct ctl *ctl, int argc, char *argv[]) {
                 return r;
         scrub(&ks);
         if (ctl->json)
-                printf("{\"done\": %lld, \"left\": %lld}\n", (long long) progress.done, (long long) progress.left);
+                print_json(&progress);
         else
                 ctl_print_line("%s: %lld rows are under its new key, the old one is destroyed.",
                                arguments.own ? "the service" : arguments.group, (long long) progress.done);
@@ -184,9 +186,7 @@ int ctl_keystore_rewrap(struct ctl *ctl, int argc, char *argv[]) {
         if (r <= 0)
                 return -r;
         catch_signals();
-        r = ctl_keystore_load(&ks, arguments.config);
-        if (r == CTL_OK)
-                r = ctl_keystore_open(&ks);
+        r = ctl_keystore_open(&ks, arguments.config);
         if (r != CTL_OK)
                 return r;
 
@@ -198,7 +198,7 @@ int ctl_keystore_rewrap(struct ctl *ctl, int argc, char *argv[]) {
         if (r == CTL_OK)
                 scrub(&ks);
         if (ctl->json)
-                printf("{\"done\": %lld, \"left\": %lld}\n", (long long) progress.done, (long long) progress.left);
+                print_json(&progress);
         else if (r == CTL_OK)
                 ctl_print_line(
                         "%lld keys were wrapped anew; all are under %s.%s", (long long) progress.done, ks.options.master.text,

@@ -271,9 +271,7 @@ int ctl_keystore_verify(struct ctl *ctl, int argc, char *argv[]) {
         r = ctl_keystore_arguments(ctl, argc, argv, "", usage, &arguments);
         if (r <= 0)
                 return -r;
-        r = ctl_keystore_load(&ks, arguments.config);
-        if (r == CTL_OK)
-                r = ctl_keystore_open(&ks);
+        r = ctl_keystore_open(&ks, arguments.config);
         if (r != CTL_OK)
                 return r;
 

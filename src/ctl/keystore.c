@@ -129,11 +129,13 @@ int ctl_keystore_exit(int r) {
         }
 }
 
-int ctl_keystore_open(struct ctl_keystore *ks) {
+int ctl_keystore_open(struct ctl_keystore *ks, const char *given) {
         char error[1024] = "";
         int r;
 
-        r = ctl_keystore_attach(ks);
+        r = ctl_keystore_load(ks, given);
+        if (r == CTL_OK)
+                r = ctl_keystore_attach(ks);
         if (r != CTL_OK)
                 return r;
         r = keystore_open(&ks->options, ks->store, ks->role, &ks->keystore, error, sizeof(error));

@@ -17,8 +17,8 @@ struct ctl_keystore {
 
 /* given: --config; NULL: the one service's configuration that is in /etc/tallyboot. Exit codes; they log. */
 int ctl_keystore_load(struct ctl_keystore *ks, const char *given);
-int ctl_keystore_attach(struct ctl_keystore *ks); /* the database */
-int ctl_keystore_open(struct ctl_keystore *ks);   /* the master key, too */
+int ctl_keystore_attach(struct ctl_keystore *ks);                  /* the database */
+int ctl_keystore_open(struct ctl_keystore *ks, const char *given); /* all of it: configuration, database, master key */
 void ctl_keystore_done(struct ctl_keystore *ks);
 /* An errno of the keystore as exit code: not reached, refused, failed. */
 int ctl_keystore_exit(int r);
