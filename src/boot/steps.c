@@ -110,10 +110,8 @@ int wait_run(int argc, char *argv[]) {
                 log_error("wait VOLUME|payload|settled");
                 return EXIT_USAGE;
         }
-        if (is_inert())
-                return EXIT_OK;
-        r = verb_load_config(&config);
-        if (r != 0)
+        r = begin(argc, 2, &config);
+        if (r >= 0)
                 return r;
         if (strcmp(argv[1], "payload") == 0)
                 return wait_payload(config);

@@ -14,6 +14,17 @@ static void pkey_freep(EVP_PKEY **key) {
         EVP_PKEY_free(*key);
 }
 
+/* What follows from id and digest. */
+static int identity_complete(struct identity *identity, struct identity *ret) {
+        int r = node_code(identity->ek.digest, identity->id, identity->code);
+
+        if (r < 0)
+                return r;
+        hex_write(identity->ek.digest, sizeof(identity->ek.digest), identity->ek_sha256);
+        *ret = *identity;
+        return 0;
+}
+
 /* Nobody vouches for a token: what it shows is that it has this key. Who approves it decides whether that is enough. */
 static int token_identity(const struct blob *public, struct identity *ret, char *error, size_t error_size) {
         struct identity identity = { .token = true };
@@ -28,14 +39,7 @@ static int token_identity(const struct blob *public, struct identity *ret, char 
         }
         token_key_name(&key, identity.type);
         r = token_node_id(public->data, public->size, identity.ek.digest, identity.id);
-        if (r >= 0)
-                r = node_code(identity.ek.digest, identity.id, identity.code);
-        if (r < 0)
-                return r;
-
-        hex_write(identity.ek.digest, sizeof(identity.ek.digest), identity.ek_sha256);
-        *ret = identity;
-        return 0;
+        return r < 0 ? r : identity_complete(&identity, ret);
 }
 
 static int tpm_identity(struct service *service, const struct wire_registration *registration, struct identity *ret, char *error,
@@ -60,18 +64,13 @@ static int tpm_identity(struct service *service, const struct wire_registration 
         r = ak_node_id(ak->data, ak->size, identity.id);
         if (r >= 0)
                 r = tpmt_name_digest(ak->data, ak->size, identity.name + 2);
-        if (r >= 0)
-                r = node_code(identity.ek.digest, identity.id, identity.code);
-        if (r < 0)
-                return r;
-
-        hex_write(identity.ek.digest, sizeof(identity.ek.digest), identity.ek_sha256);
-        *ret = identity;
-        return 0;
+        return r < 0 ? r : identity_complete(&identity, ret);
 }
 
-int identity_check(struct service *service, const struct wire_registration *registration, struct identity *ret, char *error,
-                   size_t error_size) {
+/* EK (certificate, restricted decryption key) and AK (template) of a registration, or a token's key. On -EKEYREJECTED and -EBADMSG error
+ * says why, for the log; -EOPNOTSUPP where the EK is of a type that no credential can be made for. */
+static int identity_check(struct service *service, const struct wire_registration *registration, struct identity *ret,
+                          char *error, size_t error_size) {
         *error = 0;
         if (registration->token_public.size > 0 && service->config.token_nodes == 0) {
                 (void) snprintf(error, error_size, "nodes without a TPM are not taken here (token-nodes = 0)");
