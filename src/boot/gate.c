@@ -37,12 +37,12 @@ int gate_read(struct tpm *tpm, unsigned pcr, enum gate_state *ret) {
         return 0;
 }
 
-int gate_mark_seen(const char *run_dir) {
-        return gate_was_seen(run_dir) ? 0 : note_write(run_dir, "tpm-seen", "");
+static bool gate_was_seen(const char *run_dir) {
+        return note_exists(run_dir, "tpm-seen");
 }
 
-bool gate_was_seen(const char *run_dir) {
-        return note_exists(run_dir, "tpm-seen");
+int gate_mark_seen(const char *run_dir) {
+        return gate_was_seen(run_dir) ? 0 : note_write(run_dir, "tpm-seen", "");
 }
 
 /* Where no half hangs on the TPM that is there, nobody waits for it. */

@@ -23,6 +23,5 @@ int gate_close_tpm(struct tpm *tpm, const struct config *config);
  * run directory takes no note. error: words for a person. */
 int gate_close(const struct config *config, const char *run_dir, char *error, size_t error_size);
 
-int gate_mark_seen(const char *run_dir); /* a TPM answered */
-bool gate_was_seen(const char *run_dir);
+int gate_mark_seen(const char *run_dir);        /* a TPM answered */
 bool gate_is_ignored(const char *command_line); /* pure */

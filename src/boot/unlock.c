@@ -55,7 +55,8 @@ static void unlocker_wipe_keys(struct unlocker *unlocker) {
         unlocker->node->token = token_free(unlocker->node->token);
 }
 
-void unlocker_wipe(struct unlocker *unlocker) {
+/* The names of the volumes, too. */
+static void unlocker_wipe(struct unlocker *unlocker) {
         unlocker_wipe_keys(unlocker);
         volumes_done(&unlocker->volumes);
 }

@@ -43,7 +43,6 @@ int unlocker_sleep(struct unlocker *unlocker, uint64_t ms);
 /* converse() and converse_confirm() that go on after a question that was answered meanwhile. -ECANCELED: the unlocker has to end now. */
 int unlocker_converse(struct unlocker *unlocker, struct conversation *conversation);
 int unlocker_confirm(struct unlocker *unlocker, const struct wire_confirm_body *body, struct conversation **ret);
-void unlocker_wipe(struct unlocker *unlocker); /* NK, halves, keys */
 
 /* network.c: waits for a route to a party. 0, -ENOLINK after timeout_ms with words, -ECANCELED when cancel_fd is readable. */
 int network_wait(const struct config *config, uint64_t timeout_ms, int cancel_fd, char *error, size_t error_size);

@@ -14,7 +14,8 @@ bool group_name_is_valid(const char *name) {
                strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == length;
 }
 
-int both_parties(struct ctl *ctl, const char *method, const char *path, const json_t *body, const char *done) {
+/* The same request to verifier and tenant; done is printed when both have followed. Exit code. */
+static int both_parties(struct ctl *ctl, const char *method, const char *path, const json_t *body, const char *done) {
         struct ctl_call calls[2] = { ctl_call(SERVER_VERIFIER, method, "%s", path), ctl_call(SERVER_TENANT, method, "%s", path) };
         int r;
 

@@ -11,8 +11,6 @@ int policy_retire_verb(struct ctl *ctl, int argc, char *argv[]);
 
 /* Says what it leaves uncovered. */
 void policy_warn_uncovered(const struct policy *policy);
-/* What a party says of a policy in its answers, once where they say the same. */
-void policy_warn_group(const struct ctl_call *calls, size_t n);
 /* A text that parses; logs. -errno */
 int policy_read_file(const char *path, struct blob *ret);
 /* To both parties, each replacing the version that it is known to have. Exit code. */

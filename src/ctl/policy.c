@@ -18,7 +18,8 @@ void policy_warn_uncovered(const struct policy *policy) {
                 log_warning("Whoever can change what a policy leaves uncovered can have a half: %s.", uncovered);
 }
 
-void policy_warn_group(const struct ctl_call *calls, size_t n) {
+/* What a party says of a policy in its answers, once where they say the same. */
+static void policy_warn_group(const struct ctl_call *calls, size_t n) {
         const char *last = "";
 
         for (size_t i = 0; i < n; i++) {

@@ -31,7 +31,8 @@ static int parse_values(const json_t *object, struct recorded *recorded) {
         return r;
 }
 
-int recorded_parse(const json_t *object, struct recorded *ret) {
+/* {"bank", "pcrs": {"0": hex} or {"sha256": {...}}, "gate"?, "firmware_log"?, "ima"?}. -EBADMSG. */
+static int recorded_parse(const json_t *object, struct recorded *ret) {
         struct recorded recorded = { .gate = -1 };
         uint64_t gate;
         int r;

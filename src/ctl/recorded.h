@@ -16,8 +16,6 @@ struct recorded {
 void recorded_done(struct recorded *recorded);
 /* -errno; logs. */
 int recorded_read(const char *path, struct recorded *ret);
-/* {"bank", "pcrs": {"0": hex} or {"sha256": {...}}, "gate"?, "firmware_log"?, "ima"?}. -EBADMSG. */
-int recorded_parse(const json_t *object, struct recorded *ret);
 
 /* A node as tenant and verifier both know it: the boot that they hold (held), or the set that it last matched. Exit code; logs. */
 enum node_boot { BOOT_HELD, BOOT_LAST };

@@ -71,7 +71,6 @@ struct volume_work {
         struct luks_expected expected;
 };
 void volume_work_done(struct volume_work *work);
-const char *volume_metadata(const struct volume_work *work);
 int volume_begin(struct volume_work *work, const char *argument, const struct enroll_options *options);
 /* Existing key: tried on all, asked for where it does not open. known: keys that opened something in this run. */
 struct known_keys {

@@ -23,7 +23,7 @@ void known_keys_done(struct known_keys *known) {
         known->n = 0;
 }
 
-const char *volume_metadata(const struct volume_work *work) {
+static const char *volume_metadata(const struct volume_work *work) {
         return work->target.header ?: work->target.device;
 }
 

@@ -47,7 +47,7 @@ static void set_timer(struct connection *connection, unsigned ms) {
                 (void) event_del(connection->timer);
 }
 
-void connection_set_state(struct connection *connection, enum connection_state state, unsigned ms) {
+static void connection_set_state(struct connection *connection, enum connection_state state, unsigned ms) {
         connection->state = state;
         set_waiting(connection, state == CONNECTION_HANDSHAKE || state == CONNECTION_READING || state == CONNECTION_LINGERING);
         set_timer(connection, ms);
@@ -232,7 +232,7 @@ void connection_respond(struct connection *connection) {
                 connection_free(connection);
 }
 
-void connection_refuse(struct connection *connection, int status) {
+static void connection_refuse(struct connection *connection, int status) {
         char what[16];
 
         (void) snprintf(what, sizeof what, "http-%d", status);

@@ -117,11 +117,9 @@ struct http_server {
 int connection_new(struct http_server *server, int fd, const struct http_peer *peer);
 void connection_free(struct connection *connection);
 void connection_respond(struct connection *connection); /* connection->response is filled */
-void connection_refuse(struct connection *connection, int status);
-void connection_close(struct connection *connection); /* politely; frees it */
+void connection_close(struct connection *connection);   /* politely; frees it */
 bool connection_is_busy(const struct connection *connection);
 bool connection_is_proven(const struct connection *connection); /* its certificate, where it showed one, still stands for it */
-void connection_set_state(struct connection *connection, enum connection_state state, unsigned ms);
 
 /* server.c */
 void server_counted(const struct http_server *server, const char *what, const struct http_peer *peer);

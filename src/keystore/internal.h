@@ -89,8 +89,6 @@ struct master_rows {
         struct master_row *items;
         size_t n;
 };
-void master_rows_done(struct master_rows *rows);
-int master_rows_load(struct store *store, struct master_rows *ret);
 /* What the options say, opened and held against the database, which gets a row where it knows none of them. */
 int masters_open(struct keystore *keystore, const struct keystore_options *options, struct master_ref **ret_current,
                  struct master_ref **ret_old, char *error, size_t error_size);

@@ -60,7 +60,7 @@ int keystore_master_of(struct keystore *keystore, int64_t id, struct master_ref 
         return *ret ? 0 : -ENOKEY;
 }
 
-void master_rows_done(struct master_rows *rows) {
+static void master_rows_done(struct master_rows *rows) {
         for (size_t i = 0; i < rows->n; i++) {
                 blob_done(&rows->items[i].parameters);
                 blob_done(&rows->items[i].proof);
@@ -102,7 +102,7 @@ static int read_masters(struct store_txn *txn, void *userdata) {
 }
 
 /* The newest first. */
-int master_rows_load(struct store *store, struct master_rows *ret) {
+static int master_rows_load(struct store *store, struct master_rows *ret) {
         struct master_rows rows = {};
         int r;
 

@@ -87,7 +87,6 @@ void modules_done(struct modules *modules);
 /* slot.c. One token, by the URI; or the one that we had before. */
 int slot_find(struct pkcs11 *pkcs11);
 int slot_find_again(struct pkcs11 *pkcs11);
-void token_text(const CK_UTF8CHAR *padded, size_t size, char *ret, size_t ret_size);
 
 /* session.c */
 int session_open(struct pkcs11 *pkcs11);
@@ -140,8 +139,6 @@ bool attribute_true(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE object, CK_ATTRIBUTE
 
 /* purpose.c: key->made_for, from the certificate with the key's id. */
 void purpose_read(struct pkcs11 *pkcs11, struct pkcs11_key *key);
-/* Pure. ret: usages of a DER certificate in words, cut where they do not fit. -EBADMSG. */
-int purpose_of_certificate(const void *der, size_t der_size, char *ret, size_t size);
 
 /* public.c, sign.c, generate.c, mechanism.c */
 int key_public(struct pkcs11 *pkcs11, const struct pkcs11_key *key, struct blob *ret);

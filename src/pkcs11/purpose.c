@@ -19,7 +19,8 @@ static void add_usage(const ASN1_OBJECT *usage, char *words, size_t size) {
         (void) snprintf(words + used, size - used, "%s%s", used > 0 ? ", " : "", clean);
 }
 
-int purpose_of_certificate(const void *der, size_t der_size, char *ret, size_t size) {
+/* Pure. ret: usages of a DER certificate in words, cut where they do not fit. -EBADMSG. */
+static int purpose_of_certificate(const void *der, size_t der_size, char *ret, size_t size) {
         const uint8_t *p = der;
         X509 *x509 = d2i_X509(NULL, &p, (long) der_size);
         EXTENDED_KEY_USAGE *usages;

@@ -20,7 +20,7 @@ struct search {
 };
 
 /* PKCS#11 pads with blanks; some modules with NUL. */
-void token_text(const CK_UTF8CHAR *padded, size_t size, char *ret, size_t ret_size) {
+static void token_text(const CK_UTF8CHAR *padded, size_t size, char *ret, size_t ret_size) {
         char text[65] = "";
 
         size = MIN(size, sizeof(text) - 1);

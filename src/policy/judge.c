@@ -35,7 +35,8 @@ void judge_finding(struct judgement *judgement, const char *rule, unsigned line,
         text_sanitize(text, finding->why, sizeof(finding->why)); /* paths and command lines are the node's words */
 }
 
-bool judge_log_proves(const struct policy_input *input, uint32_t pcrs, char *why, size_t size) {
+/* Only what the events of these PCRs say, and only all of it. False with words in why. */
+static bool judge_log_proves(const struct policy_input *input, uint32_t pcrs, char *why, size_t size) {
         const struct boot_facts *facts = input->facts;
 
         if (!facts) {

@@ -18,7 +18,5 @@ void judge_finding(struct judgement *judgement, const char *rule, unsigned line,
 void judge_firmware(struct judgement *judgement);
 void judge_ima(struct judgement *judgement);
 void judge_release(struct judgement *judgement);
-/* Only what the events of these PCRs say, and only all of it. False with words in why. */
-bool judge_log_proves(const struct policy_input *input, uint32_t pcrs, char *why, size_t size);
 /* NULL: it holds; else why not, in buffer. */
 const char *judge_command_line(const struct policy_rules *rules, const struct boot_facts *facts, char *buffer, size_t size);

@@ -20,11 +20,6 @@ struct identity {
         char code[CODE_LENGTH + 1];
 };
 
-/* EK (certificate, restricted decryption key) and AK (template) of a registration, or a token's key (register.c). On -EKEYREJECTED and
- * -EBADMSG error says why, for the log; -EOPNOTSUPP where the EK is of a type that no credential can be made for. */
-int identity_check(struct service *service, const struct wire_registration *registration, struct identity *ret, char *error,
-                   size_t error_size);
-
 /* Stateless challenges (challenge.c): number (4) || time in ms (8) || random (16); the credential's secret is HMAC(MAC key,
  * L("tallyboot register v1", number, time, random, SHA-256 of the registration's fields)), so it proves this registration and no other. */
 int challenge_make(struct keystore *keystore, const struct wire_registration *registration, uint64_t now_ms,

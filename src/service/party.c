@@ -80,7 +80,7 @@ int party_audit(struct store_txn *txn, const struct service_call *call, const ch
 }
 
 /* Dealt halves are sealed to this key. */
-void inbox_get(const struct service_call *call, struct http_response *response) {
+static void inbox_get(const struct service_call *call, struct http_response *response) {
         const struct keypair *inbox;
         json_t *answer;
         int r;

@@ -82,7 +82,6 @@ void group_put(const struct service_call *call, struct http_response *response);
 void policy_get(const struct service_call *call, struct http_response *response);        /* policies.c */
 void policy_put(const struct service_call *call, struct http_response *response);        /* policies.c */
 void join_tokens_post(const struct service_call *call, struct http_response *response);  /* join.c */
-void inbox_get(const struct service_call *call, struct http_response *response);         /* party.c */
 
 /* An audit record of a handler; detail: stolen, may be NULL. */
 int party_audit(struct store_txn *txn, const struct service_call *call, const char *event, const char *node, json_t *detail);

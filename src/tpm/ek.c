@@ -61,7 +61,7 @@ void ek_policy_branches(TPMI_ALG_HASH alg, TPML_DIGEST *ret) {
         memcpy(ret->digests[1].buffer, policies->c, policies->size);
 }
 
-void ek_template(const struct ek_kind *kind, TPM2B_PUBLIC *ret) {
+static void ek_template(const struct ek_kind *kind, TPM2B_PUBLIC *ret) {
         bool large = kind->bits == 384 || kind->bits == 3072;
         const struct ek_policies *policies = policies_for(large ? TPM2_ALG_SHA384 : TPM2_ALG_SHA256);
         const TPMT_SYM_DEF_OBJECT aes = { .algorithm = TPM2_ALG_AES, .keyBits.aes = large ? 256 : 128, .mode.aes = TPM2_ALG_CFB };

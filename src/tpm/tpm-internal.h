@@ -80,7 +80,6 @@ void tpm_drop(struct tpm *tpm, ESYS_TR *handle, bool persistent);
 void ak_forget(struct tpm *tpm);
 void ek_forget(struct tpm *tpm);
 
-void ek_template(const struct ek_kind *kind, TPM2B_PUBLIC *ret);
 /* The branches of policy B: policy A and policy C, for TPM2_PolicyOR. */
 void ek_policy_branches(TPMI_ALG_HASH alg, TPML_DIGEST *ret);
 /* Loads the EK into tpm->ek; ret_certificate: its certificate, may be empty. */

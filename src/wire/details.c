@@ -21,7 +21,7 @@ static json_t *payload_key_to_json(const struct wire_payload_key *key) {
         return put_end(&put);
 }
 
-json_t *wire_payload_to_json(const struct wire_payload *payload) {
+static json_t *wire_payload_to_json(const struct wire_payload *payload) {
         struct put put = put_new();
         json_t *keys = json_array();
 

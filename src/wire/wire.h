@@ -151,7 +151,6 @@ struct wire_payload {
         bool has_ticket;
 };
 void wire_payload_done(struct wire_payload *payload);
-json_t *wire_payload_to_json(const struct wire_payload *payload);
 int wire_payload_from_json(const json_t *json, struct wire_payload *ret);
 
 struct wire_key { /* one entry of "keys" in the details */
