@@ -149,10 +149,16 @@ int ca_load(const char *certificate_file, const char *key_file, struct ca *ret) 
         if (r < 0)
                 return r;
         stream = fopen(key_file, "re");
-        if (stream) {
-                ca.key = PEM_read_PrivateKey(stream, NULL, NULL, NULL);
-                fclose(stream);
+        if (!stream) {
+                r = log_error_errno(
+                        errno,
+                        "%s: %m. The CA's key signs certificates; where it is lost, make a new CA: tallyctl cert renew --ca begin.",
+                        key_file);
+                ca_done(&ca);
+                return r;
         }
+        ca.key = PEM_read_PrivateKey(stream, NULL, NULL, NULL);
+        fclose(stream);
         if (!ca.key || X509_check_private_key(ca.certificate, ca.key) != 1) {
                 log_error("%s: not the key of %s.", key_file, certificate_file);
                 ca_done(&ca);

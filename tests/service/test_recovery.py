@@ -14,10 +14,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from cases import main, refused
+from cryptography import x509
 from lab import Lab
 from node import enrolled
 from softtpm import SoftTpm
-from test_tallyctl import DONE, REFUSED, held, new_group, ok
+from test_tallyctl import DONE, FAILED, REFUSED, UNREACHED, held, new_group, ok
 
 LIMIT = 30
 
@@ -177,6 +178,75 @@ def test_a_name_that_is_mistyped(lab):
         said = subprocess.run([*one.command(), "--check"], capture_output=True, text=True, check=False)
         assert said.returncode == 2 and "/refused: line 2: wanted operator:NAME" in said.stderr, said
     reload(lab, "")
+
+
+def take_over_certificates(lab):
+    for one in lab.services:
+        one.process.send_signal(signal.SIGHUP)
+    until(lab, DONE)
+
+
+def signer(lab, service):
+    """Which CA signed the certificate that it shows."""
+    path = lab.directory / service.role / f"{service.role}.pem"
+    return x509.load_pem_x509_certificate(path.read_bytes()).issuer
+
+
+def test_lost_ca(lab):
+    """Its key is gone: a new one is trusted beside it, then signs. An interrupted run is gone on with."""
+    renew = ("cert", "renew", "--dir", lab.directory)
+    key, node = lab.directory / "ca" / "ca.key", bootable(lab)
+    ok(lab.ctl("cert", "issue", "monitor", "watch", "--dir", lab.directory))
+    lost, before = key.read_bytes(), signer(lab, lab.tenant)
+    key.unlink()
+    said = lab.ctl(*renew)
+    assert said.code == FAILED and f"{key}: No such file" in said.err and "--ca begin" in said.err, said
+
+    ok(lab.ctl(*renew, "--ca", "begin"))
+    (lab.directory / "node" / "ca.pem").write_bytes((lab.directory / "ca" / "ca.pem").read_bytes())  # interrupted before it was written
+    ok(lab.ctl(*renew, "--ca", "begin"))
+    assert (lab.directory / "node" / "ca.pem").read_bytes().count(b"BEGIN CERTIFICATE") == 2
+    take_over_certificates(lab)
+    ok(lab.ctl(*renew, "--ca", "finish"))
+    take_over_certificates(lab)
+    assert signer(lab, lab.tenant) != before
+    boots(node)
+    assert lab.tenant.get("/v1/metrics", cert=(lab.directory / "people" / "watch.pem", lab.directory / "people" / "watch.key")).status == 200
+    shown = ok(lab.ctl("cert", "show", "--dir", lab.directory)).out
+    assert "people/watch.pem" in shown and "EXPIRED" not in shown, shown
+    assert lost != key.read_bytes()
+
+
+def test_stolen_ca(lab):
+    """As above, and then the old one is dropped: what it signed is nobody's."""
+    renew = ("cert", "renew", "--dir", lab.directory)
+    thief = operator(lab, "thief")  # signed by the CA of before
+    stolen = [(lab.directory / "people" / f"thief.{end}").read_bytes() for end in ("pem", "key")]
+    for step in ("begin", "finish", "drop"):
+        ok(lab.ctl(*renew, "--ca", step))
+        take_over_certificates(lab)
+        for end, data in zip(("pem", "key"), stolen):
+            (lab.directory / "people" / f"thief.{end}").write_bytes(data)
+        if step != "drop":
+            ok(lab.ctl("node", "list", config=thief))
+    until(lab, UNREACHED, config=thief)
+    (lab.directory / "people" / "thief.pem").unlink()
+    assert lab.ctl(*renew, "--ca", "finish").code == FAILED
+    boots(bootable(lab))
+
+
+def test_a_new_ca_that_was_interrupted(lab):
+    """finish, killed between any two of its renames, is finished by the next."""
+    renew, ca = ("cert", "renew", "--dir", lab.directory, "--ca"), lab.directory / "ca"
+    moves = (("ca.key", "old.key"), ("next.key", "ca.key"), ("ca.pem", "old.pem"))
+    for number in range(len(moves) + 1):
+        ok(lab.ctl(*renew, "begin"))
+        new = (ca / "next.pem").read_bytes(), (ca / "next.key").read_bytes()
+        for here, there in moves[:number]:
+            (ca / here).rename(ca / there)
+        ok(lab.ctl(*renew, "finish"))
+        assert ((ca / "ca.pem").read_bytes(), (ca / "ca.key").read_bytes()) == new, number
+        take_over_certificates(lab)
 
 
 if __name__ == "__main__":
