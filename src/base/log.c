@@ -10,6 +10,7 @@ enum { LINE_MAX_BYTES = 2048 };
 
 static const char *program = "tallyboot";
 static enum log_level max_level = LOG_LEVEL_INFO;
+static void (*observer)(enum log_level level, const char *text);
 
 void log_set_program(const char *name) {
         program = name;
@@ -17,6 +18,10 @@ void log_set_program(const char *name) {
 
 void log_set_level(enum log_level max) {
         max_level = max;
+}
+
+void log_set_observer(void (*function)(enum log_level level, const char *text)) {
+        observer = function;
 }
 
 /* Length of the valid UTF-8 sequence (RFC 3629) at text, 0 where there is none. text ends with a NUL, which is in no sequence. */
@@ -95,6 +100,8 @@ static _printf_(2, 0) void log_writev(enum log_level level, const char *format, 
                 return;
         text_sanitize(raw, text, sizeof(text));
 
+        if (observer)
+                observer(level, text);
         if (stderr_is_journal())
                 n = snprintf(line, sizeof(line), "<%d>%s\n", (int) level, text);
         else

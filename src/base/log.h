@@ -16,6 +16,8 @@ enum log_level {
  * reaches a terminal. Library code logs at debug only; mains log once, in words that say what to do. */
 void log_set_program(const char *name);
 void log_set_level(enum log_level max);
+/* Is told of each line that is written, too. Before there is a second thread. */
+void log_set_observer(void (*function)(enum log_level level, const char *text));
 
 void log_write(enum log_level level, const char *format, ...) _printf_(2, 3);
 

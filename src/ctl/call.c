@@ -34,6 +34,22 @@ static int open_client(struct ctl *ctl) {
         return http_client_new(&options, &ctl->client);
 }
 
+/* Which of the three files it is, and what to do. */
+static int say_unusable(const struct ctl *ctl, int r) {
+        const char *const files[] = { ctl->ca, ctl->certificate, ctl->key };
+
+        for (size_t i = 0; i < ELEMENTSOF(files); i++)
+                if (access(files[i], R_OK) < 0)
+                        return log_error_errno(errno, "%s: %m.", files[i]);
+        if (r == -EPERM)
+                return log_error("%s: others than its owner may read it; say: chmod 0600 %s", ctl->key, ctl->key), r;
+        if (r == -EKEYREJECTED)
+                return log_error("%s is not the key of %s: copy both anew from the fleet's directory.", ctl->key,
+                                 ctl->certificate),
+                       r;
+        return log_error_errno(r, "%s, %s, %s: the certificates cannot be used: %m", ctl->ca, ctl->certificate, ctl->key);
+}
+
 static int problem_to_errno(const char *problem, int status) {
         if (strcmp(problem, "conflict") == 0)
                 return -EEXIST;
@@ -95,7 +111,7 @@ int ctl_perform(struct ctl *ctl, struct ctl_call *calls, size_t n) {
 
         r = open_client(ctl);
         if (r < 0)
-                return log_error_errno(r, "%s, %s: the certificates cannot be used: %m", ctl->ca, ctl->certificate);
+                return say_unusable(ctl, r);
         for (size_t i = 0; i < n; i++) {
                 if (calls[i].body)
                         texts[i] = json_dumps(calls[i].body, JSON_COMPACT);
@@ -179,11 +195,14 @@ static int resolve_in(struct ctl *ctl, enum server server, const char *text, cha
         return CTL_OK;
 }
 
-int ctl_resolve_node(struct ctl *ctl, const char *text, char ret[static NODE_ID_LENGTH + 1]) {
-        char found[NODE_ID_LENGTH + 1] = "";
+int ctl_resolve_node(struct ctl *ctl, const char *given, char ret[static NODE_ID_LENGTH + 1]) {
+        char found[NODE_ID_LENGTH + 1] = "", text[NODE_ID_LENGTH + 2];
         size_t matches = 0;
         int worst = CTL_UNREACHED;
 
+        snprintf(text, sizeof text, "%s", given);
+        for (char *p = text; *p; p++) /* as it was read out on the telephone */
+                *p = *p >= 'A' && *p <= 'Z' ? (char) (*p - 'A' + 'a') : *p;
         if (node_id_is_valid(text)) {
                 memcpy(ret, text, NODE_ID_LENGTH + 1);
                 return CTL_OK;

@@ -108,8 +108,9 @@ static int swap(const char *dir, const struct blob *next) {
         if (r < 0)
                 return r;
         if (now.size != next->size || memcmp(now.data, next->data, now.size) != 0) {
-                if ((r = copy_key(dir, "ca", "old")) < 0)
-                        return r == -ENOENT ? log_error_errno(r, "%s/ca/ca.key: %m", dir) : r;
+                r = copy_key(dir, "ca", "old"); /* where it is lost, that is what the new CA is for */
+                if (r < 0 && r != -ENOENT)
+                        return r;
                 if ((r = copy_certificate(dir, &now, "old")) < 0 || (r = copy_certificate(dir, next, "ca")) < 0)
                         return r;
         }
@@ -129,6 +130,23 @@ int cert_ca_swap(const char *dir) {
         if ((r = read_certificate(dir, "ca", "next", &next)) < 0 || (r = check_trusted(dir, &next)) < 0)
                 return r;
         return swap(dir, &next);
+}
+
+int cert_ca_drop(const char *dir) {
+        _cleanup_(freep) char *next = cert_file(dir, "ca", "next", ".pem");
+        _cleanup_(buffer_done) struct buffer bundle = {};
+        _cleanup_(blob_done) struct blob now = {};
+        int r;
+
+        if (!next)
+                return log_oom();
+        if (access(next, F_OK) == 0)
+                return log_error("%s: a renewal is under way: first \"tallyctl cert renew --ca finish\".", next), -EEXIST;
+        r = read_certificate(dir, "ca", "ca", &now);
+        if (r < 0)
+                return r;
+        buffer_append(&bundle, now.data, now.size);
+        return write_trusted(dir, &bundle);
 }
 
 int cert_ca_finished(const char *dir) {

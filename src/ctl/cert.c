@@ -147,6 +147,10 @@ static int renew(struct run *run, const char *step) {
                 r = cert_ca_begin(run->dir);
                 next = "Every ca.pem now holds the old and the new CA. Copy them to servers (reload), operators and nodes, rebuild the nodes' "
                        "initramfs,\nand when all of them have booted with it: tallyctl cert renew --ca finish";
+        } else if (strcmp(step, "drop") == 0) {
+                r = cert_ca_drop(run->dir);
+                next = "Every ca.pem now holds the CA that signs and no other. Copy them to servers (reload), operators and nodes, and rebuild "
+                       "the nodes' initramfs.";
         } else {
                 r = cert_ca_swap(run->dir);
                 if (r == 0)
@@ -177,8 +181,10 @@ static int cert_verb(struct ctl *ctl, int argc, char *argv[]) {
                         step = optarg;
                 else
                         wrong = true;
-        if (wrong || !run.dir || optind != argc || (step && strcmp(step, "begin") != 0 && strcmp(step, "finish") != 0))
-                return log_error("Usage: tallyctl cert %s", renews ? "renew --dir DIR [--ca begin|finish]" : "show --dir DIR"),
+        if (wrong || !run.dir || optind != argc ||
+            (step && strcmp(step, "begin") != 0 && strcmp(step, "finish") != 0 && strcmp(step, "drop") != 0))
+                return log_error("Usage: tallyctl cert %s",
+                                 renews ? "renew --dir DIR [--ca begin|finish|drop]" : "show --dir DIR"),
                        CTL_USAGE;
         run.json = json_array();
         r = renews ? renew(&run, step) : cert_show(&run);
@@ -245,8 +251,8 @@ static int issue_verb(struct ctl *ctl, int argc, char *argv[]) {
 
 static const struct ctl_verb verbs[] = {
         { "show", "--dir DIR", "the fleet's certificates and how long they are good", cert_verb },
-        { "renew", "--dir DIR [--ca begin|finish]", "new certificates; with --ca a new CA, in two steps that cut no node off",
-          cert_verb },
+        { "renew", "--dir DIR [--ca begin|finish|drop]",
+          "new certificates; with --ca a new CA, in two steps that cut no node off", cert_verb },
         { "issue", "operator|monitor NAME --dir DIR [--again]",
           "a certificate for one more operator, or for what reads the services' metrics", issue_verb },
 };

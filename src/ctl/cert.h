@@ -14,3 +14,5 @@ int cert_ca_begin(const char *dir);
  * certificates of before are good as long as they last. cert_ca_finished() after all certificates were made anew. */
 int cert_ca_swap(const char *dir);
 int cert_ca_finished(const char *dir);
+/* After a theft: only the CA that signs stays in every ca.pem. */
+int cert_ca_drop(const char *dir);

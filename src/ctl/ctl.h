@@ -56,7 +56,11 @@ int ctl_perform(struct ctl *ctl, struct ctl_call *calls, size_t n);
 int ctl_followed(const struct ctl_call *calls, size_t n);
 /* {"tenant": answer, ...} to standard output. */
 void ctl_print_answers(const struct ctl_call *calls, size_t n);
-void ctl_print_json(const json_t *json);
+void ctl_print_json(const json_t *value);
+void ctl_print_taken(json_t *take); /* the same, and frees it */
+/* --json: from now on ctl_print_line() keeps its lines. At the end they are printed, with what was logged as an error, where no JSON was. */
+int ctl_json_begin(void);
+void ctl_json_end(int code);
 /* A read from one server; logs on failure and returns an exit code; 0 sets ret_answer. */
 int ctl_get(struct ctl *ctl, enum server server, const char *path, json_t **ret_answer);
 

@@ -238,6 +238,18 @@ static int take_option(struct fleet *fleet, int c) {
         }
 }
 
+static void say_wrong(const struct option *options, int c) {
+        for (const struct option *option = options; option->name; option++)
+                if (option->val == c && c == 'p')
+                        log_error("--port %s: the first of three ports, 1 to 65533.", optarg);
+                else if (option->val == c)
+                        log_error(
+                                "--%s %s: a host's name or address, and a port if it is another than usual: ten.example:7602. No https://.",
+                                option->name, optarg);
+        if (c == '?')
+                log_error("\"tallyctl init --help\" has all options.");
+}
+
 static int complete(struct fleet *fleet) {
         char parent[PATH_MAX], self[PATH_MAX];
         ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -312,19 +324,17 @@ int ctl_init(struct ctl *ctl, int argc, char *argv[]) {
                 if (c == 'h')
                         return fputs(usage, stdout), CTL_OK;
                 else if (take_option(&fleet, c) < 0)
-                        return log_error("That option is not right; \"tallyctl init --help\" has them all."), CTL_USAGE;
+                        return say_wrong(options, c), CTL_USAGE;
         if (optind != argc || !fleet.dir)
-                return fputs(usage, stderr), CTL_USAGE;
+                return fputs(usage, stderr), log_error("%s", fleet.dir ? "init takes options only." : "Say where: --dir DIR."),
+                       CTL_USAGE;
         if (complete(&fleet) < 0)
                 return CTL_USAGE;
         if (make_fleet(&fleet) < 0)
                 return CTL_FAILURE;
-        if (ctl->json) {
-                json_t *json = json_pack("{s:s}", "dir", fleet.final);
-
-                ctl_print_json(json);
-                json_decref(json);
-        } else
+        if (ctl->json)
+                ctl_print_taken(json_pack("{s:s}", "dir", fleet.final));
+        else
                 say_what_next(&fleet);
         return CTL_OK;
 }

@@ -39,8 +39,8 @@ static int create(struct ctl *ctl, const char *group, uint64_t seconds) {
         if (r == CTL_OK) {
                 clock_format(expires * 1000, until);
                 if (ctl->json)
-                        printf("{\"token\": \"%s\", \"group\": \"%s\", \"expires\": %llu}\n", token, group,
-                               (unsigned long long) expires);
+                        ctl_print_taken(
+                                json_pack("{s:s, s:s, s:I}", "token", token, "group", group, "expires", (json_int_t) expires));
                 else {
                         puts(token);
                         log_notice("One enrollment into group %s, until %s. It is shown this once: give it to the node in a file "

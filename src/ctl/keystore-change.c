@@ -105,7 +105,7 @@ static void scrub(struct ctl_keystore *ks) {
 }
 
 static void print_json(const struct progress *progress) {
-        printf("{\"done\": %lld, \"left\": %lld}\n", (long long) progress->done, (long long) progress->left);
+        ctl_print_taken(json_pack("{s:I, s:I}", "done", (json_int_t) progress->done, "left", (json_int_t) progress->left));
 }
 
 int ctl_keystore_rotate(struct ctl *ctl, int argc, char *argv[]) {

@@ -144,8 +144,8 @@ int ctl_health(struct ctl *ctl, int argc, char *argv[]) {
         if (ctl->json)
                 ctl_print_answers(calls, SERVERS);
         for (int s = 0; s < SERVERS && !ctl->json; s++)
-                if (calls[s].result == 0)
-                        ctl_print_line("%-9s %s", server_names[s], ctl_string(calls[s].answer, "status"));
+                ctl_print_line("%-9s %s", server_names[s],
+                               calls[s].result < 0 ? "not reached" : ctl_string(calls[s].answer, "status"));
         r = ctl_followed(calls, SERVERS);
         for (int s = 0; s < SERVERS; s++)
                 ctl_call_done(calls + s);

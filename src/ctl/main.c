@@ -45,7 +45,7 @@ static void print_help(void) {
         printf("\nOptions, before the verb:\n"
                "  --config FILE   the operator's configuration (default: $TALLYCTL_CONFIG, ~/.config/tallyboot/tallyctl.conf,\n"
                "                  /etc/tallyboot/operator/tallyctl.conf)\n"
-               "  --json          JSON instead of tables\n"
+               "  --json          JSON instead of tables; also behind the verb\n"
                "  --verbose       say more, on standard error\n"
                "  --version\n\n"
                "A NODE is a node id, its code (abcd-efgh, as the node prints it), or the first 6 or more characters of its id.\n"
@@ -84,6 +84,28 @@ static int run_verb(struct ctl *ctl, const char *config, int argc, char *argv[])
         return verb->run(ctl, argc, argv);
 }
 
+/* Where people look for it, too: behind the verb. */
+static bool take_json(int *argc, char *argv[]) {
+        for (int i = 1; i < *argc && strcmp(argv[i], "--") != 0; i++)
+                if (strcmp(argv[i], "--json") == 0) {
+                        memmove(argv + i, argv + i + 1, (size_t) (*argc - i) * sizeof *argv);
+                        (*argc)--;
+                        return true;
+                }
+        return false;
+}
+
+static int run(struct ctl *ctl, const char *config, int argc, char *argv[]) {
+        int r;
+
+        ctl->json = take_json(&argc, argv) || ctl->json;
+        if (ctl->json && !(argc > 1 && asks_for_help(argc, argv)) && ctl_json_begin() < 0)
+                return CTL_FAILURE;
+        r = run_verb(ctl, config, argc, argv);
+        ctl_json_end(r);
+        return r;
+}
+
 int main(int argc, char *argv[]) {
         static const struct option options[] = {
                 { "config", required_argument, NULL, 'c' }, { "json", no_argument, NULL, 'j' },
@@ -120,5 +142,5 @@ int main(int argc, char *argv[]) {
 
         if (optind >= argc)
                 return print_help(), CTL_USAGE;
-        return run_verb(&ctl, config, argc - optind, argv + optind);
+        return run(&ctl, config, argc - optind, argv + optind);
 }

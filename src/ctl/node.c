@@ -229,6 +229,26 @@ static void show_party(const struct ctl_call *call) {
                 show_held(held, token);
 }
 
+/* The registrar's word, or a party's where it has none. */
+static const json_t *who_knows(const struct ctl_call calls[static SERVERS]) {
+        for (int s = 0; s < SERVERS; s++)
+                if (calls[s].answer)
+                        return calls[s].answer;
+        return NULL;
+}
+
+/* What approve --state takes. */
+static void name_states(const struct ctl_call calls[static SERVERS]) {
+        char state[STATE_LENGTH + 1];
+
+        for (int s = SERVER_TENANT; s < SERVERS; s++) {
+                json_t *held = json_object_get(calls[s].answer, "held");
+
+                if (json_is_object(held) && held_state(held, state) >= 0)
+                        json_object_set_new(held, "state", json_string(state));
+        }
+}
+
 static int node_show(struct ctl *ctl, int argc, char *argv[]) {
         char id[NODE_ID_LENGTH + 1], registered[21];
         int r;
@@ -244,14 +264,18 @@ static int node_show(struct ctl *ctl, int argc, char *argv[]) {
                 calls[s] = ctl_call(s, "GET", "/v1/nodes/%s", id);
         if (ctl_perform(ctl, calls, SERVERS) < 0)
                 return CTL_FAILURE;
-        if (ctl->json)
+        if (ctl->json) {
+                name_states(calls);
                 ctl_print_answers(calls, SERVERS);
-        else {
-                time_text(ctl_integer(calls[SERVER_REGISTRAR].answer, "registered"), registered);
+        } else {
+                const json_t *known = who_knows(calls);
+
+                time_text(ctl_integer(known, "registered"), registered);
                 ctl_print_line("%s", id);
-                ctl_print_line("  code %s, %s %s, registered %s", ctl_string(calls[SERVER_REGISTRAR].answer, "code"),
-                               *ctl_string(calls[SERVER_REGISTRAR].answer, "token") ? "token's key" : "EK",
-                               ctl_string(calls[SERVER_REGISTRAR].answer, "ek_sha256"), registered);
+                if (known)
+                        ctl_print_line("  code %s, %s %s, registered %s", ctl_string(known, "code"),
+                                       *ctl_string(known, "token") ? "token's key" : "EK", ctl_string(known, "ek_sha256"),
+                                       registered);
                 show_party(calls + SERVER_TENANT);
                 show_party(calls + SERVER_VERIFIER);
         }

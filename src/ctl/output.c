@@ -5,6 +5,47 @@
 
 #include "ctl/ctl.h"
 
+/* With --json standard output is one JSON value, whatever happens: lines for people and errors are kept until the end, and are the value
+ * where a verb has none of its own. */
+static struct {
+        bool on, said;
+        json_t *lines, *errors;
+} json;
+
+static void on_log(enum log_level level, const char *text) {
+        if (level == LOG_LEVEL_ERROR)
+                json_array_append_new(json.errors, json_string(text));
+}
+
+int ctl_json_begin(void) {
+        json.lines = json_array();
+        json.errors = json_array();
+        if (!json.lines || !json.errors)
+                return log_oom();
+        json.on = true;
+        log_set_observer(on_log);
+        return 0;
+}
+
+void ctl_json_end(int code) {
+        json_t *all;
+
+        if (!json.on)
+                return;
+        log_set_observer(NULL);
+        json.on = false;
+        if (!json.said) {
+                all = json_pack("{s:i}", "exit", code);
+                if (code != CTL_OK)
+                        json_object_set(all, "errors", json.errors);
+                if (json_array_size(json.lines) > 0)
+                        json_object_set(all, "lines", json.lines);
+                ctl_print_taken(all);
+        }
+        json_decref(json.lines);
+        json_decref(json.errors);
+}
+
 struct table {
         size_t columns, rows;
         char **cells; /* row 0: the headings */
@@ -81,9 +122,10 @@ int64_t ctl_integer(const json_t *object, const char *name) {
         return json_is_integer(value) ? json_integer_value(value) : -1;
 }
 
-void ctl_print_json(const json_t *json) {
-        _cleanup_(freep) char *text = json_dumps(json, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+void ctl_print_json(const json_t *value) {
+        _cleanup_(freep) char *text = json_dumps(value, JSON_INDENT(2) | JSON_ENSURE_ASCII);
 
+        json.said = true;
         if (text)
                 puts(text);
 }
@@ -102,6 +144,11 @@ void ctl_print_answers(const struct ctl_call *calls, size_t n) {
         json_decref(all);
 }
 
+void ctl_print_taken(json_t *take) {
+        ctl_print_json(take);
+        json_decref(take);
+}
+
 void ctl_print_line(const char *format, ...) {
         char line[1024], clean[2048];
         va_list arguments;
@@ -110,7 +157,10 @@ void ctl_print_line(const char *format, ...) {
         vsnprintf(line, sizeof line, format, arguments);
         va_end(arguments);
         text_sanitize(line, clean, sizeof clean);
-        puts(clean);
+        if (json.on)
+                json_array_append_new(json.lines, json_string(clean));
+        else
+                puts(clean);
 }
 
 void ctl_print_text(const char *text) {

@@ -158,7 +158,7 @@ int policy_retire_verb(struct ctl *ctl, int argc, char *argv[]) {
         if (!policy_has_replaced(&policy)) {
                 log_notice("Nothing of an old policy is kept for %s.", argv[1]);
                 if (ctl->json)
-                        puts("{}");
+                        ctl_print_taken(json_object());
                 return CTL_OK;
         }
         r = now ? CTL_OK : look_at_nodes(ctl, argv[1], &policy, &moved);

@@ -18,6 +18,7 @@ struct options {
         const char *uki, *old, *base, *node, *log, *name;
         enum predict_phase phase;
         uint64_t gate;
+        bool json;
 };
 
 static int parse_options(int argc, char *argv[], struct options *ret) {
@@ -113,7 +114,10 @@ static int print_set(const struct options *options, struct prediction *predictio
 
         hex_write(prediction->uki, prediction->size, uki);
         hex_write(prediction->kernel, prediction->size, kernel);
-        printf("# in [firmware]:\n#   uki = %s\n#   kernel = %s\n%s", uki, kernel, text);
+        if (options->json)
+                ctl_print_taken(json_pack("{s:s, s:s, s:s}", "uki", uki, "kernel", kernel, "policy", text));
+        else
+                printf("# in [firmware]:\n#   uki = %s\n#   kernel = %s\n%s", uki, kernel, text);
         return CTL_OK;
 }
 
@@ -172,6 +176,7 @@ int policy_predict_verb(struct ctl *ctl, int argc, char *argv[]) {
         r = parse_options(argc, argv, &options);
         if (r != CTL_OK)
                 return r;
+        options.json = ctl->json;
         if (options.base)
                 r = recorded_read(options.base, &base) < 0 ? CTL_FAILURE : CTL_OK;
         else

@@ -235,19 +235,5 @@ def test_stolen_ca(lab):
     boots(bootable(lab))
 
 
-def test_a_new_ca_that_was_interrupted(lab):
-    """finish, killed between any two of its renames, is finished by the next."""
-    renew, ca = ("cert", "renew", "--dir", lab.directory, "--ca"), lab.directory / "ca"
-    moves = (("ca.key", "old.key"), ("next.key", "ca.key"), ("ca.pem", "old.pem"))
-    for number in range(len(moves) + 1):
-        ok(lab.ctl(*renew, "begin"))
-        new = (ca / "next.pem").read_bytes(), (ca / "next.key").read_bytes()
-        for here, there in moves[:number]:
-            (ca / here).rename(ca / there)
-        ok(lab.ctl(*renew, "finish"))
-        assert ((ca / "ca.pem").read_bytes(), (ca / "ca.key").read_bytes()) == new, number
-        take_over_certificates(lab)
-
-
 if __name__ == "__main__":
     main(RecoveryLab)

@@ -276,6 +276,46 @@ def test_payload(lab):
     assert lab.ctl("payload", "set", node.id, lab.home / "none").code == FAILED
 
 
+def test_json_whatever_happens(lab):
+    """One value on standard output, done or not; --json is taken before the verb and behind it."""
+    node, people = node_in(lab), ("--dir", lab.directory)
+    for code, words in ((DONE, ("health",)), (DONE, ("node", "list")), (DONE, ("node", "show", node.id)), (USAGE, ("node", "show")),
+                        (REFUSED, ("node", "show", "abcd-efgh")), (REFUSED, ("node", "approve", node.id, "--capture")), (USAGE, ("nonsense",)),
+                        (USAGE, ("node", "nonsense")), (USAGE, ("init",)), (FAILED, ("init", "--lab", *people)), (DONE, ("cert", "show", *people)),
+                        (DONE, ("cert", "issue", "operator", "json", *people)), (FAILED, ("cert", "issue", "operator", "json", *people)),
+                        (FAILED, ("cert", "renew", *people, "--ca", "finish")), (REFUSED, ("group", "show", "none")), (DONE, ("group", "list")),
+                        (FAILED, ("policy", "set", "default", "/none")), (DONE, ("policy", "retire", "default")), (DONE, ("log",)),
+                        (USAGE, ("log", "--limit", "x")), (DONE, ("audit", "status")), (DONE, ("audit", "export", "--dir", lab.home)),
+                        (FAILED, ("audit", "verify", "/none")), (DONE, ("audit", "accept", "--of", "tenant")), (USAGE, ("keystore", "nonsense")),
+                        (FAILED, ("payload", "set", node.id, "/none")), (USAGE, ("join-token", "create", "--expires", "x")),
+                        (FAILED, ("keystore", "show", "--config", "/none"))):
+        before, behind = lab.ctl("--json", *words), lab.ctl(*words, "--json")
+        assert before.code == code or words[:2] == ("keystore", "show"), (words, before)
+        for said in (before, behind):
+            value = said.json
+            assert said.code == DONE or isinstance(value, list) or value.get("errors") or "error" in str(value) or not said.err, (words, said)
+    assert isinstance(lab.ctl("cert", "show", *people, "--json").json[0]["seconds_left"], int)
+
+
+def test_what_is_wrong_with_the_certificates(lab):
+    """The file is named, and what to do."""
+    key = lab.directory / "operator" / "operator.key"
+    whole = key.read_bytes()
+    try:
+        key.chmod(0o644)
+        assert f"chmod 0600 {key}" in lab.ctl("health").err
+        key.unlink()
+        assert f"{key}: No such file" in lab.ctl("health").err
+        key.write_bytes((lab.directory / "tenant" / "tenant.key").read_bytes())
+        key.chmod(0o600)
+        assert f"{key} is not the key of " in lab.ctl("health").err
+    finally:
+        key.write_bytes(whole)
+        key.chmod(0o600)
+    node = node_in(lab)
+    assert node.id in ok(lab.ctl("node", "show", node.code.upper())).out
+
+
 def test_payload_of_a_group(lab):
     """All that are approved by now, and later those that came in between; who is not approved by both gets nothing."""
     group = new_group(lab)
