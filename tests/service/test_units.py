@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 
 from cases import main, skip
+from services import BUILD
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 OURS = TOP / "dracut/90tallyboot/system"
@@ -134,6 +135,27 @@ def test_the_running_systems_units_too(_tree):
                               stderr=subprocess.STDOUT, text=True, check=False)
         said = [line for line in done.stdout.splitlines() if "tallyboot" in line and "not executable" not in line]
         assert not said, said
+
+
+def test_the_services_units_and_their_drop_in_for_the_tpm(_tree):
+    """As tallyctl init writes them, and as docs/keys.md says that they are to be changed for a master key in the TPM."""
+    documented = re.search(r"For the TPM add a drop-in.*?```\n(.*?)```", (TOP / "docs/keys.md").read_text(), re.S)[1]
+    assert "DeviceAllow=/dev/tpmrm0 rw" in documented and "SupplementaryGroups=tss" in documented
+    with tempfile.TemporaryDirectory(prefix="tb-units-") as directory:
+        fleet = pathlib.Path(directory) / "fleet"
+        subprocess.run([BUILD / "tallyctl", "init", "--dir", fleet, "--registrar", "registrar.example", "--tenant", "tenant.example",
+                        "--verifier", "verifier.example"], check=True, stdout=subprocess.DEVNULL)
+        units = {path.name: path for path in fleet.rglob("*.service")}
+        assert set(units) == {f"tallyboot-{role}.service" for role in ("registrar", "tenant", "verifier")}, units
+        for name, unit in units.items():
+            drop_in = unit.parent / f"{name}.d/tpm.conf"
+            drop_in.parent.mkdir()
+            for text in (documented, documented.replace("DeviceAllow=", "AllowDevice=")):
+                drop_in.write_text(text)
+                said = subprocess.run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit], stdout=subprocess.PIPE,
+                                      stderr=subprocess.STDOUT, text=True, check=False).stdout
+                said = [line for line in said.splitlines() if "tallyboot" in line and "not executable" not in line]
+                assert bool(said) == ("AllowDevice" in text), said    # the test itself: what it does not know is said
 
 
 def test_every_way_to_a_shell_locks_up_first(_tree):
