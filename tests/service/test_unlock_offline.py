@@ -366,6 +366,23 @@ def test_again_leaves_one(fleet):
     check(machine.offline(image), OK)
 
 
+def test_a_copy_of_the_header_ends_with_the_key_that_wrapped(fleet):
+    """What docs/keys.md says against old copies: another key in the token, enroll --again, the old one destroyed."""
+    with OfflineMachine(fleet) as machine:
+        image = machine.image()
+        machine.enrolled(image)
+        old = machine.directory / "old"
+        shutil.copy(image, old)
+        machine.make_key("aes", "wrap", "aes2")
+        machine.set(offline_key=key("aes2"))
+        check(machine.enroll("--again", "--join-token-file", machine.join_token_file(group=machine.group), image), OK)
+        check(machine.offline(old, offline_key=key("aes")), OK)    # until then
+        machine.hsm.tool("node", "--delete-object", "--type", "secrkey", "--label", "aes")
+        check(machine.offline(image, offline_key=key("aes2")), OK)
+        check(machine.offline(old, offline_key=key("aes2")), VOLUME, "the token does not open what is kept")
+        check(machine.offline(old, offline_key=key("aes")), VOLUME, "no secret key")
+
+
 # A leak checker cannot work under strace.
 TRACED = {"ASAN_OPTIONS": "detect_leaks=0"}
 

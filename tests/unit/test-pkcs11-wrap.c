@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "pkcs11/internal.h"
 #include "pkcs11/wrap.h"
 #include "test.h"
 
@@ -346,6 +347,31 @@ static void test_names(void **state) {
         assert_int_equal(wrap_mac_from_string("aes-mac", &mac), -EINVAL);
 }
 
+/* Some HSMs make MACs by keys of the mechanism's own type only: such a key, made by the HSM's tools, is as good. */
+static void test_mac_key_of_its_own_type(void **state) {
+        struct wrap_how how = how_of(WRAP_CBC_PAD, WRAP_MAC_SHA256_HMAC, "pkcs11:object=master");
+        CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+        CK_KEY_TYPE type = CKK_SHA256_HMAC;
+        CK_BBOOL yes = CK_TRUE;
+        uint8_t value[32] = { 1, 2, 3 };
+        CK_ATTRIBUTE attributes[] = {
+                { CKA_CLASS, &class, sizeof(class) }, { CKA_KEY_TYPE, &type, sizeof(type) }, { CKA_TOKEN, &yes, sizeof(yes) },
+                { CKA_PRIVATE, &yes, sizeof(yes) },   { CKA_SIGN, &yes, sizeof(yes) },       { CKA_LABEL, "own type", 8 },
+                { CKA_VALUE, value, sizeof(value) },
+        };
+        CK_SESSION_HANDLE session;
+        CK_OBJECT_HANDLE object;
+
+        if (pkcs11->apart)
+                skip(); /* the module is not in this process */
+        assert_int_equal(pkcs11->f->C_OpenSession(pkcs11->slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &session),
+                         CKR_OK);
+        assert_int_equal(pkcs11->f->C_CreateObject(session, attributes, ELEMENTSOF(attributes), &object), CKR_OK);
+        assert_int_equal(pkcs11->f->C_CloseSession(session), CKR_OK);
+        how.mac_key = "pkcs11:object=own%20type";
+        round_trip(&how);
+}
+
 /* Of a token that has them all, nothing may be skipped. */
 static void test_nothing_is_missing(void **state) {
         static const char *const all[] = { "CKM_AES_KEY_WRAP_KWP", "CKM_AES_GCM", "CKM_AES_CBC_PAD",   "CKM_SHA256_HMAC",
@@ -378,11 +404,13 @@ static int main_nss(void) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_kwp),           cmocka_unit_test(test_key_wrap_pad), cmocka_unit_test(test_gcm),
-                cmocka_unit_test(test_cbc_pad),       cmocka_unit_test(test_aes_mac),      cmocka_unit_test(test_rsa_oaep),
-                cmocka_unit_test(test_ecdh),          cmocka_unit_test(test_iv),           cmocka_unit_test(test_no_downgrade),
-                cmocka_unit_test(test_check),         cmocka_unit_test(test_sizes),        cmocka_unit_test(test_names),
-                cmocka_unit_test(test_without_login),
+                cmocka_unit_test(test_kwp),           cmocka_unit_test(test_key_wrap_pad),
+                cmocka_unit_test(test_gcm),           cmocka_unit_test(test_cbc_pad),
+                cmocka_unit_test(test_aes_mac),       cmocka_unit_test(test_rsa_oaep),
+                cmocka_unit_test(test_ecdh),          cmocka_unit_test(test_iv),
+                cmocka_unit_test(test_no_downgrade),  cmocka_unit_test(test_check),
+                cmocka_unit_test(test_sizes),         cmocka_unit_test(test_names),
+                cmocka_unit_test(test_without_login), cmocka_unit_test(test_mac_key_of_its_own_type),
         };
 
         int failed = cmocka_run_group_tests_name("pkcs11-wrap", tests, setup, teardown);
