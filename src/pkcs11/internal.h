@@ -144,6 +144,10 @@ void purpose_read(struct pkcs11 *pkcs11, struct pkcs11_key *key);
 int key_public(struct pkcs11 *pkcs11, const struct pkcs11_key *key, struct blob *ret);
 /* Of the key pair that the URI names, from what the token shows of it: before login, too, where that is a public key or certificate. */
 int key_public_by_uri(struct pkcs11 *pkcs11, const char *uri, struct blob *ret);
+/* Fills type and bits by an object's CKA_EC_PARAMS; -ENODATA: it shows none. */
+int key_curve(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE handle, struct pkcs11_key *key);
+/* The same by its public key or certificate: a few cards' private keys do not say on which curve they are. */
+void key_curve_elsewhere(struct pkcs11 *pkcs11, struct pkcs11_key *key);
 int key_sign(struct pkcs11 *pkcs11, const struct pkcs11_key *key, const void *message, size_t size, struct blob *ret);
 int key_generate(struct pkcs11 *pkcs11, const struct pkcs11_new *new, struct pkcs11_key *ret);
 int mechanism_list(struct pkcs11 *pkcs11, CK_MECHANISM_TYPE **ret, size_t *ret_n);

@@ -82,12 +82,13 @@ static CK_ULONG attribute_number(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE object,
         return attribute_get(pkcs11, object, type, &value, sizeof(value), &size) == 0 && size == sizeof(value) ? value : 0;
 }
 
-static void describe_ec(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE handle, struct pkcs11_key *key) {
+int key_curve(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE handle, struct pkcs11_key *key) {
         uint8_t params[256];
         size_t size = 0;
+        int r = attribute_get(pkcs11, handle, CKA_EC_PARAMS, params, sizeof(params), &size);
 
-        if (attribute_get(pkcs11, handle, CKA_EC_PARAMS, params, sizeof(params), &size) < 0)
-                return;
+        if (r < 0 || size == 0)
+                return r < 0 ? r : -ENODATA;
         for (enum pkcs11_type type = PKCS11_EC_P256; type <= PKCS11_EC_P384; type++) {
                 size_t wanted_size;
                 const uint8_t *wanted = curve_params(type, &wanted_size);
@@ -97,6 +98,7 @@ static void describe_ec(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE handle, struct p
                         key->bits = type == PKCS11_EC_P256 ? 256 : 384;
                 }
         }
+        return 0;
 }
 
 /* Private keys show their modulus in nearly all tokens; its size in none. */
@@ -153,9 +155,10 @@ int key_describe(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE handle, struct pkcs11_k
                 label[size] = '\0';
                 text_sanitize((const char *) label, key.label, sizeof(key.label));
         }
-        if (type == CKK_EC)
-                describe_ec(pkcs11, handle, &key);
-        else if (type == CKK_RSA)
+        if (type == CKK_EC) {
+                if (key_curve(pkcs11, handle, &key) == -ENODATA && key.class == PKCS11_PRIVATE)
+                        key_curve_elsewhere(pkcs11, &key);
+        } else if (type == CKK_RSA)
                 describe_rsa(pkcs11, handle, &key);
         else
                 describe_secret(pkcs11, handle, type, &key);

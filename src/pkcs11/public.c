@@ -132,6 +132,33 @@ static int from_companion(struct pkcs11 *pkcs11, const struct pkcs11_key *key, C
         return key->type == PKCS11_RSA ? rsa_public(pkcs11, object, ret) : ec_public(pkcs11, object, key->type, ret);
 }
 
+static void curve_of_certificate(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE object, struct pkcs11_key *key) {
+        _cleanup_(evp_pkey_freep) EVP_PKEY *pkey = NULL;
+        _cleanup_(blob_done) struct blob spki = {};
+        char group[32] = "";
+        const uint8_t *p;
+
+        if (certificate_public(pkcs11, object, &spki) < 0)
+                return;
+        p = spki.data;
+        pkey = d2i_PUBKEY(NULL, &p, (long) spki.size);
+        if (!pkey || EVP_PKEY_get_group_name(pkey, group, sizeof(group), NULL) != 1)
+                return;
+        if (strcmp(group, "prime256v1") == 0 || strcmp(group, "secp384r1") == 0) {
+                key->type = strcmp(group, "secp384r1") == 0 ? PKCS11_EC_P384 : PKCS11_EC_P256;
+                key->bits = key->type == PKCS11_EC_P384 ? 384 : 256;
+        }
+}
+
+void key_curve_elsewhere(struct pkcs11 *pkcs11, struct pkcs11_key *key) {
+        CK_OBJECT_HANDLE object;
+
+        if (companion(pkcs11, key, CKO_PUBLIC_KEY, &object) >= 0 && key_curve(pkcs11, object, key) >= 0)
+                return;
+        if (companion(pkcs11, key, CKO_CERTIFICATE, &object) >= 0)
+                curve_of_certificate(pkcs11, object, key);
+}
+
 /* A public object or certificate is in the token by its id alone: whoever wrote it there could have written another. */
 static int check_type(const struct pkcs11_key *key, struct blob *spki) {
         _cleanup_(evp_pkey_freep) EVP_PKEY *pkey = NULL;

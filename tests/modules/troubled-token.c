@@ -8,6 +8,7 @@
  *      pin-changed     every PIN is wrong
  *      odd-pin         a wrong PIN is answered as some cards do: CKR_GENERAL_ERROR
  *      always-pin      private keys want the PIN with each signature
+ *      no-params       private keys do not say on which curve they are
  *      removed         the slot is empty, and every call of a session says so
  *      renumber        slots have other numbers
  *      another         the token has another serial number
@@ -184,6 +185,13 @@ static CK_RV get_attributes(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, 
                         memcpy(attributes->pValue, &yes, sizeof(yes));
                 attributes->ulValueLen = sizeof(yes);
                 return CKR_OK;
+        }
+        if (n == 1 && attributes->type == CKA_EC_PARAMS && is("no-params")) {
+                CK_OBJECT_CLASS class = 0;
+                CK_ATTRIBUTE wanted = { CKA_CLASS, &class, sizeof(class) };
+
+                if (real->C_GetAttributeValue(session, object, &wanted, 1) == CKR_OK && class == CKO_PRIVATE_KEY)
+                        return CKR_ATTRIBUTE_TYPE_INVALID;
         }
         return real->C_GetAttributeValue(session, object, attributes, n);
 }

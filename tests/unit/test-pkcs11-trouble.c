@@ -443,6 +443,37 @@ static void test_always_pin(void **state) {
         pkcs11 = pkcs11_close(pkcs11);
 }
 
+/* A private key that does not say on which curve it is: its public key does, or its certificate. */
+static void test_no_curve(void **state) {
+        _cleanup_(blob_done) struct blob signature = {};
+        struct pkcs11 *pkcs11 = NULL;
+        struct pkcs11_key key;
+
+        softhsm_shell(softhsm, "openssl ecparam -name secp384r1 -genkey -noout -out key.pem && "
+                               "openssl req -new -x509 -key key.pem -subj /CN=card -out cert.pem && "
+                               "openssl pkcs8 -topk8 -nocrypt -in key.pem -outform DER -out key.der && "
+                               "openssl x509 -in cert.pem -outform DER -out cert.der && "
+                               "for type in privkey:key.der cert:cert.der; do pkcs11-tool --module " SOFTHSM_MODULE
+                               " --login --pin " SOFTHSM_PIN
+                               " --write-object ${type#*:} --type ${type%%:*} --id 0102 --label card >log 2>&1 || exit 1; done");
+        trouble("no-params");
+        pkcs11 = open_troubled(false, true);
+        key = find(pkcs11);
+        assert_true(key.type == PKCS11_EC_P256 && key.bits == 256);
+        assert_int_equal(sign(pkcs11, &key), 0);
+        assert_int_equal(pkcs11_find(pkcs11, "pkcs11:object=card", PKCS11_PRIVATE, &key), 0);
+        assert_true(key.type == PKCS11_EC_P384 && key.bits == 384);
+        assert_int_equal(pkcs11_sign(pkcs11, &key, "m", 1, &signature), 0);
+        assert_true(signature_is_good(pkcs11, &key, "m", &signature));
+        softhsm_shell(softhsm, "pkcs11-tool --module " SOFTHSM_MODULE " --login --pin " SOFTHSM_PIN
+                               " --delete-object --type cert --id 0102 >log 2>&1");
+        assert_int_equal(pkcs11_find(pkcs11, "pkcs11:object=card", PKCS11_PRIVATE, &key), 0);
+        assert_int_equal(key.type, PKCS11_OTHER);
+        assert_int_equal(sign(pkcs11, &key), -EINVAL);
+        pkcs11 = pkcs11_close(pkcs11);
+        no_trouble("no-params");
+}
+
 /* mechanisms that SoftHSM lacks */
 
 static void round_trip(struct pkcs11 *pkcs11, const struct wrap_how *how) {
@@ -508,6 +539,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_last_try_after_reset, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_keypad, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_always_pin, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_no_curve, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_other_mechanisms, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_leaky_token, setup, teardown),
         };
