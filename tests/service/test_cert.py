@@ -5,7 +5,10 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from cases import expect, main, refused, skip
 from lab import Lab
