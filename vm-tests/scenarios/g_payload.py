@@ -15,7 +15,10 @@ cat /test/init > /sysroot/sbin/init
 chmod 755 /sysroot/sbin/init
 echo ID=tiny > /sysroot/usr/lib/os-release
 """
-USE = """echo "PAYLOAD-SAYS $(cat /run/tallyboot/payload/greeting)" > /dev/console
+USE = """while read -r _ where type how _; do
+    if [ "$where" = /run/tallyboot/payload ]; then echo "PAYLOAD-ON $type $how"; fi
+done < /proc/mounts > /dev/console
+echo "PAYLOAD-SAYS $(cat /run/tallyboot/payload/greeting)" > /dev/console
 """
 
 
@@ -46,6 +49,7 @@ def run(t):
     node.never("PAYLOAD-SAYS")
     node.expect(r"PAYLOAD-SAYS hello, diskless one", seconds=150)
     t.say(f"the service that waits for it has it {node.seconds():.0f} s after power-on")
+    t.check(node.seen(r"^PAYLOAD-ON (ramfs ro,|tmpfs ro,.*noswap)"), "it is in memory that is never swapped, and read-only", node.log)
     node.expect(r"^ROOT \S+ tmpfs")
     node.expect(r"^PCR 15 .*[1-9A-F]")
     t.check(node.console.expect(r"^DONE", 60), "the end")
