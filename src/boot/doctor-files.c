@@ -134,7 +134,8 @@ void doctor_check_initramfs(struct doctor *doctor) {
 
         if (!image) {
                 found(doctor, FOUND_WARNING, "initramfs",
-                      "no image for the running kernel was found in /boot; if it is a UKI, look with lsinitrd");
+                      "no image for the running kernel was found in /boot; of a UKI: objcopy -O binary --only-section=.initrd UKI /tmp/initrd, "
+                      "then lsinitrd /tmp/initrd");
                 return;
         }
         r = run_program(argv, &listing);
