@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <openssl/evp.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -40,29 +41,58 @@ static int add_entry(struct pack *pack, const char *source, const char *name, co
         return 0;
 }
 
-static int collect_directory(struct pack *pack, const char *dir, const char *prefix);
+/* One part of the name after the other, none of them a link: what was a directory a moment ago may be one now. */
+static int open_below(int top, const char *name, int flags) {
+        _cleanup_(closep) int fd = -1;
+
+        for (;;) {
+                char part[NAME_MAX + 1];
+                size_t n = strcspn(name, "/");
+                int next;
+
+                if (n > NAME_MAX)
+                        return -ENAMETOOLONG;
+                memcpy(part, name, n);
+                part[n] = '\0';
+                next = openat(fd < 0 ? top : fd, part, (name[n] ? O_PATH | O_DIRECTORY : flags) | O_NOFOLLOW | O_CLOEXEC);
+                if (next < 0)
+                        return -errno;
+                if (!name[n])
+                        return next;
+                closep(&fd);
+                fd = next;
+                name += n + 1;
+        }
+}
+
+static int collect_directory(struct pack *pack, int fd, const char *dir, const char *prefix);
+
+static int collect_below(struct pack *pack, const char *source, const char *name) {
+        _cleanup_(closep) int fd = open_below(pack->top, name, O_RDONLY | O_DIRECTORY);
+
+        return fd < 0 ? log_error_errno(fd, "%s: %m", source) : collect_directory(pack, fd, source, name);
+}
 
 static int collect_one(struct pack *pack, const char *source, const char *name) {
+        _cleanup_(closep) int fd = open_below(pack->top, name, O_PATH);
         struct stat st;
         int r;
 
-        if (lstat(source, &st) < 0)
-                return log_error_errno(errno, "%s: %m", source);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return log_error_errno(fd < 0 ? -fd : errno, "%s: %m", source);
         if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) {
                 log_error("%s: only files and directories can be in a payload, no links, devices or sockets.", source);
                 return -EINVAL;
         }
         r = add_entry(pack, source, name, &st);
-        if (r < 0 || !S_ISDIR(st.st_mode))
-                return r;
-        return collect_directory(pack, source, name);
+        return r < 0 || !S_ISDIR(st.st_mode) ? r : collect_below(pack, source, name);
 }
 
-static int collect_directory(struct pack *pack, const char *dir, const char *prefix) {
+static int collect_directory(struct pack *pack, int fd, const char *dir, const char *prefix) {
         struct dirent **names = NULL;
         int n, r = 0;
 
-        n = scandir(dir, &names, NULL, alphasort);
+        n = scandirat(fd, ".", &names, NULL, alphasort);
         if (n < 0)
                 return log_error_errno(errno, "%s: %m", dir);
         for (int i = 0; i < n; i++) {
@@ -80,20 +110,28 @@ static int collect_directory(struct pack *pack, const char *dir, const char *pre
         return r;
 }
 
+/* The directory that path is, or that it is in. */
+static int open_top(const char *path, const char **ret_name) {
+        const char *slash = strrchr(path, '/');
+        _cleanup_(freep) char *parent = slash ? strndup(path, (size_t) (slash - path) + 1) : strdup(".");
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        *ret_name = NULL;
+        if (fd < 0 && errno == ENOTDIR && parent) {
+                *ret_name = slash ? slash + 1 : path;
+                fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        }
+        return fd < 0 ? log_error_errno(errno, "%s: %m", path) : fd;
+}
+
 int pack_collect(const char *path, struct pack *ret) {
         struct pack pack = { .length = 1 }; /* the end entry */
-        struct stat st;
+        const char *name;
         int r;
 
-        if (stat(path, &st) < 0)
-                return log_error_errno(errno, "%s: %m", path);
-        if (S_ISDIR(st.st_mode))
-                r = collect_directory(&pack, path, "");
-        else {
-                const char *slash = strrchr(path, '/');
-
-                r = collect_one(&pack, path, slash ? slash + 1 : path);
-        }
+        r = pack.top = open_top(path, &name);
+        if (r >= 0)
+                r = name ? collect_one(&pack, path, name) : collect_directory(&pack, pack.top, path, "");
         if (r < 0) {
                 pack_done(&pack);
                 return r;
@@ -109,7 +147,8 @@ void pack_done(struct pack *pack) {
                 free(pack->entries[i].name);
         }
         free(pack->entries);
-        *pack = (struct pack){};
+        closep(&pack->top);
+        *pack = (struct pack){ .top = -1 };
 }
 
 /* Gathers the archive into records and writes each as it is full. */
@@ -167,14 +206,17 @@ static int put(struct sealer *sealer, const void *data, size_t size) {
         return 0;
 }
 
-static int put_file(struct sealer *sealer, const struct pack_entry *entry) {
-        _cleanup_(closep) int fd = open(entry->source, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+static int put_file(struct sealer *sealer, int top, const struct pack_entry *entry) {
+        _cleanup_(closep) int fd = open_below(top, entry->name, O_RDONLY | O_NONBLOCK | O_NOCTTY);
         _cleanup_(secret_freep) struct secret *chunk = NULL;
         uint64_t left = entry->size;
+        struct stat st;
         int r;
 
         if (fd < 0)
-                return log_error_errno(errno, "%s: %m", entry->source);
+                return log_error_errno(fd, "%s: %m", entry->source);
+        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+                return -ESTALE;
         r = secret_new(PAYLOAD_RECORD_SIZE, &chunk);
         while (r == 0) {
                 ssize_t n = read(fd, chunk->data, chunk->size);
@@ -191,7 +233,7 @@ static int put_file(struct sealer *sealer, const struct pack_entry *entry) {
         return r < 0 ? r : left > 0 ? -ESTALE : 0;
 }
 
-static int put_entry(struct sealer *sealer, const struct pack_entry *entry) {
+static int put_entry(struct sealer *sealer, int top, const struct pack_entry *entry) {
         _cleanup_(buffer_done) struct buffer head = {};
         int r;
 
@@ -206,7 +248,7 @@ static int put_entry(struct sealer *sealer, const struct pack_entry *entry) {
                 r = put(sealer, head.data, head.size);
         if (r < 0 || entry->directory)
                 return r;
-        r = put_file(sealer, entry);
+        r = put_file(sealer, top, entry);
         if (r == -ESTALE)
                 log_error("%s changed while it was read: run the command again.", entry->source);
         return r;
@@ -219,7 +261,7 @@ static int write_archive(struct sealer *sealer, const struct pack *pack) {
         if (r == 0)
                 r = put(sealer, "TBA1", 4);
         for (size_t i = 0; i < pack->n && r == 0; i++)
-                r = put_entry(sealer, pack->entries + i);
+                r = put_entry(sealer, pack->top, pack->entries + i);
         if (r == 0)
                 r = put(sealer, "", 1);
         /* A full last record has been written already. */

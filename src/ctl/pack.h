@@ -7,8 +7,8 @@ enum { PACK_LENGTH_MAX = 64 * 1024 * 1024 };
 
 /* The files of a payload, as they will stand in the archive (docs/protocol.md, 9). */
 struct pack_entry {
-        char *source; /* path on this machine */
-        char *name;   /* path in the archive */
+        char *source; /* path on this machine, for words */
+        char *name;   /* path in the archive, and from top */
         bool directory;
         unsigned mode;
         uint64_t size;
@@ -18,9 +18,11 @@ struct pack {
         struct pack_entry *entries;
         size_t n;
         uint64_t length; /* of the archive */
+        int top;         /* the directory that all of it is in */
 };
 
-/* A file, or what is in a directory, in the order of names. Links, devices and sockets are refused, with words in the log. */
+/* A file, or what is in a directory, in the order of names. Links, devices and sockets are refused, with words in the log; so is what becomes
+ * a link, or is reached by one, until it is written: who can write below path gets nothing into the payload that is not below path. */
 int pack_collect(const char *path, struct pack *ret);
 void pack_done(struct pack *pack);
 

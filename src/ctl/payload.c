@@ -232,7 +232,7 @@ static int seal_to(const struct upload *upload, const struct payload_header *hea
 }
 
 static int encrypt(struct upload *upload, const char *path, json_t **ret_keys) {
-        _cleanup_(pack_done) struct pack pack = {};
+        _cleanup_(pack_done) struct pack pack = { .top = -1 };
         _cleanup_(secret_freep) struct secret *content_key = NULL;
         struct payload_header header = { .version = upload->version };
         int r;
