@@ -7,6 +7,7 @@ but where a case says that it starts again."""
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -301,8 +302,9 @@ def start_fails(fleet):
 def test_named_at_the_start(fleet):
     """The service does not come up, and says why: nothing is left for the first release to find out."""
     good = dict(fleet.tenant.keystore)
-    other = SoftHsm()
-    for change, words in (({"mechanism": "kwp"}, "lacks CKM_AES_KEY_WRAP_KWP; it has CKM_RSA_PKCS_OAEP "),
+    second = fleet.hsm.token("second")
+    for change, words in (({"master": "pkcs11:manufacturer=SoftHSM%20project;object=tenant-master"}, '2 tokens match the PKCS#11 URI: "'),
+                          ({"mechanism": "kwp"}, "lacks CKM_AES_KEY_WRAP_KWP; it has CKM_RSA_PKCS_OAEP "),
                           ({"mechanism": "kwp"}, " CKM_AES_GCM "), ({"master": URI.replace("tenant-master", "none")}, "none"),
                           ({"master": URI.replace("token=tallyboot", "token=nobody")}, "nobody"),
                           ({"module": "/usr/lib/no-such-module.so"}, "no-such-module.so"), ({"pin": None}, "needs a PIN"),
@@ -311,7 +313,7 @@ def test_named_at_the_start(fleet):
         said = start_fails(fleet)
         assert words in said, (change, said)
         assert PIN not in said
-    other.destroy()
+    shutil.rmtree(second)
 
     fleet.tenant.keystore = good
     fleet.happens("exit-start")
