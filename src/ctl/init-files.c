@@ -81,10 +81,13 @@ static int write_unit(const struct fleet *fleet, const char *staging, enum serve
                 buffer_printf(&text, "StateDirectory=tallyboot/%s%s\nStateDirectoryMode=0700\nPrivateTmp=yes\n", role,
                               server == SERVER_TENANT ? " tallyboot/tenant/payload" : "");
         buffer_printf(&text,
-                      "CapabilityBoundingSet=\nNoNewPrivileges=yes\nProtectSystem=strict\n"
-                      "PrivateDevices=yes\nProtectKernelTunables=yes\nProtectKernelModules=yes\nProtectControlGroups=yes\n"
-                      "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\nRestrictNamespaces=yes\nLockPersonality=yes\n"
-                      "MemoryDenyWriteExecute=yes\nSystemCallArchitectures=native\n\n[Install]\nWantedBy=multi-user.target\n");
+                      "UMask=0077\nCapabilityBoundingSet=\nNoNewPrivileges=yes\nProtectSystem=strict\nPrivateDevices=yes\n"
+                      "ProtectKernelTunables=yes\nProtectKernelModules=yes\nProtectKernelLogs=yes\nProtectControlGroups=yes\n"
+                      "ProtectClock=yes\nProtectHostname=yes\nProtectProc=invisible\n"
+                      "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\nRestrictNamespaces=yes\nRestrictRealtime=yes\n"
+                      "RestrictSUIDSGID=yes\nLockPersonality=yes\nMemoryDenyWriteExecute=yes\nSystemCallArchitectures=native\n"
+                      "SystemCallFilter=@system-service\nSystemCallErrorNumber=EPERM\n\n"
+                      "[Install]\nWantedBy=multi-user.target\n");
         return write_text(staging, role, name, &text);
 }
 

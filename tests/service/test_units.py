@@ -14,6 +14,7 @@ from cases import main, skip
 from services import BUILD
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("BUILD", TOP / "build")).resolve()
 OURS = TOP / "dracut/90tallyboot/system"
 SYSTEM = pathlib.Path("/usr/lib/systemd/system")
 DRACUT = pathlib.Path("/usr/lib/dracut/modules.d/98dracut-systemd")
@@ -177,6 +178,20 @@ def test_nothing_waits_for_the_network(_tree):
         if file.is_file():
             for line in file.read_text().splitlines():
                 assert line.startswith("#") or "network-online" not in line, (file, line)
+
+
+def test_the_servers_are_shut_in(_tree):
+    """The units that tallyctl init writes: systemd understands every line, and finds little that is left open (0: nothing, 100: all)."""
+    with tempfile.TemporaryDirectory(prefix="tb-units-") as directory:
+        subprocess.run([BUILD / "tallyctl", "init", "--dir", f"{directory}/fleet", "--registrar", "r.example", "--tenant", "t.example",
+                        "--verifier", "v.example"], stdout=subprocess.DEVNULL, check=True)
+        for role in ("registrar", "tenant", "verifier"):
+            unit = f"{directory}/fleet/{role}/tallyboot-{role}.service"
+            for words in (["verify", "--man=no", "--recursive-errors=no"], ["security", "--offline=yes", "--threshold=25", "--no-pager"]):
+                done = subprocess.run(["systemd-analyze", *words, unit], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                      check=False)
+                assert done.returncode == 0, done.stdout
+                assert words[0] != "verify" or not done.stdout, done.stdout
 
 
 if __name__ == "__main__":
