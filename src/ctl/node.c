@@ -285,6 +285,23 @@ static int node_show(struct ctl *ctl, int argc, char *argv[]) {
         return r;
 }
 
+/* A server whose database was lost never knew the node: to try again would end the same way for ever. */
+static void pass_over_unknown(const struct node_action *action, struct ctl_call *calls, size_t n) {
+        bool done = false;
+
+        for (size_t i = 0; i < n; i++)
+                done |= calls[i].result == 0;
+        for (size_t i = 0; i < n; i++) {
+                if (calls[i].result != -ENOENT || !(action->gone_is_done || (action->takes_away && done)))
+                        continue;
+                calls[i].result = 0;
+                if (action->takes_away)
+                        log_notice(
+                                "The %s does not know this node and has nothing to give it. If it enrolls there again, say this again.",
+                                server_names[calls[i].server]);
+        }
+}
+
 int node_action(struct ctl *ctl, const struct node_action *action, const char *node, const json_t *body) {
         struct ctl_call calls[SERVERS];
         char id[NODE_ID_LENGTH + 1];
@@ -302,9 +319,7 @@ int node_action(struct ctl *ctl, const struct node_action *action, const char *n
         }
         if (ctl_perform(ctl, calls, n) < 0)
                 return CTL_FAILURE;
-        for (size_t i = 0; i < n && action->gone_is_done; i++)
-                if (calls[i].result == -ENOENT)
-                        calls[i].result = 0;
+        pass_over_unknown(action, calls, n);
         r = ctl_followed(calls, n);
         if (ctl->json)
                 ctl_print_answers(calls, n);
@@ -362,9 +377,10 @@ static int simple_action(struct ctl *ctl, const struct node_action *action, int 
                 return simple_action(ctl, &action, argc, argv);           \
         }
 
-ACTION(node_suspend, .method = "POST", .path = "suspend", .done = "suspended")
+ACTION(node_suspend, .method = "POST", .path = "suspend", .done = "suspended", .takes_away = true)
 ACTION(node_resume, .method = "POST", .path = "resume", .done = "resumed")
-ACTION(node_revoke, .method = "POST", .path = "revoke", .done = "revoked, and its EK or token's key with it", .registrar = true)
+ACTION(node_revoke, .method = "POST", .path = "revoke", .done = "revoked, and its EK or token's key with it", .registrar = true,
+       .takes_away = true)
 ACTION(node_accept_reset, .method = "POST", .path = "accept-reset", .done = "the lower boot counters are accepted")
 ACTION(node_rotate, .method = "POST", .path = "rotate", .done = "marked: its next boot makes a new generation")
 ACTION(node_delete, .method = "DELETE", .done = "deleted", .registrar = true, .gone_is_done = true)

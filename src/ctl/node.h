@@ -7,6 +7,7 @@ struct node_action {
         const char *method, *path; /* path below /v1/nodes/ID/, or NULL */
         const char *done;          /* in words, for the last line */
         bool registrar;            /* the registrar is concerned too */
+        bool takes_away;           /* 404 means that there is nothing to take away, where another server had something */
         bool gone_is_done;         /* 404 means that it has followed already */
 };
 
