@@ -121,9 +121,10 @@ static int migrate_step(struct sqlite *connection, const struct store_migration 
         if (r < 0)
                 return r;
         if (version > (int64_t) n) {
-                (void) snprintf(error, error_size,
-                                "the database has version %lld, this program knows %zu: a newer program has used it",
-                                (long long) version, n);
+                (void) snprintf(
+                        error, error_size,
+                        "the database has version %lld, this program knows %zu: a newer program has used it; run that one, or put back the backup of before",
+                        (long long) version, n);
                 return -EPROTONOSUPPORT;
         }
         if (version == (int64_t) n)

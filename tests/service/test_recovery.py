@@ -13,10 +13,12 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from cases import main, refused
+from cases import expect, main, refused
 from cryptography import x509
+from enrolled import EnrolledNode, opens
 from lab import Lab
 from node import enrolled
+from services import free_port
 from softtpm import SoftTpm
 from test_tallyctl import DONE, FAILED, REFUSED, UNREACHED, held, new_group, ok
 
@@ -127,6 +129,108 @@ def test_yesterdays_verifier(lab):
     put_back_yesterdays(lab, "verifier")
 
 
+def wiped(service):
+    """A dead disk: what init made is put there again from the fleet's directory, the database is gone."""
+    service.stop()
+    for left in service.directory.glob(f"{service.role}.db*"):
+        left.unlink()
+    if (service.directory / "payload").exists():
+        shutil.rmtree(service.directory / "payload")
+        (service.directory / "payload").mkdir(mode=0o700)
+    service.start()
+
+
+def policy_of(lab, party, group):
+    """Its file, as `policy show` prints it."""
+    path = lab.home / f"{group}.policy"
+    path.write_text(lab.ctl("--json", "policy", "show", group).json[party]["text"])  # the other has none: exit status 5
+    return path
+
+
+def unlock_test(node, image):
+    """A reboot, and what its initramfs does."""
+    node.reset()
+    return node.run("unlock", "--test", "--device", image)
+
+
+def lost_without_a_backup(lab, role):
+    """Nothing opens with a half; persons get in; then groups, policies, revocations are said again and each node enrolls again."""
+    group, other = new_group(lab), next(one.role for one in lab.parties if one.role != role)
+    victim = enrolled(lab, ("volumes",), group, SoftTpm(lab.test_ca))
+    ok(lab.ctl("node", "revoke", victim.id, "--reason", "stolen"))
+    with EnrolledNode(lab) as node:
+        image = node.image()
+        assert node.enroll(image, "--recovery-key", "no", "--join-token-file", node.join_token_file(group=group)).code == 0
+        mine = node.only_node()
+        assert unlock_test(node, image).code == 8
+        ok(lab.ctl("node", "approve", mine, "--capture"))
+        assert unlock_test(node, image).code == 0
+
+        wiped(getattr(lab, role))
+        assert ok(lab.ctl("audit", "accept", "--of", role))
+        assert not is_held(getattr(lab, role))
+        said = unlock_test(node, image)
+        assert said.code == 3 and f"{role}: " in said.errors and "unknown-node" in said.errors, said
+        assert opens(image), "the passphrase opens it"
+
+        ok(lab.ctl("group", "set", group))
+        ok(lab.ctl("policy", "set", group, policy_of(lab, other, group)))
+        said = lab.ctl("node", "revoke", victim.id, "--reason", "stolen")
+        assert said.code == DONE and f"The {role} does not know this node and has nothing to give it" in said.err, said
+        said = node.enroll("--again", image, "--recovery-key", "no", "--no-wait")
+        assert said.code == 8, said
+        ok(lab.ctl("node", "approve", mine, "--group", group))
+        assert node.enroll("--again", image, "--recovery-key", "no", "--no-wait").code == 0
+        said = unlock_test(node, image)
+        assert said.code == 0, said
+    victim.reboot()
+    refused("unknown-node", victim.challenge, role, "boot")
+    assert getattr(lab, other).get(victim.path()).json["state"] == "revoked"
+
+
+def test_lost_verifier(lab):
+    lost_without_a_backup(lab, "verifier")
+
+
+def test_lost_tenant(lab):
+    lost_without_a_backup(lab, "tenant")
+
+
+def test_lost_registrar(lab):
+    """Boots do not need it; who is known stays known to the parties; new ones register with the new one."""
+    node, gone = bootable(lab), bootable(lab)
+    wiped(lab.registrar)
+    ok(lab.ctl("audit", "accept", "--of", "registrar"))
+    boots(node)
+    assert node.code in ok(lab.ctl("node", "list")).out
+    said = lab.ctl("node", "show", node.code)
+    assert f"code {node.code}, EK {node.ek_digest}" in said.out, said
+    said = ok(lab.ctl("node", "revoke", gone.code))
+    assert "The registrar does not know this node" in said.err, said
+    expect(node.register(), 201)
+    ok(lab.ctl("node", "show", node.code))
+    bootable(lab)
+
+
+def test_moved(lab):
+    """Another machine: its two directories, and where others have its address. The certificate is good for the name."""
+    node, service, port = bootable(lab), lab.verifier, free_port()
+    service.stop()
+    kept = lab.home / "new-machine"
+    shutil.copytree(service.directory, kept, ignore=shutil.ignore_patterns("notify"))
+    shutil.rmtree(service.directory)
+    kept.rename(service.directory)
+    for path in (service.directory / "verifier.conf", lab.tenant.directory / "tenant.conf", lab.directory / "operator" / "tallyctl.conf"):
+        path.write_text(path.read_text().replace(f"127.0.0.1:{service.port}", f"127.0.0.1:{port}"))
+    service.port = port
+    service.start()
+    lab.tenant.restart()
+    assert not is_held(service) and not is_held(lab.tenant)
+    ok(lab.ctl("health"))
+    boots(node)
+    heads_are_known(lab, "tenant")
+
+
 def operator(lab, name):
     """A configuration for one more operator, of what `cert issue` made."""
     ok(lab.ctl("cert", "issue", "operator", name, "--dir", lab.directory))
@@ -198,7 +302,10 @@ def test_lost_ca(lab):
     key, node = lab.directory / "ca" / "ca.key", bootable(lab)
     ok(lab.ctl("cert", "issue", "monitor", "watch", "--dir", lab.directory))
     lost, before = key.read_bytes(), signer(lab, lab.tenant)
-    key.unlink()
+    trusted = (lab.tenant.directory / "ca.pem").read_bytes()
+    shutil.rmtree(key.parent)  # all of it, and the certificate is any server's ca.pem
+    key.parent.mkdir(mode=0o700)
+    (key.parent / "ca.pem").write_bytes(trusted)
     said = lab.ctl(*renew)
     assert said.code == FAILED and f"{key}: No such file" in said.err and "--ca begin" in said.err, said
 
