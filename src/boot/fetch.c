@@ -308,6 +308,8 @@ int fetch_meanwhile(struct unlocker *unlocker, int fd) {
                 r = converse_until(unlocker, fd);
         if (r == -ECANCELED || r == -ENOMEM)
                 return r == -ECANCELED ? unlocker_answer(unlocker) : r;
+        if (unlocker->node->kind == NODE_TOKEN && !unlocker->node->token) /* pulled out: no second person is waited for here */
+                return 0;
         r = judge(unlocker, r, unlocker->meanwhile.failures++, &delay);
         if (r == -ECANCELED)
                 return r;
