@@ -254,6 +254,69 @@ static void test_inside(void **state) {
         store_close(store);
 }
 
+/* Writes that wait together are one transaction: that is what makes thousands of durable records a second out of some hundred times that a
+ * disk can be asked to keep something. Each sees what was committed before the transaction that it is in. */
+
+enum { TOGETHER = 64 };
+
+struct together {
+        struct store *store;
+        _Atomic int waiting;
+        int64_t seen[TOGETHER]; /* rows before the transaction that each was in */
+};
+struct one_of_them {
+        struct together *all;
+        int64_t id;
+};
+
+static int together_fn(struct store_txn *txn, void *userdata) {
+        struct one_of_them *one = userdata;
+
+        /* the first one holds the writer until the others have come, or nearly */
+        for (unsigned i = 0; one->id == 0 && i < 10000 && one->all->waiting < TOGETHER; i++)
+                usleep(1000);
+        if (one->id == 0)
+                usleep(50000);
+        one->all->seen[one->id] = count(one->all->store);
+        return insert_fn(txn, &one->id);
+}
+
+static void *together_thread(void *userdata) {
+        struct one_of_them *one = userdata;
+
+        one->all->waiting++;
+        return store_write(one->all->store, together_fn, one) == 0 ? NULL : one;
+}
+
+static void test_together(void **state) {
+        struct together all = { .store = open_store() };
+        struct one_of_them ones[TOGETHER];
+        pthread_t threads[TOGETHER];
+        size_t transactions = 0;
+        void *failed;
+
+        (void) state;
+        for (int64_t i = 0; i < TOGETHER; i++) {
+                ones[i] = (struct one_of_them){ &all, i };
+                assert_int_equal(pthread_create(threads + i, NULL, together_thread, ones + i), 0);
+        }
+        for (size_t i = 0; i < TOGETHER; i++) {
+                assert_int_equal(pthread_join(threads[i], &failed), 0);
+                assert_null(failed);
+        }
+        assert_int_equal(count(all.store), TOGETHER);
+
+        for (size_t i = 0; i < TOGETHER; i++) {
+                bool known = false;
+
+                for (size_t k = 0; k < i; k++)
+                        known |= all.seen[k] == all.seen[i];
+                transactions += !known;
+        }
+        assert_true(transactions <= TOGETHER / 2);
+        store_close(all.store);
+}
+
 /* What was acknowledged is there after the process was killed, at any instant. */
 
 static void durability_child(int64_t *acknowledged) {
@@ -508,6 +571,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_statements, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_failed_fn_alone, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_inside, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_together, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_two_processes, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_disk_full, setup, teardown),
