@@ -167,10 +167,10 @@ def test_memory_has_a_budget(fleet):
     service.restart()
 
 
-def flood(service, path, bodies, seconds, statuses):
+def flood(service, path, bodies, over, statuses):
+    """Until it is over; statuses: how often each was answered."""
     context = service.context(None)
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while not over.is_set():
         connection = http.client.HTTPSConnection("127.0.0.1", service.port, context=context, timeout=20, source_address=(STRANGER, 0))
         try:
             for body in bodies:
@@ -201,19 +201,25 @@ def test_a_flood_of_bad_evidence_leaves_honest_nodes_served(fleet):
     bodies += [b"{", b"[" * 5000, b"x" * 16385]
     records, statuses = len(service.audit()), {}
     size = os.path.getsize(service.log)
-    threads = [threading.Thread(target=flood, args=(service, node.path("/release"), bodies, 4, statuses)) for _ in range(6)]
+    over, began = threading.Event(), time.monotonic()
+    threads = [threading.Thread(target=flood, args=(service, node.path("/release"), bodies, over, statuses)) for _ in range(6)]
     for one in threads:
         one.start()
     try:
         for _ in range(3):
             fleet.serve_honest()
+        while sum(statuses.values()) <= 700 and time.monotonic() < began + 120:  # however slow this machine is
+            time.sleep(0.05)
+        fleet.serve_honest()
     finally:
+        over.set()
         for one in threads:
             one.join()
-    assert set(statuses) <= {400, 403, 413, 429} and statuses[429] > statuses[403] > 0, statuses
-    assert sum(statuses.values()) > 600 and statuses[400] + statuses[403] <= 310, statuses
+    minutes = 1 + int((time.monotonic() - began) // 60)
+    assert set(statuses) <= {400, 403, 413, 429} and statuses[429] > 0 and statuses[403] > 0, statuses
+    assert sum(statuses.values()) > 700 and statuses[400] + statuses[403] <= 300 * minutes + 10, statuses
     new = [record["event"] for record in service.audit()[records:]]
-    assert set(new) <= {"release", "refusal"} and len(new) <= 4, new
+    assert set(new) <= {"release", "refusal"} and len(new) <= 5, new
     assert os.path.getsize(service.log) - size < 20000  # a few lines of each kind, and not one for each
     assert peak(service) < 200 * MB
     service.limits.clear()
