@@ -39,7 +39,7 @@ CFLAGS ?= -O2 -g
 BASE_CFLAGS := -std=gnu11 -fPIC -ffunction-sections -fdata-sections -MMD -MP $(WARNINGS)
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 
-release_CFLAGS = $(BASE_CFLAGS) $(CFLAGS) -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2 -fno-plt
+release_CFLAGS = $(BASE_CFLAGS) $(CFLAGS) -fstack-protector-strong -fstack-clash-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fno-plt
 asan_CFLAGS = $(BASE_CFLAGS) -O1 -g $(SANITIZE)
 fuzz_CFLAGS = $(BASE_CFLAGS) -O1 -g $(SANITIZE) -fsanitize=fuzzer-no-link
 BASE_LDFLAGS := -Wl,--gc-sections -Wl,--as-needed -Wl,-z,relro -Wl,-z,now
