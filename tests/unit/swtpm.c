@@ -133,6 +133,28 @@ void swtpm_stop(struct swtpm *swtpm) {
         swtpm->pid = 0;
 }
 
+void swtpm_power_cycle(struct swtpm *swtpm) {
+        swtpm_stop(swtpm);
+        swtpm_start(swtpm);
+}
+
+void swtpm_tool(const struct swtpm *swtpm, const char *command) {
+        _cleanup_(freep) char *out = swtpm_shell(swtpm, "%s", command);
+
+        if (!out)
+                fail_msg("failed: %s (see %s/stderr)", command, swtpm->dir);
+}
+
+void swtpm_expect_empty(const struct swtpm *swtpm) {
+        static const char *const kinds[] = { "handles-transient", "handles-loaded-session", "handles-saved-session" };
+
+        for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
+                _cleanup_(freep) char *handles = swtpm_shell(swtpm, "tpm2_getcap %s", kinds[i]);
+
+                assert_string_equal(handles, "");
+        }
+}
+
 struct swtpm *swtpm_new(void) {
         struct swtpm *swtpm = calloc(1, sizeof(*swtpm));
 

@@ -32,28 +32,6 @@ static struct tpm *opened(void) {
         return tpm;
 }
 
-static void power_cycle(void) {
-        swtpm_stop(swtpm);
-        swtpm_start(swtpm);
-}
-
-static void tool(const char *command) {
-        _cleanup_(freep) char *out = swtpm_shell(swtpm, "%s", command);
-
-        if (!out)
-                fail_msg("failed: %s (see %s/stderr)", command, swtpm->dir);
-}
-
-static void nothing_left_behind(void) {
-        _cleanup_(freep) char *objects = swtpm_shell(swtpm, "tpm2_getcap handles-transient");
-        _cleanup_(freep) char *sessions = swtpm_shell(swtpm, "tpm2_getcap handles-loaded-session");
-        _cleanup_(freep) char *saved = swtpm_shell(swtpm, "tpm2_getcap handles-saved-session");
-
-        assert_string_equal(objects, "");
-        assert_string_equal(sessions, "");
-        assert_string_equal(saved, "");
-}
-
 static void extend(unsigned pcr) {
         _cleanup_(tpm_closep) struct tpm *tpm = opened();
 
@@ -111,16 +89,16 @@ static void test_seal(_unused_ void **state) {
 
         assert_true(blob.size <= SEALED_MAX);
         expect_secret(&blob, secret);
-        nothing_left_behind();
+        swtpm_expect_empty(swtpm);
         expect_secret(&blob, secret);
         assert_int_equal(tpm_sealed_read(blob.data, blob.size, &found), 0);
         assert_int_equal(found.mask, usual.mask);
         assert_int_equal(found.gate, usual.gate);
         assert_int_equal(found.bank, TPM2_ALG_SHA256);
 
-        power_cycle();
+        swtpm_power_cycle(swtpm);
         expect_secret(&blob, secret);
-        nothing_left_behind();
+        swtpm_expect_empty(swtpm);
 }
 
 /* Once the gate is closed nobody gets it again before the next start, root included. */
@@ -133,9 +111,9 @@ static void test_gate(_unused_ void **state) {
 
         close_gate(14);
         expect_no_secret(&blob, -EALREADY, "PCR 14 is not zero");
-        nothing_left_behind();
-        tool("for bank in sha1 sha256 sha384; do tpm2_pcrread -Q -o value $bank:14; "
-             "od -An -v -tx1 value | tr -d ' \\n' | grep -q '[^0]' || exit 1; done");
+        swtpm_expect_empty(swtpm);
+        swtpm_tool(swtpm, "for bank in sha1 sha256 sha384; do tpm2_pcrread -Q -o value $bank:14; "
+                          "od -An -v -tx1 value | tr -d ' \\n' | grep -q '[^0]' || exit 1; done");
 
         tpm = opened();
         assert_int_equal(tpm_seal_gates_open(tpm, &gates), 0);
@@ -154,7 +132,7 @@ static void test_gate(_unused_ void **state) {
         /* sealed while it is closed: for the next start */
         other = seal(&usual, &later);
         expect_no_secret(&later, -EALREADY, "PCR 14 is not zero");
-        power_cycle();
+        swtpm_power_cycle(swtpm);
         expect_secret(&blob, secret);
         expect_secret(&later, other);
 }
@@ -169,8 +147,8 @@ static void test_changed_pcr(_unused_ void **state) {
         expect_no_secret(&blob, -EACCES, "changed is PCR 7");
         extend(4);
         expect_no_secret(&blob, -EACCES, "changed is PCR 4 PCR 7");
-        nothing_left_behind();
-        power_cycle();
+        swtpm_expect_empty(swtpm);
+        swtpm_power_cycle(swtpm);
         expect_secret(&blob, secret);
 }
 
@@ -192,14 +170,16 @@ static void test_tpm_refuses(_unused_ void **state) {
                 "-a 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|decrypt' && "
                 "tpm2_flushcontext -t && tpm2_load -Q -C p.ctx -u public -r private -c o.ctx && tpm2_flushcontext -t",
                 public_at + 1);
-        tool(command);
+        swtpm_tool(swtpm, command);
         /* with the policy's PCRs as they were: another program opens it */
-        tool("tpm2_unseal -c o.ctx -p pcr:sha256:4,7,14 -o out && tpm2_flushcontext -t && tpm2_flushcontext -l && test $(wc -c < out) = 32");
-        tool("! tpm2_unseal -c o.ctx -o /dev/null; tpm2_flushcontext -t; tpm2_flushcontext -l");
-        tool("! tpm2_unseal -c o.ctx -p pcr:sha256:4,7 -o /dev/null; tpm2_flushcontext -t; tpm2_flushcontext -l");
+        swtpm_tool(
+                swtpm,
+                "tpm2_unseal -c o.ctx -p pcr:sha256:4,7,14 -o out && tpm2_flushcontext -t && tpm2_flushcontext -l && test $(wc -c < out) = 32");
+        swtpm_tool(swtpm, "! tpm2_unseal -c o.ctx -o /dev/null; tpm2_flushcontext -t; tpm2_flushcontext -l");
+        swtpm_tool(swtpm, "! tpm2_unseal -c o.ctx -p pcr:sha256:4,7 -o /dev/null; tpm2_flushcontext -t; tpm2_flushcontext -l");
         close_gate(14);
-        tool("! tpm2_unseal -c o.ctx -p pcr:sha256:4,7,14 -o /dev/null; tpm2_flushcontext -t; tpm2_flushcontext -l");
-        power_cycle();
+        swtpm_tool(swtpm, "! tpm2_unseal -c o.ctx -p pcr:sha256:4,7,14 -o /dev/null; tpm2_flushcontext -t; tpm2_flushcontext -l");
+        swtpm_power_cycle(swtpm);
 }
 
 static void test_parameters(_unused_ void **state) {
@@ -289,20 +269,20 @@ static void test_another_tpm(_unused_ void **state) {
         _cleanup_(blob_done) struct blob blob = {};
         _cleanup_(secret_freep) struct secret *secret = seal(&usual, &blob);
 
-        tool("tpm2_clear");
+        swtpm_tool(swtpm, "tpm2_clear");
         expect_no_secret(&blob, -EKEYREJECTED, "another TPM");
-        nothing_left_behind();
+        swtpm_expect_empty(swtpm);
 }
 
 static void test_owner_authorization(_unused_ void **state) {
         _cleanup_(blob_done) struct blob blob = {};
         _cleanup_(secret_freep) struct secret *secret = seal(&usual, &blob);
 
-        tool("tpm2_changeauth -c owner value");
+        swtpm_tool(swtpm, "tpm2_changeauth -c owner value");
         expect_no_secret(&blob, -EACCES, "tpm2_changeauth -c owner");
-        tool("tpm2_changeauth -c owner -p value");
+        swtpm_tool(swtpm, "tpm2_changeauth -c owner -p value");
         expect_secret(&blob, secret);
-        nothing_left_behind();
+        swtpm_expect_empty(swtpm);
 }
 
 static bool bytes_are_in(const struct blob *where, const struct secret *secret) {
@@ -416,7 +396,7 @@ static void test_failures(_unused_ void **state) {
 
                 for (unsigned at = 1; acted && at < 64; at++) {
                         try_with_failure(at, codes[i], &blob, &acted);
-                        nothing_left_behind();
+                        swtpm_expect_empty(swtpm);
                 }
         }
         expect_secret(&blob, secret);

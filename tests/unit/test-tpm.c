@@ -39,27 +39,6 @@ static struct tpm *opened(void) {
         return tpm;
 }
 
-static void power_cycle(void) {
-        swtpm_stop(swtpm);
-        swtpm_start(swtpm);
-}
-
-/* Runs tpm2-tools; they must succeed. */
-static void tool(const char *command) {
-        _cleanup_(freep) char *out = swtpm_shell(swtpm, "%s", command);
-
-        if (!out)
-                fail_msg("failed: %s (see %s/stderr)", command, swtpm->dir);
-}
-
-static void nothing_left_behind(void) {
-        _cleanup_(freep) char *objects = swtpm_shell(swtpm, "tpm2_getcap handles-transient");
-        _cleanup_(freep) char *sessions = swtpm_shell(swtpm, "tpm2_getcap handles-loaded-session");
-
-        assert_string_equal(objects, "");
-        assert_string_equal(sessions, "");
-}
-
 static void node_id_of(struct tpm *tpm, char ret[static NODE_ID_LENGTH + 1]) {
         _cleanup_(blob_done) struct blob public = {};
 
@@ -92,7 +71,7 @@ static void test_ak_is_the_template(_unused_ void **state) {
         assert_memory_equal(public.data, again.data, public.size);
 
         tpm_close(tpm);
-        nothing_left_behind();
+        swtpm_expect_empty(swtpm);
 }
 
 /* The Name as another implementation computes it. */
@@ -122,7 +101,7 @@ static void test_ak_name_by_tools(_unused_ void **state) {
         }
         assert_int_equal(node_id_from_digest(bytes + 2, expected), 0);
         assert_string_equal(id, expected);
-        nothing_left_behind();
+        swtpm_expect_empty(swtpm);
 }
 
 static void test_ak_survives_restart_and_clear(_unused_ void **state) {
@@ -133,18 +112,18 @@ static void test_ak_survives_restart_and_clear(_unused_ void **state) {
         node_id_of(tpm, before);
         tpm_close(tpm);
 
-        power_cycle();
+        swtpm_power_cycle(swtpm);
         tpm = opened();
         node_id_of(tpm, after);
         tpm_close(tpm);
         assert_string_equal(before, after);
 
-        tool("tpm2_clear -c p");
+        swtpm_tool(swtpm, "tpm2_clear -c p");
         tpm = opened();
         node_id_of(tpm, after);
         tpm_close(tpm);
         assert_string_equal(before, after);
-        nothing_left_behind();
+        swtpm_expect_empty(swtpm);
 }
 
 static void quote(struct tpm *tpm, uint16_t bank, uint32_t mask, struct wire_evidence *ret, struct blob *ret_ak, char *ret_id) {
@@ -183,7 +162,7 @@ static void test_quote_is_accepted(_unused_ void **state) {
                         assert_string_equal(evidence_fault_to_string(verdict.fault), "ok");
                         assert_true(verdict.proven);
                 }
-        nothing_left_behind();
+        swtpm_expect_empty(swtpm);
 }
 
 /* tpm2_checkquote as the oracle of the quote and its values. */
@@ -252,7 +231,7 @@ static void test_gate_in_all_banks(_unused_ void **state) {
         uint16_t algs[WIRE_BANKS_MAX];
         size_t n;
 
-        power_cycle();
+        swtpm_power_cycle(swtpm);
         tpm = opened();
         assert_int_equal(tpm_active_banks(tpm, algs, &n), 0);
         assert_int_equal(n, 3);
@@ -364,13 +343,13 @@ static void activate(void) {
 
 static void test_activate_rsa(_unused_ void **state) {
         activate();
-        nothing_left_behind();
+        swtpm_expect_empty(swtpm);
 }
 
 static void test_activate_without_persistent_key(_unused_ void **state) {
         free(swtpm_shell(swtpm, "tpm2_evictcontrol -Q -C o -c 0x81010001"));
         activate();
-        nothing_left_behind();
+        swtpm_expect_empty(swtpm);
 }
 
 static void test_activate_ecc(_unused_ void **state) {
@@ -378,14 +357,14 @@ static void test_activate_ecc(_unused_ void **state) {
         _cleanup_(wire_registration_done) struct wire_registration registration = {};
         char id[NODE_ID_LENGTH + 1];
 
-        tool("tpm2_nvundefine -C p 0x01c00002");
+        swtpm_tool(swtpm, "tpm2_nvundefine -C p 0x01c00002");
         activate();
 
         tpm = opened();
         read_registration(tpm, &registration, id);
         assert_int_equal(registration.ek_public.data[1], 0x23); /* ECC */
         tpm = tpm_close(tpm);
-        nothing_left_behind();
+        swtpm_expect_empty(swtpm);
 }
 
 static void test_no_certificate(_unused_ void **state) {
@@ -393,7 +372,7 @@ static void test_no_certificate(_unused_ void **state) {
         _cleanup_(wire_registration_done) struct wire_registration registration = {};
         char id[NODE_ID_LENGTH + 1];
 
-        tool("tpm2_nvundefine -C p 0x01c00016");
+        swtpm_tool(swtpm, "tpm2_nvundefine -C p 0x01c00016");
         tpm = opened();
         read_registration(tpm, &registration, id);
         assert_int_equal(registration.ek_certificate.size, 0);
@@ -408,13 +387,14 @@ static void test_chain(_unused_ void **state) {
         const unsigned char *p;
         X509 *certificate;
 
-        tool("openssl x509 -in ca/issuercert.pem -outform der -out one && "
-             "openssl x509 -in ca/swtpm-localca-rootca-cert.pem -outform der -out two && "
-             "{ cat one two; head -c 9 /dev/zero; } > all && head -c 1500 all > first && tail -c +1501 all > second && "
-             "tpm2_nvdefine -Q -C o -s $(stat -c %s first) -a 'ownerread|ownerwrite|authread' 0x01c00100 && "
-             "tpm2_nvwrite -Q -C o -i first 0x01c00100 && "
-             "tpm2_nvdefine -Q -C o -s $(stat -c %s second) -a 'ownerread|ownerwrite' 0x01c00101 && "
-             "tpm2_nvwrite -Q -C o -i second 0x01c00101");
+        swtpm_tool(swtpm,
+                   "openssl x509 -in ca/issuercert.pem -outform der -out one && "
+                   "openssl x509 -in ca/swtpm-localca-rootca-cert.pem -outform der -out two && "
+                   "{ cat one two; head -c 9 /dev/zero; } > all && head -c 1500 all > first && tail -c +1501 all > second && "
+                   "tpm2_nvdefine -Q -C o -s $(stat -c %s first) -a 'ownerread|ownerwrite|authread' 0x01c00100 && "
+                   "tpm2_nvwrite -Q -C o -i first 0x01c00100 && "
+                   "tpm2_nvdefine -Q -C o -s $(stat -c %s second) -a 'ownerread|ownerwrite' 0x01c00101 && "
+                   "tpm2_nvwrite -Q -C o -i second 0x01c00101");
 
         tpm = opened();
         read_registration(tpm, &registration, id);
@@ -447,9 +427,12 @@ static void test_lockout_stops_no_quote(_unused_ void **state) {
         char id[NODE_ID_LENGTH + 1];
         struct tpm_state tpm_state_now;
 
-        tool("tpm2_nvdefine -Q -C o -s 4 -a 'ownerwrite|authread' 0x01c00100 && echo abc | tpm2_nvwrite -Q -C o -i- 0x01c00100");
-        tool("tpm2_dictionarylockout -Q -s -n 1 -t 1000 -l 1000 && tpm2_createprimary -Q -C o -p secret -c o.ctx && "
-             "{ tpm2_create -Q -C o.ctx -P wrong -u u -r r || true; } && tpm2_flushcontext -t && tpm2_flushcontext -l");
+        swtpm_tool(
+                swtpm,
+                "tpm2_nvdefine -Q -C o -s 4 -a 'ownerwrite|authread' 0x01c00100 && echo abc | tpm2_nvwrite -Q -C o -i- 0x01c00100");
+        swtpm_tool(swtpm,
+                   "tpm2_dictionarylockout -Q -s -n 1 -t 1000 -l 1000 && tpm2_createprimary -Q -C o -p secret -c o.ctx && "
+                   "{ tpm2_create -Q -C o.ctx -P wrong -u u -r r || true; } && tpm2_flushcontext -t && tpm2_flushcontext -l");
         tpm = opened();
         assert_int_equal(tpm_state(tpm, &tpm_state_now), 0);
         assert_true(tpm_state_now.in_lockout);
@@ -457,7 +440,9 @@ static void test_lockout_stops_no_quote(_unused_ void **state) {
         in_lockout_words(tpm);
 
         tpm = tpm_close(tpm);
-        tool("tpm2_dictionarylockout -Q -c && tpm2_dictionarylockout -Q -s -n 32 -t 10 -l 10 && tpm2_nvundefine -Q -C o 0x01c00100");
+        swtpm_tool(
+                swtpm,
+                "tpm2_dictionarylockout -Q -c && tpm2_dictionarylockout -Q -s -n 32 -t 10 -l 10 && tpm2_nvundefine -Q -C o 0x01c00100");
         tpm = opened();
         assert_int_equal(tpm_state(tpm, &tpm_state_now), 0);
         assert_false(tpm_state_now.in_lockout);
@@ -471,7 +456,7 @@ static void test_endorsement_authorization_set(_unused_ void **state) {
         struct tpm_state tpm_state_now;
         struct tpm *tpm;
 
-        tool("tpm2_changeauth -Q -c endorsement secret");
+        swtpm_tool(swtpm, "tpm2_changeauth -Q -c endorsement secret");
         tpm = opened();
         assert_int_equal(tpm_make_ak(tpm, &public, id), -EACCES);
         assert_non_null(strstr(tpm_last_error(tpm), "tpm2_changeauth -c endorsement"));
@@ -480,8 +465,8 @@ static void test_endorsement_authorization_set(_unused_ void **state) {
         assert_true(tpm_state_now.endorsement_auth_set);
         tpm_close(tpm);
 
-        tool("tpm2_changeauth -Q -c endorsement -p secret");
-        nothing_left_behind();
+        swtpm_tool(swtpm, "tpm2_changeauth -Q -c endorsement -p secret");
+        swtpm_expect_empty(swtpm);
 }
 
 static void test_out_of_object_memory(_unused_ void **state) {
@@ -489,13 +474,13 @@ static void test_out_of_object_memory(_unused_ void **state) {
         char id[NODE_ID_LENGTH + 1];
         struct tpm *tpm;
 
-        tool("for i in 1 2 3; do tpm2_createprimary -Q -C o -G ecc256 -c o.ctx || exit 1; done");
+        swtpm_tool(swtpm, "for i in 1 2 3; do tpm2_createprimary -Q -C o -G ecc256 -c o.ctx || exit 1; done");
         tpm = opened();
         assert_int_equal(tpm_make_ak(tpm, &public, id), -ENOMEM);
         assert_non_null(strstr(tpm_last_error(tpm), "out of memory for objects"));
         tpm_close(tpm);
 
-        tool("tpm2_flushcontext -t");
+        swtpm_tool(swtpm, "tpm2_flushcontext -t");
         tpm = opened();
         node_id_of(tpm, id);
         tpm_close(tpm);
