@@ -87,12 +87,16 @@ static void describe_connection(const struct transfer *transfer, char *ret, size
 }
 
 static void describe_timeout(const struct transfer *transfer, char *ret, size_t size) {
-        curl_off_t connected = 0;
+        curl_off_t resolved = 0, connected = 0;
         long made = 0;
 
+        (void) curl_easy_getinfo(transfer->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
         (void) curl_easy_getinfo(transfer->easy, CURLINFO_APPCONNECT_TIME_T, &connected);
         (void) curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &made); /* none: a kept one was used */
-        if (connected > 0 || made == 0)
+        if (resolved == 0)                                                      /* a kept connection has a time here too */
+                snprintf(ret, size, "no answer about its name in time (%u ms): the DNS server is down, or another one is meant",
+                         transfer->client->connect_timeout_ms);
+        else if (connected > 0 || made == 0)
                 snprintf(ret, size, "connected, but no whole answer in time (%u ms)", transfer->client->timeout_ms);
         else
                 snprintf(ret, size, "no connection in time (%u ms): network, firewall or server down",

@@ -8,11 +8,15 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
+import sys
 import tempfile
 import time
 
-from cases import main
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+from cases import main, skip
 from node import PARTIES
 from swtpm import Swtpm
 from unlocking import EXIT, PASSPHRASE, Done, Unlocking, make_volume
@@ -238,6 +242,27 @@ def test_a_token_of_another_node_is_only_a_hint(lab):
     subprocess.run(["cryptsetup", "token", "import", copy], input=json.dumps(token).encode(), check=True)
     lab.power_on()
     check(lab.unlock(copy), "ok")
+
+
+def test_a_dns_server_that_does_not_answer(lab):
+    """It says so, and not that a server is slow; the boot waits no longer than for any other."""
+    lab.power_on()
+    resolver = lab.directory / "resolv.conf"
+    resolver.write_text("nameserver 127.0.0.77\noptions timeout:30\n")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        try:
+            silent.bind(("127.0.0.77", 53))
+        except PermissionError:
+            skip("needs root for a port of DNS")
+        names = {role: f"https://{role}.example:{party.port}" for role, party in zip(PARTIES, lab.fleet.parties)}
+        mount = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(resolver)]
+        if subprocess.run([*mount, "true"], check=False, stderr=subprocess.DEVNULL).returncode != 0:
+            skip("no mount in a namespace of its own")
+        path = lab.node.volumes[0][0]
+        done = Done(subprocess.run([*mount, *lab.command("unlock", "--test", "--device", path, **names)], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False))
+    check(done, "unreachable", r"tenant\.example:\d+: no answer about its name in time \(1000 ms\): .*DNS", r"verifier\.example:.*DNS")
+    works_again(lab)
 
 
 def test_interrupted_it_ends_at_once(lab):
