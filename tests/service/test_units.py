@@ -14,7 +14,6 @@ from cases import main, skip
 from services import BUILD
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("BUILD", TOP / "build")).resolve()
 OURS = TOP / "dracut/90tallyboot/system"
 SYSTEM = pathlib.Path("/usr/lib/systemd/system")
 DRACUT = pathlib.Path("/usr/lib/dracut/modules.d/98dracut-systemd")
