@@ -3,12 +3,10 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <spawn.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "boot/doctor.h"
 

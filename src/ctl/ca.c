@@ -7,7 +7,6 @@
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/buffer.h"
 #include "base/file.h"

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/encode.h"
 #include "base/ini.h"
 #include "ctl/group.h"
 #include "wire/wire.h"

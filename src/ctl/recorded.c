@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ctl/recorded.h"
 
-#include <stdio.h>
 #include <string.h>
 
 enum { RECORDED_MAX = 2 * (FIRMWARE_LOG_MAX + IMA_LIST_MAX) };

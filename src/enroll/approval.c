@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
-#include "boot/answers.h"
 #include "boot/register.h"
 #include "boot/verbs.h"
 #include "enroll/internal.h"

@@ -2,7 +2,6 @@
 #include "boot/token.h"
 
 #include <getopt.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/encode.h"

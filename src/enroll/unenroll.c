@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "boot/verbs.h"
 #include "enroll/internal.h"
 
 static int remove_token(struct volume_work *work, const struct luks_token *token) {

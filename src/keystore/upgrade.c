@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "keystore/internal.h"
 
 /* A database of before the generations: one master, a file, with a key derived from it for each use; group keys without generation.

@@ -11,7 +11,6 @@
 
 #include "base/log.h"
 #include "pkcs11/apart.h"
-#include "pkcs11/message.h"
 
 enum { CHANNEL = 3 };
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <dirent.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"

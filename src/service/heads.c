@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "service/heads.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "audit/head.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "service/state.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { FINDINGS_MAX = 32 };

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "audit/head.h"
-#include "base/clock.h"
 #include "service/counts.h"
 #include "service/ek-nodes.h"
 #include "service/space.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "service/state.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static const char *const states[] = {

@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <tss2/tss2_mu.h>
-
 #include "tpm/sealed.h"
 #include "tpm/tpm-internal.h"
 

@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/encode.h"
 #include "wire/json.h"
 
 /* TPM 2.0 Library, Part 2, 6.3 */

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "test.h"
 
-#include <stdio.h>
-#include <sys/stat.h>
-
 #include "base/file.h"
 #include "boot/logs.h"
 #include "soft-log.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What a header keeps for the offline way, made and opened by a real token, and every way in which it is not what it was. */
-#include <stdio.h>
 
 #include "test.h"
 

@@ -2,7 +2,6 @@
 /* What gets into a payload while somebody else can write where it is read from. */
 #include "test.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>

@@ -2,7 +2,6 @@
 #include "test.h"
 
 #include <dirent.h>
-#include <stdio.h>
 
 #include "base/file.h"
 #include "crypto/credential.h"

@@ -9,7 +9,6 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "http-fixture.h"
 
 /* The server against clients that are not ours: raw bytes over TLS, slow ones, many. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "test.h"
 
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <openssl/pem.h>
 #include <signal.h>

@@ -2,7 +2,6 @@
 #include "test.h"
 
 #include <openssl/sha.h>
-#include <stdio.h>
 
 #include "policy/predict.h"
 #include "policy/replace.h"

@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 
-#include "base/encode.h"
 #include "policy/policy.h"
 
 #define A32 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
