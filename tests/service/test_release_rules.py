@@ -189,8 +189,8 @@ def fill(party, like, count):
                 "INSERT INTO nodes (id, ek_sha256, code, ek_public, ak_public, state, group_name, bank, registered, seen, boots, revision) "
                 "SELECT ?, ?, code, ek_public, ak_public, state, group_name, bank, registered, seen, boots, revision FROM nodes WHERE id = ?",
                 (ident, f"{i:064x}", like.id))
-            connection.execute("INSERT INTO node_tpms SELECT ?, proof, manufacturer, model, version FROM node_tpms WHERE node = ?",
-                               (ident, like.id))
+            connection.execute("INSERT INTO node_tpms (node, proof, manufacturer, model, version) "
+                               "SELECT ?, proof, manufacturer, model, version FROM node_tpms WHERE node = ?", (ident, like.id))
 
 
 if __name__ == "__main__":
