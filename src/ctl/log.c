@@ -21,6 +21,59 @@ static int compare_lines(const void *a, const void *b) {
         return ctl_integer(x->record, "seq") < ctl_integer(y->record, "seq") ? -1 : 1;
 }
 
+static void words_of(struct buffer *text, const json_t *value);
+
+/* {"reset": 4, "restart": 0} is boot 4.0, as everywhere. */
+static void words_of_object(struct buffer *text, const json_t *object) {
+        const char *key, *between = "";
+        json_t *value;
+
+        if (json_object_size(object) == 2 && json_is_integer(json_object_get(object, "reset"))) {
+                buffer_printf(text, "%lld.%lld", (long long) ctl_integer(object, "reset"),
+                              (long long) ctl_integer(object, "restart"));
+                return;
+        }
+        json_object_foreach ((json_t *) object, key, value) {
+                buffer_printf(text, "%s%s ", between, key);
+                words_of(text, value);
+                between = ", ";
+        }
+}
+
+static void words_of(struct buffer *text, const json_t *value) {
+        size_t i;
+        json_t *one;
+
+        if (json_is_object(value)) {
+                buffer_printf(text, "(");
+                words_of_object(text, value);
+                buffer_printf(text, ")");
+        } else if (json_is_array(value)) {
+                buffer_printf(text, "%s", json_array_size(value) == 0 ? "none" : "");
+                json_array_foreach (value, i, one) {
+                        buffer_printf(text, "%s", i > 0 ? " " : "");
+                        words_of(text, one);
+                }
+        } else if (json_is_string(value))
+                buffer_printf(text, "%s", json_string_value(value));
+        else if (json_is_integer(value))
+                buffer_printf(text, "%lld", (long long) json_integer_value(value));
+        else
+                buffer_printf(text, "%s", json_is_true(value) ? "yes" : json_is_false(value) ? "no" : "-");
+}
+
+/* A record's detail for people: as JSON it is what --json prints. */
+static void detail_words(const char *detail, struct buffer *text) {
+        json_t *json = json_loads(detail, 0, NULL);
+
+        if (json_is_object(json))
+                words_of_object(text, json);
+        else
+                buffer_printf(text, "%s", detail);
+        buffer_u8(text, 0);
+        json_decref(json);
+}
+
 static void print_lines(struct line *lines, size_t n) {
         static const char *const headings[] = { "TIME", "SERVER", "EVENT", "NODE", "INCIDENT", "WHO", "DETAIL" };
         _cleanup_(table_freep) struct table *table = table_new(headings, ELEMENTSOF(headings));
@@ -29,17 +82,19 @@ static void print_lines(struct line *lines, size_t n) {
                 qsort(lines, n, sizeof *lines, compare_lines);
         for (size_t i = 0; table && i < n; i++) {
                 const json_t *record = lines[i].record;
+                _cleanup_(buffer_done) struct buffer detail = {};
                 char at[21], node[13];
 
                 clock_format((uint64_t) ctl_integer(record, "time") * 1000, at);
                 snprintf(node, sizeof node, "%.12s", ctl_string(record, "node"));
+                detail_words(ctl_string(record, "detail"), &detail);
                 const char *cells[] = { at,
                                         lines[i].server,
                                         ctl_string(record, "event"),
                                         node,
                                         ctl_string(record, "incident"),
                                         ctl_string(record, "who"),
-                                        ctl_string(record, "detail") };
+                                        buffer_ok(&detail) == 0 ? (const char *) detail.data : "" };
                 table_row(table, cells);
         }
         if (table)

@@ -30,14 +30,15 @@ static void list_row(struct table *table, const char *id, struct ctl_call calls[
                      *verifier = find_node(calls[SERVER_VERIFIER].answer, id);
         const json_t *node = tenant ? tenant : verifier ? verifier : find_node(calls[SERVER_REGISTRAR].answer, id);
         const json_t *held_t = json_object_get(tenant, "held"), *held_v = json_object_get(verifier, "held");
-        char seen[21], held[64] = "", kind[32] = "TPM";
+        char seen[21], held[64] = "", kind[32] = "TPM", begin[13];
 
         time_text(MAX(ctl_integer(tenant, "seen"), ctl_integer(verifier, "seen")), seen);
         if (json_is_object(held_t) || json_is_object(held_v))
                 snprintf(held, sizeof held, "%s", ctl_string(json_is_object(held_t) ? held_t : held_v, "reason"));
         if (*ctl_string(node, "token"))
                 snprintf(kind, sizeof kind, "token %s", ctl_string(node, "token"));
-        const char *cells[] = { id,
+        snprintf(begin, sizeof begin, "%.12s", id); /* names it, too, and the line fits a terminal */
+        const char *cells[] = { begin,
                                 kind,
                                 ctl_string(node, "code"),
                                 ctl_string(node, "group"),

@@ -8,6 +8,7 @@
 #include "audit/head.h"
 #include "service/counts.h"
 #include "service/ek-nodes.h"
+#include "service/hold.h"
 #include "service/space.h"
 
 /* GET /v1/metrics: numbers for whoever watches a fleet, in OpenMetrics' text form, as Prometheus reads it. Nothing in it names a
@@ -112,6 +113,7 @@ static void write_service(struct metrics *metrics, struct service *service) {
         buffer_printf(&metrics->text, "# TYPE tallyboot_releases counter\ntallyboot_releases_total %llu\n",
                       (unsigned long long) service->releases);
         buffer_printf(&metrics->text, "# TYPE tallyboot_space gauge\ntallyboot_space %d\n", service_space(service) == SPACE_GOOD);
+        buffer_printf(&metrics->text, "# TYPE tallyboot_old_database gauge\ntallyboot_old_database %d\n", hold_is(service));
 }
 
 static void get_metrics(const struct service_call *call, struct http_response *response) {

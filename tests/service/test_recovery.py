@@ -85,7 +85,13 @@ def heads_are_known(lab, role):
 
 
 def is_held(service):
-    return service.get("/v1/health", cert=None).json["status"] == "old-database"
+    metrics = service.get("/v1/metrics").body.decode()
+    assert f"tallyboot_old_database {int(status(service) == 'old-database')}" in metrics.splitlines(), metrics
+    return status(service) == "old-database"
+
+
+def status(service):
+    return service.get("/v1/health", cert=None).json["status"]
 
 
 def put_back_yesterdays(lab, role):

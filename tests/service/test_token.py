@@ -238,7 +238,7 @@ def test_tallyctl(fleet):
     assert status == 0 and out.count("token with a RSA-3072 key and no TPM") == 2 and f"token's key {node.ek_digest}" in out, out
     assert "TPM NOT PROVEN" not in out and "EK " not in out, out
     status, out, _ = tallyctl(fleet, "node", "list")
-    row = next(line for line in out.splitlines() if line.startswith(node.id))
+    row = next(line for line in out.splitlines() if line.startswith(node.id[:12]))
     assert status == 0 and "token RSA-3072" in row, out
     status, out, error = tallyctl(fleet, "policy", "show", "mixed")
     assert "registered with a TPM" in error and "token-evidence does not cover" in error, error
