@@ -159,7 +159,7 @@ static void take_refusal(struct exchange *exchange, const struct blob *answer) {
                 log_debug_errno(r, "What the %s remembers says nothing against this database: %m", exchange->role);
 }
 
-static int post_own(struct exchange *exchange, const char *urls, const char *ca, int *ret_status, struct blob *ret) {
+static int post_own(struct exchange *exchange, int *ret_status, struct blob *ret) {
         _cleanup_(freep) char *body = NULL;
         char error[320] = "";
         json_t *json;
@@ -172,8 +172,9 @@ static int post_own(struct exchange *exchange, const char *urls, const char *ca,
         if (!body)
                 return -ENOMEM;
 
-        r = service_exchange(exchange->service, urls, ca, NULL, "POST", "/v1/audit/heads", body, ret_status, ret, error,
-                             sizeof(error));
+        r = service_exchange(exchange->service,
+                             &(struct service_request){ exchange->role, NULL, "POST", "/v1/audit/heads", body }, ret_status, ret,
+                             error, sizeof(error));
         if (r < 0 && counts_are_few(exchange->service->counts, "heads-unsent"))
                 log_notice("The %s does not take the head of the audit log at the moment: %s", exchange->role, error);
         if (r < 0)
@@ -182,14 +183,14 @@ static int post_own(struct exchange *exchange, const char *urls, const char *ca,
 }
 
 /* 1: once more, from what it knows. */
-static int exchange_once(struct exchange *exchange, const char *urls, const char *ca) {
+static int exchange_once(struct exchange *exchange) {
         struct store *store = exchange->service->store;
         _cleanup_(blob_done) struct blob answer = {};
         bool recorded = false;
         int64_t known = 0;
         int status = 0, r;
 
-        if ((r = sign_own(exchange)) < 0 || (r = post_own(exchange, urls, ca, &status, &answer)) < 0)
+        if ((r = sign_own(exchange)) < 0 || (r = post_own(exchange, &status, &answer)) < 0)
                 return r;
         if (status == 409) {
                 take_refusal(exchange, &answer);
@@ -210,7 +211,7 @@ static int exchange_once(struct exchange *exchange, const char *urls, const char
         return 1;
 }
 
-static int exchange_with(struct service *service, bool at_start, const char *role, const char *urls, const char *ca) {
+static int exchange_with(struct service *service, bool at_start, const char *role) {
         struct exchange exchange = { .service = service, .role = role, .at_start = at_start };
         int r;
 
@@ -219,7 +220,7 @@ static int exchange_with(struct service *service, bool at_start, const char *rol
                 return r;
         r = store_write(service->store, claim, &exchange);
         for (unsigned i = 0; r >= 0 && i < TRIES; i++) {
-                r = exchange_once(&exchange, urls, ca);
+                r = exchange_once(&exchange);
                 if (r == 0)
                         break;
         }
@@ -231,9 +232,9 @@ void heads_exchange(struct service *service, bool at_start) {
         int r = 0, k = 0;
 
         if (config->verifier_url)
-                r = exchange_with(service, at_start, "verifier", config->verifier_url, config->verifier_ca);
+                r = exchange_with(service, at_start, "verifier");
         if (config->registrar_url)
-                k = exchange_with(service, at_start, "registrar", config->registrar_url, config->registrar_ca);
+                k = exchange_with(service, at_start, "registrar");
         if (r < 0 || k < 0)
                 log_debug_errno(r < 0 ? r : k, "Heads were not exchanged: %m");
 }

@@ -14,21 +14,20 @@ enum { READS_MAX = 4 };
 static atomic_int reads;
 
 static int ask(struct party_service *party, const char *id, const char *incident, json_t **ret) {
-        const struct service_config *config = &party->service->config;
         _cleanup_(blob_done) struct blob answer = {};
         char path[128], error[320] = "";
+        const struct service_request request = { .to = "registrar", .incident = incident, .method = "GET", .path = path };
         int status, r;
 
         (void) snprintf(path, sizeof(path), "/v1/nodes/%s", id);
-        r = service_exchange(party->service, config->registrar_url, config->registrar_ca, incident, "GET", path, NULL, &status,
-                             &answer, error, sizeof(error));
+        r = service_exchange(party->service, &request, &status, &answer, error, sizeof(error));
         if (r < 0)
                 return log_warning_errno(r, "The registrar does not answer: %s", error);
         if (status == 404)
                 return -ENOENT;
         if (status != 200) {
                 log_warning("The registrar answers %d to %s: does it trust our certificate %s?", status, path,
-                            config->certificate);
+                            party->service->config.certificate);
                 return -ENOLINK;
         }
 

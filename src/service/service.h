@@ -195,9 +195,12 @@ extern const struct service_route service_common_routes[];
 extern const struct service_route service_metrics_routes[];
 void service_count_answer(const struct service_call *call, int status);
 
-/* The JSON-speaking client of this service towards another one (client.c): certificate and key of [service]. method and path as in
- * struct http_exchange; body may be NULL. 0 with the HTTP status and the answer; -ENOLINK, -ETIMEDOUT, -EKEYREJECTED, ... with words
- * in error. */
-int service_exchange(struct service *service, const char *urls, const char *ca, const char *incident, const char *method,
-                     const char *path, const char *body, int *ret_status, struct blob *ret_answer, char *error,
-                     size_t error_size);
+/* The JSON-speaking client of this service towards another one (client.c): certificate and key of [service]. 0 with the HTTP status and
+ * the answer; -ENOLINK, -ETIMEDOUT, -EKEYREJECTED, ... with words in error. */
+struct service_request {
+        const char *to;       /* "registrar" or "verifier": the section of the configuration with its addresses and CA */
+        const char *incident; /* NULL or "": none */
+        const char *method, *path, *body; /* as in struct http_exchange; body NULL: none */
+};
+int service_exchange(struct service *service, const struct service_request *request, int *ret_status, struct blob *ret_answer,
+                     char *error, size_t error_size);

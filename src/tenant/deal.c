@@ -72,12 +72,11 @@ static int make_halves(struct deal *deal) {
 
 static int ask_verifier(struct deal *deal, const char *method, const char *path, const char *body, int *ret_status,
                         struct blob *ret) {
-        const struct service_config *config = &deal->call->service->config;
+        const struct service_request request = { "verifier", deal->call->request->incident, method, path, body };
         char error[320] = "";
         int r;
 
-        r = service_exchange(deal->call->service, config->verifier_url, config->verifier_ca, deal->call->request->incident,
-                             method, path, body, ret_status, ret, error, sizeof(error));
+        r = service_exchange(deal->call->service, &request, ret_status, ret, error, sizeof(error));
         if (r < 0)
                 log_warning_errno(r, "The verifier does not answer: %s", error);
         return r;
