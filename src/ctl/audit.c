@@ -52,7 +52,7 @@ static int write_page(struct ctl *ctl, enum server server, FILE *file, int64_t l
         }
         json_array_foreach (json_object_get(answer, "records"), i, record) {
                 *ret_last = MAX(ctl_integer(record, "seq"), *ret_last + 1);
-                if (write_line(file, json_incref(record)) < 0)
+                if (r == CTL_OK && write_line(file, json_incref(record)) < 0)
                         r = cannot_write();
         }
         json_decref(answer);

@@ -126,7 +126,7 @@ static int approve_txn(struct store_txn *txn, void *userdata) {
 
         r = group_load(txn, approval->has_group ? approval->group : node->group, &group);
         if (r == -ENOENT)
-                return conflict(approval, "There is no such group.");
+                return conflict(approval, "There is no such group (tallyctl group list; group set makes one).");
         if (r < 0)
                 return r;
 
