@@ -190,7 +190,8 @@ int ctl_health(struct ctl *ctl, int argc, char *argv[]) {
 
         if (argc > 1)
                 return printf("Usage: tallyctl health\n\n"
-                              "Asks each server whether it answers. ok; low-space: nothing new is taken; full: nothing is released.\n"),
+                              "Asks each server whether it answers. ok; low-space: nothing new is taken; full: nothing is released;\n"
+                              "old-database: an older one was put back, nothing is released before \"audit accept\".\n"),
                        strcmp(argv[1], "--help") == 0 ? CTL_OK : CTL_USAGE;
         for (int s = 0; s < SERVERS; s++)
                 calls[s] = ctl_call(s, "GET", "/v1/health");
