@@ -3,9 +3,9 @@
 
 #include "audit/head.h"
 
-/* What others show of our own chain (docs/protocol.md, 12): a head that we signed and that is not of this chain any more says that the database
- * is an older one than we had, a backup that was put back. It is held then: nothing is released before an operator has said that he knows.
- * Only our own signature counts, so no other service can say it of us falsely. */
+/* What others show of our own chain (docs/protocol.md, 12): a head that we signed and that is not of this chain any more says
+ * that the database is an older one than we had, a backup that was put back. It is held then: nothing is released before an
+ * operator has said that he knows. Only our own signature counts, so no other service can say it of us falsely. */
 extern const char audit_past_migration[]; /* SQL; the number is the role's */
 
 /* In a write transaction. *ret_held: this head made it so, recorded as "audit-alarm". -EKEYREJECTED: not ours, or not signed by public. */

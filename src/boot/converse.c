@@ -171,8 +171,8 @@ static int attach_in_thread(struct node *node, pthread_t *ret_thread, struct att
         return -pthread_create(ret_thread, NULL, attach_thread, attach);
 }
 
-/* The challenges go out while the TPM makes the AK, or the token is opened, under the id that the token on the disk gives. A wrong hint costs one round trip
- * and nothing else: a nonce is bound to the id that it was asked for. */
+/* The challenges go out while the TPM makes the AK, or the token is opened, under the id that the token on the disk gives. A
+ * wrong hint costs one round trip and nothing else: a nonce is bound to the id that it was asked for. */
 static int attach_and_ask(struct node *node, struct conversation *conversation) {
         struct attach attach = { .node = node };
         pthread_t thread;

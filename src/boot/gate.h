@@ -18,9 +18,9 @@ int gate_read(struct tpm *tpm, unsigned pcr, enum gate_state *ret);
  * for the boot to go on where the gate's own unit was taken out of the way. */
 int gate_close_tpm(struct tpm *tpm, const struct config *config);
 
-/* The same from any program, and writes gate-closed: an unlocker that still has its NK is stopped first. Succeeds too where no TPM
- * answered in this boot, evidence = token is configured, or tallyboot.gate=ignore is on the kernel command line. -ENOSPC: it is closed, and nobody can be told, for the
- * run directory takes no note. error: words for a person. */
+/* The same from any program, and writes gate-closed: an unlocker that still has its NK is stopped first. Succeeds too where no
+ * TPM answered in this boot, evidence = token is configured, or tallyboot.gate=ignore is on the kernel command line. -ENOSPC: it
+ * is closed, and nobody can be told, for the run directory takes no note. error: words for a person. */
 int gate_close(const struct config *config, const char *run_dir, char *error, size_t error_size);
 
 int gate_mark_seen(const char *run_dir);        /* a TPM answered */

@@ -14,8 +14,8 @@ int credential_make(const void *ek_public, size_t ek_public_size, const uint8_t 
 
 /* EVP_PKEY from a TPMT_PUBLIC (RSA or ECC). -EBADMSG: malformed, point not on the curve, -EOPNOTSUPP: another type. */
 int pubkey_from_tpmt(const void *public, size_t size, EVP_PKEY **ret);
-/* EVP_PKEY of an uncompressed point of "P-256" or "P-384"; of a modulus of 2048 to 4096 bits, a multiple of 8, with the highest bit set, and an
- * exponent from 65537. -EBADMSG: not such a key. */
+/* EVP_PKEY of an uncompressed point of "P-256" or "P-384"; of a modulus of 2048 to 4096 bits, a multiple of 8, with the highest
+ * bit set, and an exponent from 65537. -EBADMSG: not such a key. */
 enum { RSA_SIZE_MIN = 256, RSA_SIZE_MAX = 512 /* bytes of the modulus */ };
 int pubkey_from_point(const char *curve, const uint8_t *point, size_t size, EVP_PKEY **ret);
 int pubkey_from_rsa(const uint8_t *modulus, size_t size, uint32_t exponent, EVP_PKEY **ret);

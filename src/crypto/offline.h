@@ -29,7 +29,8 @@ int offline_seal(const struct secret *group_key, const struct offline_binding *b
 int offline_open(const struct secret *group_key, const struct offline_binding *binding, const void *sealed, size_t size,
                  struct secret **ret_k_b, struct blob *ret_manifest, uint8_t ret_mac[static 32]);
 
-/* What the node's signing key signs, where there is one (with RSA and ECDH there has to be: anybody can wrap to a public key): the
- * 64-byte prefix of all token signatures and L("tallyboot offline signature v1", node id, key id, generation, LUKS UUID, mechanism, group key as wrapped, sealed). */
+/* What the node's signing key signs, where there is one (with RSA and ECDH there has to be: anybody can wrap to a public key):
+ * the 64-byte prefix of all token signatures and L("tallyboot offline signature v1", node id, key id, generation, LUKS UUID,
+ * mechanism, group key as wrapped, sealed). */
 int offline_message(const struct offline_binding *binding, const char *mechanism, const struct blob *wrapped,
                     const struct blob *sealed, struct blob *ret);

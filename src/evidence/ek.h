@@ -54,10 +54,10 @@ size_t ek_trust_anchors(const struct ek_trust *trust);
 typedef void (*ek_say)(const char *line, void *userdata);
 void ek_trust_review(const struct ek_trust *trust, int64_t now, ek_say say, void *userdata);
 
-/* The whole check of a registration's EK at time now (seconds): that it is a restricted decryption key; that it is listed, or the certificate is of
- * it and leads to an anchor (dates, CA flags, path lengths, key usages, the EK usage 2.23.133.8.1 where extended usages are there, a
- * critical subjectAltName with only a directoryName, CRLs, no weak key or digest), and no rule refuses that TPM. Rules on firmware wait for a quote.
- * On -EKEYREJECTED error says why. */
+/* The whole check of a registration's EK at time now (seconds): that it is a restricted decryption key; that it is listed, or the
+ * certificate is of it and leads to an anchor (dates, CA flags, path lengths, key usages, the EK usage 2.23.133.8.1 where
+ * extended usages are there, a critical subjectAltName with only a directoryName, CRLs, no weak key or digest), and no rule
+ * refuses that TPM. Rules on firmware wait for a quote. On -EKEYREJECTED error says why. */
 int ek_check(const struct ek_trust *trust, const struct wire_registration *registration, int64_t now, struct ek_verdict *ret,
              char *error, size_t error_size);
 /* To be kept with a node whose EK was certified: its certificate and what the TPM had of the path, in DER, one after the other. ret owns. */

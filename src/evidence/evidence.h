@@ -71,8 +71,8 @@ struct evidence_verdict {
         uint64_t firmware; /* of the TPM, as it signs it */
         bool proven;       /* the signature was right: the refusal is written to the audit log */
 };
-/* Steps 4 to 9 of docs/protocol.md, 5 (the nonces are the caller's), or what 13 says instead for a token. 0 whatever the verdict; -ENOMEM and the like otherwise.
- * After EVIDENCE_OK evidence->pcrs holds values of exactly the signed selection. */
+/* Steps 4 to 9 of docs/protocol.md, 5 (the nonces are the caller's), or what 13 says instead for a token. 0 whatever the verdict;
+ * -ENOMEM and the like otherwise. After EVIDENCE_OK evidence->pcrs holds values of exactly the signed selection. */
 int evidence_verify(const struct wire_evidence *evidence, const struct evidence_expected *expected, struct evidence_verdict *ret);
 
 /* The AK's public area is the template but for the point. -EKEYREJECTED. */

@@ -5,8 +5,9 @@
 
 /* HTTPS server: libevent + OpenSSL + http_parser on one event loop; handlers run on worker threads and may block. Requests need
  * Content-Length (chunked is refused), keep-alive is on, TCP_NODELAY, limits on header (16 KiB), idle (30 s), a request as a
- * whole (20 s, streamed uploads longer), connections, of them and of memory for each address. A new connection where all are taken closes
- * the one that has waited longest for its peer; of an address that has its share, one of its own. TLS 1.2 at the least, 1.3 by default, session tickets off. */
+ * whole (20 s, streamed uploads longer), connections, of them and of memory for each address. A new connection where all are
+ * taken closes the one that has waited longest for its peer; of an address that has its share, one of its own. TLS 1.2 at the
+ * least, 1.3 by default, session tickets off. */
 
 /* From the client certificate; the server verified it against client_ca. For each request of a connection it does so again: what has expired,
  * or is not from the CA that was read last, gets 401, or finds its connection closed. */

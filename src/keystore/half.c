@@ -13,7 +13,8 @@ struct warming {
         int64_t wanted;             /* 0: the newest */
 };
 
-/* The generation of a KEK for a group that has none. One that had, and lost its rows, does not begin again with a number that somebody may keep a copy of. */
+/* The generation of a KEK for a group that has none. One that had, and lost its rows, does not begin again with a number that
+ * somebody may keep a copy of. */
 static int first_generation(struct store_txn *txn, const char *group, int64_t *ret) {
         int64_t newest = 0;
         int r;

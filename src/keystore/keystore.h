@@ -11,8 +11,8 @@
  * secure_delete). Thread-safe. Two processes may work on one database; each reads the row before it uses what it has in memory. */
 struct keystore;
 
-/* The tables, each migration once and in order: number 2 of every service; after the role's own, the second one. Rows of before the second one are
- * wrapped anew by the first keystore_open() that has their master key. */
+/* The tables, each migration once and in order: number 2 of every service; after the role's own, the second one. Rows of before
+ * the second one are wrapped anew by the first keystore_open() that has their master key. */
 extern const struct store_migration keystore_migration;
 extern const char keystore_migration_generations[];
 
@@ -75,15 +75,17 @@ const char *keystore_error(void);
 /* A new master key file (0600, never overwrites: -EEXIST). */
 int keystore_create_master(const char *path);
 
-/* Makes the KEKs of a group ready in memory (and makes one, where the group has none), so that the write that comes next need not wait for the HSM with the
- * database's lock. uses: of each, where nothing is cached. Not inside a transaction. -ENOLINK: the HSM does not answer; it is tried again by itself. */
+/* Makes the KEKs of a group ready in memory (and makes one, where the group has none), so that the write that comes next need not
+ * wait for the HSM with the database's lock. uses: of each, where nothing is cached. Not inside a transaction. -ENOLINK: the HSM
+ * does not answer; it is tried again by itself. */
 int keystore_warm(struct keystore *keystore, const char *group, unsigned uses);
 
 /* Wrap a secret (at most 64 bytes) of a node under its group's key; context binds it (node, key id, generation, what). In a write
  * transaction. ret_handle: the row that must be there to unwrap. -ENOLINK as above. */
 int keystore_wrap(struct keystore *keystore, struct store_txn *txn, const char *group, const struct field *context,
                   size_t n_context, const struct secret *secret, int64_t *ret_handle);
-/* -ENOENT: destroyed, or never there. -EKEYREJECTED: not wrapped with this context, or rows were changed or exchanged, or older ones put back. -ENOLINK. */
+/* -ENOENT: destroyed, or never there. -EKEYREJECTED: not wrapped with this context, or rows were changed or exchanged, or older
+ * ones put back. -ENOLINK. */
 int keystore_unwrap(struct keystore *keystore, struct store_txn *txn, int64_t handle, const struct field *context,
                     size_t n_context, struct secret **ret);
 int keystore_destroy(struct keystore *keystore, struct store_txn *txn, int64_t handle);

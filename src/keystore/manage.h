@@ -38,10 +38,11 @@ struct keystore_progress {
         int64_t done; /* rows, in this call */
         int64_t left;
 };
-/* A new generation of a group's KEK ("": the service's), made by the current master. -EALREADY: rows are left under an older one; go on with steps.
- * -ENOENT: no such group. */
+/* A new generation of a group's KEK ("": the service's), made by the current master. -EALREADY: rows are left under an older one;
+ * go on with steps. -ENOENT: no such group. */
 int keystore_rotate(struct keystore *keystore, const char *group, int64_t *ret_generation);
-/* Wraps at most max rows under the newest KEK. 1: more are left. 0: none are, the older KEKs are destroyed, and are accepted nowhere any more. */
+/* Wraps at most max rows under the newest KEK. 1: more are left. 0: none are, the older KEKs are destroyed, and are accepted
+ * nowhere any more. */
 int keystore_rotate_step(struct keystore *keystore, const char *group, unsigned max, struct keystore_progress *ret);
 /* Wraps at most max KEKs under the current master. 1: more are left. 0: none are, and the database has forgotten the other masters. KEKs
  * go through this process' memory, those of always-sensitive, too: rotate afterwards where they should never have been outside. */

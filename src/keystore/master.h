@@ -31,7 +31,8 @@ struct master_ops {
                     struct blob *ret, struct secret **ret_key);
         int (*unwrap)(struct master *master, int64_t id, const struct field *binding, size_t n, const void *data, size_t size,
                       struct secret **ret);
-        /* Kinds that can keep a KEK where the master is; NULL: none. use: as box_seal() (data is the secret, ret nonce || sealed) and box_open(). */
+        /* Kinds that can keep a KEK where the master is; NULL: none. use: as box_seal() (data is the secret, ret nonce || sealed)
+         * and box_open(). */
         int (*make_inside)(struct master *master, int64_t id, const struct field *binding, size_t n, struct blob *ret);
         int (*seal_inside)(struct master *master, const struct master_inside *key, const struct field *fields, size_t n,
                            const struct secret *secret, uint8_t *ret);

@@ -133,7 +133,8 @@ static int find_older(const struct master_rows *rows, size_t from, struct master
         return master_expect(ref->master, ref->id, PROOF_FIELDS(ref->master->party, ref->id), &rows->items[from - 1].proof);
 }
 
-/* The row that the configured key is the key of. -EKEYREJECTED: of none. *opened: the key, where it could be had (and not of one row only). */
+/* The row that the configured key is the key of. -EKEYREJECTED: of none. *opened: the key, where it could be had (and not of one
+ * row only). */
 static int match(const struct keystore_options *options, const struct keystore_source *source, const char *party,
                  const struct master_rows *rows, struct master **ret_opened, struct master_ref **ret, char *error,
                  size_t error_size) {

@@ -68,8 +68,9 @@ const char *pkcs11_serial(const struct pkcs11 *pkcs11); /* of the token */
 const char *pkcs11_error(const struct pkcs11 *pkcs11);
 
 int pkcs11_pin(struct pkcs11 *pkcs11, struct pkcs11_pin *ret);
-/* As the user. pin NULL: typed at the reader. Tries once, and never a PIN that this token refused in this process before. 0 also where the token is logged in already. -EKEYREJECTED: wrong PIN;
- * -EPERM: locked; -EINVAL: a PIN that cannot be one (length, characters: not tried by the token). */
+/* As the user. pin NULL: typed at the reader. Tries once, and never a PIN that this token refused in this process before. 0 also
+ * where the token is logged in already. -EKEYREJECTED: wrong PIN; -EPERM: locked; -EINVAL: a PIN that cannot be one (length,
+ * characters: not tried by the token). */
 int pkcs11_login(struct pkcs11 *pkcs11, const struct secret *pin);
 /* The same with a PIN that no person typed now (a file, a credential): -EPERM, without a try, where only one try is left. */
 int pkcs11_login_unattended(struct pkcs11 *pkcs11, const struct secret *pin);

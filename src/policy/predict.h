@@ -25,8 +25,8 @@ struct prediction {
         size_t size;                                           /* of these */
         char notes[1024];                                      /* what was taken for granted or left out, a line each */
 };
-/* -EBADMSG: the UKI, -ENOTSUP: its stub, or the boot, is of no kind that this can be predicted for, -EKEYREJECTED: the log does not give the values;
- * with words in error. */
+/* -EBADMSG: the UKI, -ENOTSUP: its stub, or the boot, is of no kind that this can be predicted for, -EKEYREJECTED: the log does
+ * not give the values; with words in error. */
 int policy_predict(const struct predict_input *input, struct prediction *ret, char *error, size_t error_size);
 /* The set, as text to be added to a policy. ret owns. */
 char *policy_format_set(const struct policy_set *set);

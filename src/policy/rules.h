@@ -76,8 +76,9 @@ int rules_check(struct policy_rules *rules, unsigned *ret_line, char *error, siz
 struct policy_rules *rules_free(struct policy_rules *rules);
 
 bool rules_have_firmware(const struct policy_rules *rules); /* NULL: no */
-/* Whether one of them wants something that somebody named or signed. The others (add-ons, debug, driver, must-contain, secure-boot = off) hold
- * for whatever an attacker boots, as long as he leaves these things out: they narrow what is allowed, and allow nothing. */
+/* Whether one of them wants something that somebody named or signed. The others (add-ons, debug, driver, must-contain,
+ * secure-boot = off) hold for whatever an attacker boots, as long as he leaves these things out: they narrow what is allowed, and
+ * allow nothing. */
 bool rules_say_what_boots(const struct policy_rules *rules);
 bool rules_have_ima(const struct policy_rules *rules);
 bool rules_have_driver(const struct policy_rules *rules);

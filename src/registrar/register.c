@@ -166,7 +166,8 @@ static void handle_register(const struct service_call *call, struct http_respons
         service_text(response, 200, wire_registered_encode(&registered));
 }
 
-/* Proof first: what has not shown that EK and AK are in one TPM, or that it has the token's key, changes nothing and learns nothing about what is registered. */
+/* Proof first: what has not shown that EK and AK are in one TPM, or that it has the token's key, changes nothing and learns
+ * nothing about what is registered. */
 static bool proof_check(const struct service_call *call, struct http_response *response,
                         const struct wire_registration *registration) {
         const char *id = service_parameter(call, "id");

@@ -104,8 +104,8 @@ int generations_load(struct store_txn *txn, const char *node, struct generations
 const struct generation *generations_find(const struct generations *generations, const char *key, uint32_t generation);
 uint32_t generations_highest(const struct generations *generations, const char *key); /* 0: no such key */
 /* Unwraps what is live or staged. */
-/* Outside of a transaction, before one that wraps halves of this node or, given, moves them to a group: the KEKs are asked of the HSM here, and
- * not with the database's lock held. */
+/* Outside of a transaction, before one that wraps halves of this node or, given, moves them to a group: the KEKs are asked of the
+ * HSM here, and not with the database's lock held. */
 int keys_warm(struct party_service *party, const char *node, const char *group);
 int generations_halves(struct party_service *party, struct store_txn *txn, const char *node,
                        const struct generations *generations, struct halves **ret);

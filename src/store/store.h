@@ -41,8 +41,9 @@ int store_attach(const char *path, struct store **ret, char ret_role[static STOR
 struct store *store_close(struct store *store);
 DEFINE_CLEANUP(struct store *, store_close)
 
-/* fn runs inside a transaction; a negative return rolls its own changes back and is returned. store_write() returns after the commit is
- * on disk (-EDEADLK from inside a write); -EIO and the like where it could not be: nothing of it then happened. store_read() sees all commits that returned before. */
+/* fn runs inside a transaction; a negative return rolls its own changes back and is returned. store_write() returns after the
+ * commit is on disk (-EDEADLK from inside a write); -EIO and the like where it could not be: nothing of it then happened.
+ * store_read() sees all commits that returned before. */
 typedef int (*store_fn)(struct store_txn *txn, void *userdata);
 int store_write(struct store *store, store_fn fn, void *userdata);
 /* clock_monotonic_ms() of just before: what was committed by then is seen. */

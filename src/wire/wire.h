@@ -29,7 +29,8 @@ enum {
         WIRE_TOKEN_PREFIX_SIZE = TOKEN_PREFIX_SIZE,
 };
 
-/* PCR values of one bank; values[i] counts only where mask has bit i. alg is a TPM_ALG_ID (SHA-1 4, SHA-256 0xb, SHA-384 0xc, SHA-512 0xd). */
+/* PCR values of one bank; values[i] counts only where mask has bit i. alg is a TPM_ALG_ID (SHA-1 4, SHA-256 0xb, SHA-384 0xc,
+ * SHA-512 0xd). */
 struct pcr_bank {
         uint16_t alg;
         uint32_t mask;
