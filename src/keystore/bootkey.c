@@ -55,19 +55,21 @@ int bootkey_get(const char *name, struct secret **ret) {
         return 0;
 }
 
+/* Permissions are given by who possesses a key, and a session without a link to the user's keyring (a service of systemd) does not possess what
+ * is in there: so the key is made in this thread's keyring, and shared when it may be read. In place of one of the same name. */
 int bootkey_put(const char *name, const struct secret *secret) {
         long id = 0;
-        int r;
+        int r = 0;
 
         if (secret->size > VALUE_MAX)
                 return -EINVAL;
-        id = syscall(SYS_add_key, "user", name, secret->data, secret->size, KEY_SPEC_USER_KEYRING);
+        id = syscall(SYS_add_key, "user", name, secret->data, secret->size, KEY_SPEC_THREAD_KEYRING);
         if (id < 0)
                 return keyring_errno();
-        if (syscall(SYS_keyctl, KEYCTL_SETPERM, id, PERMISSIONS) == 0)
-                return 0;
-        r = keyring_errno();
-        (void) bootkey_drop(name);
+        if (syscall(SYS_keyctl, KEYCTL_SETPERM, id, PERMISSIONS) < 0 ||
+            syscall(SYS_keyctl, KEYCTL_LINK, id, KEY_SPEC_USER_KEYRING) < 0)
+                r = keyring_errno();
+        (void) syscall(SYS_keyctl, KEYCTL_UNLINK, id, KEY_SPEC_THREAD_KEYRING);
         return r;
 }
 

@@ -246,6 +246,42 @@ static void test_other_processes(_unused_ void **state) {
         master_tpm_forget(&parameters);
 }
 
+static bool in_its_own_session(int (*action)(void)) {
+        pid_t pid = fork();
+        int status;
+
+        if (pid == 0)
+                _exit(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 ? 2 : action() != 0);
+        return waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+static int put_one(void) {
+        _cleanup_(secret_freep) struct secret *secret = NULL;
+        int r = secret_copy("kept", 4, &secret);
+
+        return r < 0 ? r : bootkey_put("tallyboot-test-session", secret);
+}
+
+static int get_one(void) {
+        _cleanup_(secret_freep) struct secret *secret = NULL;
+
+        return bootkey_get("tallyboot-test-session", &secret);
+}
+
+static int drop_one(void) {
+        return bootkey_drop("tallyboot-test-session");
+}
+
+/* A service of systemd that unseals, restarts, and is looked after by tallyctl: none of them possesses the user's keyring. */
+static void test_services_of_systemd(_unused_ void **state) {
+        for (size_t i = 0; i < 2; i++) { /* the second takes the first's place */
+                assert_true(in_its_own_session(put_one));
+                assert_true(in_its_own_session(get_one));
+        }
+        assert_true(in_its_own_session(drop_one));
+        assert_int_equal(get_one(), -ENOENT);
+}
+
 /* Two processes on one database that start at once, after a power cycle: this TPM has room for the objects of one (three places, two are
  * needed), so that the other one is refused, and then finds the key. */
 static void test_start_at_once(_unused_ void **state) {
@@ -476,9 +512,19 @@ static void test_options(_unused_ void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(test_once_a_boot), TEST(test_lost),        TEST(test_killed_between), TEST(test_other_processes),
-                TEST(test_changed_pcr), TEST(test_another_tpm), TEST(test_gate_in_use),    TEST(test_no_tpm),
-                TEST(test_row_changed), TEST(test_options),     TEST(test_start_at_once),  TEST(test_kexec),
+                TEST(test_once_a_boot),
+                TEST(test_lost),
+                TEST(test_killed_between),
+                TEST(test_other_processes),
+                TEST(test_services_of_systemd),
+                TEST(test_changed_pcr),
+                TEST(test_another_tpm),
+                TEST(test_gate_in_use),
+                TEST(test_no_tpm),
+                TEST(test_row_changed),
+                TEST(test_options),
+                TEST(test_start_at_once),
+                TEST(test_kexec),
         };
 
         return cmocka_run_group_tests_name("keystore-tpm", tests, start, finish);
