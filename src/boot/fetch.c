@@ -148,9 +148,9 @@ static int new_conversation(struct unlocker *unlocker) {
 
 /* The reason stands above the prompt that it explains; a network that only takes its time is not complained of. */
 static uint64_t first_look_ms(const struct unlocker *unlocker) {
-        uint64_t half = unlocker->config->prompt_after * 1000 / 2;
+        uint64_t ms = unlocker->config->prompt_after * 1000 / 10 * 9;
 
-        return unlocker->test ? 0 : half < NETWORK_LOOK_MIN_MS ? NETWORK_LOOK_MIN_MS : MIN(half, (uint64_t) NETWORK_LOOK_MS);
+        return unlocker->test ? 0 : ms < NETWORK_LOOK_MIN_MS ? NETWORK_LOOK_MIN_MS : MIN(ms, (uint64_t) NETWORK_LOOK_MS);
 }
 
 /* Without a route nothing is asked; meanwhile the TPM can make the AK. */
