@@ -54,8 +54,8 @@ static int take_header(struct request *request) {
 
         if (request->name_size < sizeof request->name) {
                 request->name[request->name_size] = 0;
-                if (strchr(request->name,
-                           ' ')) /* the parser lets it pass; who is in front of us may read another name (RFC 9112, 5.1) */
+                /* the parser lets it pass; who is in front of us may read another name (RFC 9112, 5.1) */
+                if (strchr(request->name, ' '))
                         return refuse(request, 400);
                 header = header_from_name(request->name);
         }

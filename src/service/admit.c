@@ -6,8 +6,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "service/hold.h"
 #include "service/ek-nodes.h"
+#include "service/hold.h"
 #include "service/limiter.h"
 #include "service/space.h"
 
