@@ -93,12 +93,14 @@ class Setup:
         shutil.rmtree(directory)
         return found == 5
 
+    @staticmethod
+    def spread(points, wanted):
+        """As many as are wanted: one drawn by lot from each of as many stretches, so that few of them fall into every phase of the run too."""
+        return [points[int((number + random.random()) * len(points) / wanted)] for number in range(wanted)]
+
     def kill_everywhere(self, *words):
         changes = self.changes(*words)
-        points = [(at, half) for at in range(1, changes + 1) for half in (False, True)]
-        random.shuffle(points)
-        wanted = POINTS[words[0]]
-        points = (points * (wanted // len(points) + 1))[:wanted]
+        points = self.spread([(at, half) for at in range(1, changes + 1) for half in (False, True)], POINTS[words[0]])
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             left = list(pool.map(lambda number: self.at_point(number, *points[number], *words), range(len(points))))
         print(f"# {' '.join(words)}: {changes} changes of files, killed at {len(points)} points, something left after {sum(left)}")
