@@ -19,7 +19,7 @@ from cases import expect, main, refused
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from node import b64, ready
-from services import BUILD, ROLES, Fleet, encode_fields, field_hash
+from services import BUILD, NO_LIMIT, ROLES, Fleet, encode_fields, field_hash
 from softtpm import SoftTpm
 
 ORDER = ("event", "node", "incident", "who", "detail")
@@ -29,14 +29,10 @@ class Setup(Fleet):
     """Services that exchange heads every second, and exports of what they wrote."""
 
     def __init__(self):
-        super().__init__(start=False)
+        super().__init__(start=False, limits=NO_LIMIT)
         for one in self.services:
             one.heads.update({"heads-every": 1})
-            one.limits["answers-per-minute"] = 100000
             one.start()
-        self.config = self.directory / "tallyctl.conf"
-        self.config.write_text(f"[operator]\nca = {self.pki.ca}\ncertificate = {self.pki.directory}/operator.pem\n"
-                               f"key = {self.pki.directory}/operator.key\n" + "".join(f"{one.role} = {one.url}\n" for one in self.services))
         self.group()
         self.node = ready(self, swtpm=SoftTpm(self.test_ca))
         for _ in range(4):
@@ -63,12 +59,6 @@ class Setup(Fleet):
         while not known():
             assert time.monotonic() < deadline, "heads are not exchanged"
             time.sleep(0.2)
-
-    def ctl(self, *words):
-        """(exit code, output)"""
-        done = subprocess.run([BUILD / "tallyctl", *map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              env={**os.environ, "TALLYCTL_CONFIG": str(self.config)}, timeout=120, check=False)
-        return done.returncode, done.stdout.decode()
 
     def export(self, name):
         """role -> file"""

@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import logs
 from cases import expect, main, refused
 from node import PARTIES, b64, enrolled, unb64
-from services import Fleet, encode_fields
+from services import NO_LIMIT, Fleet, encode_fields
 from softtpm import SoftTpm
 from swtpm import Swtpm
 
@@ -30,11 +30,7 @@ class Setup(Fleet):
     """soft: an enrolled node whose PCRs are what a recorded boot left."""
 
     def __init__(self):
-        super().__init__(start=False)
-        for party in self.parties:
-            party.limits.update({"answers-per-minute": 100000, "nonce-ttl": TTL})
-        for one in self.services:
-            one.start()
+        super().__init__(limits={**NO_LIMIT, "nonce-ttl": TTL})
         self.group()
         self.soft = enrolled(self, swtpm=SoftTpm(self.test_ca))
 
@@ -383,7 +379,7 @@ def test_logs_asked_for_too_often(fleet):
         status, body = head_only(party, node.path("/release/logs"), 30 * MIB, ticket)
         assert status == 429 and b"rate-limited" in body, (status, body)
     finally:
-        party.limits["answers-per-minute"] = 100000
+        party.limits.update(NO_LIMIT)
         party.restart()
     booted(node)
     released(node, "tenant", log)

@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from cases import expect, main, refused
 from node import PARTIES, b64, ready, unb64
-from services import Fleet
+from services import NO_LIMIT, Fleet
 from softtpm import SoftTpm
 
 TTL = 10  # the shortest that the configuration allows
@@ -19,11 +19,7 @@ TTL = 10  # the shortest that the configuration allows
 
 class Setup(Fleet):
     def __init__(self):
-        super().__init__(start=False)
-        for party in self.parties:
-            party.limits.update({"answers-per-minute": 100000, "nonce-ttl": TTL})
-        for one in self.services:
-            one.start()
+        super().__init__(limits={**NO_LIMIT, "nonce-ttl": TTL})
         self.group()
         self.soft = ready(self, swtpm=SoftTpm(self.test_ca))
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 import tpm2
 from cases import expect, main, refused
 from node import PARTIES, b64, ready, unb64
-from services import Fleet
+from services import NO_LIMIT, Fleet
 from softtpm import SoftTpm
 
 
@@ -25,11 +25,7 @@ class Setup(Fleet):
     """Two tenants, two verifiers; hard: a node with a software TPM that other programs know as a TPM; soft: one that can be told to lie."""
 
     def __init__(self):
-        super().__init__(start=False)
-        for party in self.parties:
-            party.limits["answers-per-minute"] = 100000
-        for one in self.services:
-            one.start()
+        super().__init__(limits=NO_LIMIT)
         self.group()
         self.both = {party.role: (party, self.replica(party)) for party in self.parties}
         self.soft = ready(self, swtpm=SoftTpm(self.test_ca))

@@ -5,7 +5,6 @@ a payload key not the tenant's."""
 
 import os
 import re
-import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -15,22 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cases import expect, main, refused
 from hpke import point
 from node import PARTIES, Node, enrolled
-from services import BUILD, Fleet
+from services import Fleet
 from softtpm import SoftTpm
 
 EVIL = [(4, b"another loader")]
-
-
-class Lab(Fleet):
-    def ctl(self, *arguments):
-        """tallyctl -> (exit code, output)"""
-        operator = self.directory / "tallyctl.conf"
-        mine = self.pki.directory / "operator"
-        operator.write_text(f"[operator]\nca = {self.pki.ca}\ncertificate = {mine}.pem\nkey = {mine}.key\n"
-                            + "".join(f"{one.role} = {one.url}\n" for one in self.services))
-        done = subprocess.run([str(BUILD / "tallyctl"), "--config", str(operator), *arguments], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
-        return done.returncode, done.stdout
 
 
 def held(node, events=()):
@@ -157,4 +144,4 @@ def test_a_tenant_does_not_pass_for_a_verifier(fleet):
 
 
 if __name__ == "__main__":
-    main(Lab)
+    main(Fleet)

@@ -19,6 +19,7 @@ from swtpm import Swtpm
 
 PASSPHRASE = b"correct horse"
 LIMIT = 120
+OK, FAILED, USAGE, REFUSED, UNREACHABLE, TOKEN, VOLUME, CONFIG, PENDING = range(9)  # exit codes; TOKEN: TPM or token
 
 
 class Result:
@@ -27,6 +28,14 @@ class Result:
 
     def __repr__(self):
         return f"exit code {self.code}\n{self.output}\n{self.errors}"
+
+
+def check(done, code, *words):
+    """A Result is what it has to be; words: regular expressions."""
+    assert done.code == code, f"expected {code}: {done}"
+    for word in words:
+        assert re.search(word, done.output + done.errors), f"{word!r} not in {done}"
+    return done
 
 
 class Terminal:

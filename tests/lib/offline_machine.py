@@ -2,17 +2,14 @@
 """A machine that opens its volumes with a PKCS#11 token (SoftHSM) and without the servers, in tests of the real program."""
 
 import json
-import re
 import subprocess
 
 from cases import skip
-from enrolled import header, node_id_of
-from services import BUILD, Fleet
+from enrolled import header
+from services import BUILD
 from softhsm import MODULE, PIN
 from token_machine import TokenMachine
-from token_node import token_group
 
-OK, FAILED, USAGE, REFUSED, UNREACHABLE, TOKEN, VOLUME, CONFIG, PENDING = range(9)
 DEAD = {role: "https://127.0.0.1:1" for role in ("tenant", "verifier", "registrar")}
 
 
@@ -20,18 +17,11 @@ def key(name):
     return f"pkcs11:token=node;object={name}"
 
 
-def check(done, code, *words):
-    assert done.code == code, f"expected {code}: {done}"
-    for word in words:
-        assert re.search(word, done.output + done.errors), f"{word!r} not in {done}"
-    return done
-
-
 class OfflineMachine(TokenMachine):
     """With a key of each kind to wrap with."""
 
     def __init__(self, fleet, group=None, **settings):
-        super().__init__(fleet, group or fleet.fast, **{"unlock": "online-then-offline", "offline_key": key("aes"), **settings})
+        super().__init__(fleet, group, **{"unlock": "online-then-offline", "offline_key": key("aes"), **settings})
         for kind, use, label in (("aes", "wrap", "aes"), ("generic", "mac", "mac"), ("rsa", "wrap", "rsa"), ("p256", "wrap", "ec")):
             self.make_key(kind, use, label)
 
@@ -48,25 +38,6 @@ class OfflineMachine(TokenMachine):
         """A boot with all servers dead; what else is configured since."""
         self.set(**{**DEAD, **changes})
         return self.unlock(*images)
-
-
-class Setup(Fleet):
-    """Services, and one machine that is enrolled: most cases need no other."""
-
-    def __init__(self):
-        super().__init__()
-        for party in self.parties:
-            party.limits["answers-per-minute"] = 100000
-            party.restart()
-        self.fast = token_group(self, "0")
-        self.machine = OfflineMachine(self)
-        self.image = self.machine.image()
-        self.id = node_id_of(self.machine.enrolled(self.image))
-
-    def destroy(self):
-        if hasattr(self, "machine"):
-            self.machine.destroy()
-        super().destroy()
 
 
 def kept(image):

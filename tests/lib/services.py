@@ -33,6 +33,7 @@ BUILD = pathlib.Path(os.environ.get("BUILD", TOP / "build")).resolve()
 ROLES = ("registrar", "tenant", "verifier")
 PROBLEM = "urn:tallyboot:problem:"
 START_LIMIT = 60
+NO_LIMIT = {"answers-per-minute": 100000}  # for one node that boots in test after test
 
 
 class Answer:
@@ -224,7 +225,8 @@ class Service:
 class Fleet:
     """A registrar, a tenant and a verifier with certificates of one CA, and EK roots of the software TPMs' CA."""
 
-    def __init__(self, start=True, **service):
+    def __init__(self, start=True, limits=None, **service):
+        """limits: [limits], service: [service], of all three, in the words of their configuration."""
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="tb-fleet-"))
         atexit.register(self.destroy)
         self.test_ca = TestCa(TOP / "build" / "test-ca")
@@ -242,6 +244,7 @@ class Fleet:
         self.replicas = []
         for one in self.services:
             one.extra.update(service)
+            one.limits.update(limits or {})
         if start:
             for one in self.services:
                 one.start()
@@ -269,6 +272,16 @@ class Fleet:
         for party in self.parties:
             answer = party.put(f"/v1/groups/{name}", settings)
             assert answer.status == 200, answer
+
+    def ctl(self, *words):
+        """tallyctl as the operator: (exit code, all that it said)"""
+        config = self.directory / "tallyctl.conf"
+        mine = self.pki.directory / "operator"
+        config.write_text(f"[operator]\nca = {self.pki.ca}\ncertificate = {mine}.pem\nkey = {mine}.key\n"
+                          + "".join(f"{one.role} = {one.url}\n" for one in self.services))
+        done = subprocess.run([BUILD / "tallyctl", "--config", config, *map(str, words)], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False)
+        return done.returncode, done.stdout
 
     def destroy(self):
         for one in self.services + self.replicas:

@@ -13,9 +13,10 @@ import tempfile
 import threading
 import time
 
-from enrolled import PASSPHRASE, EnrolledNode
-from services import TOP
+from enrolled import PASSPHRASE, EnrolledNode, node_id_of
+from services import NO_LIMIT, TOP, Fleet
 from softhsm import MODULE, PIN, SoftHsm
+from token_node import token_group
 
 SPY = "/usr/lib/x86_64-linux-gnu/pkcs11-spy.so"
 TROUBLED = TOP / "build/tests/modules/troubled-token.so"  # SoftHSM, and what the files of a folder say
@@ -23,8 +24,8 @@ ASK = "/run/systemd/ask-password"
 
 
 class TokenMachine(EnrolledNode):
-    def __init__(self, fleet, group, **settings):
-        self.fleet, self.group, self.ca = fleet, group, fleet.pki.ca
+    def __init__(self, fleet, group=None, **settings):
+        self.fleet, self.group, self.ca = fleet, group or fleet.fast, fleet.pki.ca
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="tb-node-"))
         self.hsm = SoftHsm()
         self.folder = self.hsm.token("node")
@@ -98,6 +99,22 @@ class TokenMachine(EnrolledNode):
     def destroy(self):
         self.hsm.destroy()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class TokenFleet(Fleet):
+    """Services, a group for tokens (fast), and one machine that is enrolled: most cases need no other."""
+
+    def __init__(self, machine=TokenMachine):
+        super().__init__(limits=NO_LIMIT)
+        self.fast = token_group(self, "0")
+        self.machine = machine(self)
+        self.image = self.machine.image()
+        self.id = node_id_of(self.machine.enrolled(self.image))
+
+    def destroy(self):
+        if hasattr(self, "machine"):
+            self.machine.destroy()
+        super().destroy()
 
 
 class Boot:

@@ -9,6 +9,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -27,6 +28,14 @@ class Done:
 
     def __repr__(self):
         return f"exit {self.status}: {self.text}"
+
+
+def check(done, status, *words):
+    """status: a name of EXIT; words: regular expressions."""
+    assert done.status == EXIT[status], f"expected {status}, got {done}"
+    for word in words:
+        assert re.search(word, done.text), f"{word!r} not in {done.text}"
+    return done
 
 
 def make_volume(path, *options, size="24M"):

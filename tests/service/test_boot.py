@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from cases import expect, main, refused
 from node import PARTIES, enrolled, ready, refused_or
-from services import Fleet
+from services import NO_LIMIT, Fleet
 from softtpm import SoftTpm
 
 BOOT = [(4, b"shim"), (8, b"grub"), (9, b"initramfs")]
@@ -19,10 +19,7 @@ BOOT = [(4, b"shim"), (8, b"grub"), (9, b"initramfs")]
 
 class Setup(Fleet):
     def __init__(self):
-        super().__init__()
-        for party in self.parties:
-            party.limits["answers-per-minute"] = 100000
-            party.restart()
+        super().__init__(limits=NO_LIMIT)
 
     def new_group(self, **settings):
         name = f"g{secrets.token_hex(4)}"
@@ -285,11 +282,7 @@ def test_list(fleet):
 
 def test_rate_limit(_):
     """A node that asks and asks is told to wait; another one is served; a flood in a node's name does not shut it out."""
-    with Fleet(start=False) as fleet:
-        for party in fleet.parties:
-            party.limits["answers-per-minute"] = 10
-        for one in fleet.services:
-            one.start()
+    with Fleet(limits={"answers-per-minute": 10}) as fleet:
         fleet.group()
         node, other = (ready(fleet, swtpm=SoftTpm(fleet.test_ca)) for _ in range(2))
         error = None
@@ -305,11 +298,7 @@ def test_rate_limit(_):
 
 def test_flood_in_anothers_name(_):
     """Unproven evidence is counted by address: it fills nothing and, from elsewhere, shuts nobody out."""
-    with Fleet(start=False) as fleet:
-        for party in fleet.parties:
-            party.limits["answers-per-minute"] = 30
-        for one in fleet.services:
-            one.start()
+    with Fleet(limits={"answers-per-minute": 30}) as fleet:
         fleet.group()
         node = ready(fleet, swtpm=SoftTpm(fleet.test_ca))
         before = len(fleet.tenant.audit())
@@ -336,7 +325,6 @@ def test_stop_while_asked(fleet):
         assert party.stop() == 0
         party.start()
     node.unlock()
-
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from cases import expect, main, refused
 from node import PARTIES, Node, b64, ready, unb64
-from services import Fleet
+from services import NO_LIMIT, Fleet
 from softtpm import SoftTpm
 
 NEVER = 1
@@ -19,10 +19,7 @@ NEVER = 1
 
 class Setup(Fleet):
     def __init__(self):
-        super().__init__()
-        for party in self.parties:
-            party.limits["answers-per-minute"] = 100000
-            party.restart()
+        super().__init__(limits=NO_LIMIT)
         self.group()
 
     def node(self):

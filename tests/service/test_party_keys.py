@@ -11,17 +11,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from cases import expect, main, refused
 from node import PARTIES, Node, Refused, enrolled
-from services import Fleet
+from services import NO_LIMIT, Fleet
 from softtpm import SoftTpm
 
 
 class Setup(Fleet):
     def __init__(self):
-        super().__init__(start=False)
-        for party in self.parties:
-            party.limits["answers-per-minute"] = 100000
-        for one in self.services:
-            one.start()
+        super().__init__(limits=NO_LIMIT)
         self.group(accept_first_boot=True)
 
 

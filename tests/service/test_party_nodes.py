@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from cases import expect, main, refused
 from node import PARTIES, Node, enrolled
-from services import Fleet
+from services import NO_LIMIT, Fleet
 from softtpm import SoftTpm
 
 EVIL = [(4, b"another loader")]
@@ -19,11 +19,7 @@ EVIL = [(4, b"another loader")]
 
 class Setup(Fleet):
     def __init__(self):
-        super().__init__(start=False)
-        for party in self.parties:
-            party.limits["answers-per-minute"] = 100000
-        for one in self.services:
-            one.start()
+        super().__init__(limits=NO_LIMIT)
 
 
 def in_group(fleet, name, **settings):
@@ -231,7 +227,7 @@ def test_asking_too_often(fleet):
         node.unlock()  # a new boot is not a repetition
     finally:
         for party in fleet.parties:
-            party.limits["answers-per-minute"] = 100000
+            party.limits.update(NO_LIMIT)
             party.restart()
 
 

@@ -5,7 +5,6 @@ node is a second implementation (tests/lib/token_node.py)."""
 
 import json
 import os
-import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -13,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import tokens
 from cases import expect, main, refused
 from node import PARTIES, ready, unb64
-from services import BUILD, Fleet
+from services import NO_LIMIT, Fleet
 from softtpm import SoftTpm
 from token_node import TokenNode, enrolled_token, policy, token_group
 
@@ -22,10 +21,7 @@ SET = "[set s]\nbank = sha256\npcr 4 = " + "11" * 32 + "\n"
 
 class Setup(Fleet):
     def __init__(self):
-        super().__init__()
-        for party in self.parties:
-            party.limits["answers-per-minute"] = 100000
-            party.restart()
+        super().__init__(limits=NO_LIMIT)
         self.fast = token_group(self, "0")
 
 
@@ -223,41 +219,32 @@ def test_warning_for_a_mixed_group(fleet):
     assert "warning" not in shown and shown["tokens"] == shown["nodes"], shown
 
 
-def tallyctl(fleet, *arguments):
-    config = fleet.directory / "tallyctl.conf"
-    files = {"ca": fleet.pki.ca, "certificate": fleet.pki.directory / "operator.pem", "key": fleet.pki.directory / "operator.key",
-             **{one.role: one.url for one in fleet.services}}
-    config.write_text("[operator]\n" + "".join(f"{name} = {value}\n" for name, value in files.items()))
-    done = subprocess.run([BUILD / "tallyctl", "--config", config, *arguments], capture_output=True, text=True, timeout=60, check=False)
-    return done.returncode, done.stdout, done.stderr
-
-
 def test_tallyctl(fleet):
     node = enrolled_token(fleet, fleet.fast, "RSA-3072")
-    status, out, _ = tallyctl(fleet, "node", "show", node.id)
-    assert status == 0 and out.count("token with a RSA-3072 key and no TPM") == 2 and f"token's key {node.ek_digest}" in out, out
-    assert "TPM NOT PROVEN" not in out and "EK " not in out, out
-    status, out, _ = tallyctl(fleet, "node", "list")
-    row = next(line for line in out.splitlines() if line.startswith(node.id[:12]))
-    assert status == 0 and "token RSA-3072" in row, out
-    status, out, error = tallyctl(fleet, "policy", "show", "mixed")
-    assert "registered with a TPM" in error and "token-evidence does not cover" in error, error
-    status, out, _ = tallyctl(fleet, "group", "show", "mixed")
-    assert "WARNING: token-evidence = yes" in out, out
+    status, text = fleet.ctl("node", "show", node.id)
+    assert status == 0 and text.count("token with a RSA-3072 key and no TPM") == 2 and f"token's key {node.ek_digest}" in text, text
+    assert "TPM NOT PROVEN" not in text and "EK " not in text, text
+    status, text = fleet.ctl("node", "list")
+    row = next(line for line in text.splitlines() if line.startswith(node.id[:12]))
+    assert status == 0 and "token RSA-3072" in row, text
+    status, text = fleet.ctl("policy", "show", "mixed")
+    assert "registered with a TPM" in text and "token-evidence does not cover" in text, text
+    status, text = fleet.ctl("group", "show", "mixed")
+    assert "WARNING: token-evidence = yes" in text, text
     policy_file = fleet.directory / "policy"
     policy_file.write_text(SET + "[release]\ntoken-evidence = yes\ntoken-interval = 2min\n")
-    status, out, error = tallyctl(fleet, "policy", "check", str(policy_file), "--token")
-    assert status == 0 and "after 120 s" in out and "[set" not in out and "does not cover" in error, (out, error)
+    status, text = fleet.ctl("policy", "check", policy_file, "--token")
+    assert status == 0 and "after 120 s" in text and "[set" not in text and "does not cover" in text, text
     policy_file.write_text(SET)
-    status, out, _ = tallyctl(fleet, "policy", "check", str(policy_file), "--token")
-    assert status != 0 and "A token is not allowed." in out, out
+    status, text = fleet.ctl("policy", "check", policy_file, "--token")
+    assert status != 0 and "A token is not allowed." in text, text
     for group, want, word in ((fleet.fast, 0, "A token is allowed"), ("default", 3, "A token is not allowed")):
-        status, out, error = tallyctl(fleet, "policy", "check", group, "--node", node.id, "--address", "127.0.0.1")
-        assert status == want and word in out, (status, out, error)
-    status, _, error = tallyctl(fleet, "node", "approve", "--next-boot", node.id)
-    assert status != 0 and "This node has a token" in error, error
-    status, out, error = tallyctl(fleet, "policy", "set", "mixed", str(policy_file))
-    assert status == 0 and "registered with a TPM" not in error, error
+        status, text = fleet.ctl("policy", "check", group, "--node", node.id, "--address", "127.0.0.1")
+        assert status == want and word in text, (status, text)
+    status, text = fleet.ctl("node", "approve", "--next-boot", node.id)
+    assert status != 0 and "This node has a token" in text, text
+    status, text = fleet.ctl("policy", "set", "mixed", policy_file)
+    assert status == 0 and "registered with a TPM" not in text, text
 
 
 if __name__ == "__main__":

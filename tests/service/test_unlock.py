@@ -19,14 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from cases import main, skip
 from node import PARTIES
 from swtpm import Swtpm
-from unlocking import EXIT, PASSPHRASE, Done, Unlocking, make_volume
-
-
-def check(done, status, *words):
-    assert done.status == EXIT[status], f"expected {status}, got {done}"
-    for word in words:
-        assert re.search(word, done.text), f"{word!r} not in {done.text}"
-    return done
+from unlocking import EXIT, PASSPHRASE, Done, Unlocking, check, make_volume
 
 
 def works_again(lab):

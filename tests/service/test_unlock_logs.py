@@ -7,7 +7,6 @@ import base64
 import hashlib
 import json
 import os
-import re
 import shutil
 import struct
 import time
@@ -16,29 +15,19 @@ import logs
 from cases import main
 from impostor import Impostor
 from node import PARTIES
-from unlocking import EXIT, Unlocking
+from services import NO_LIMIT
+from unlocking import Unlocking, check
 
 NAME = "ovmf4m-uki-sb"
 POLICY = "[firmware]\nsecure-boot = on\nadd-ons = refuse\n[ima]\nrequire = yes\n"
 MIB = 1024 * 1024
 
 
-def check(done, status, *words):
-    assert done.status == EXIT[status], f"expected {status}, got {done}"
-    for word in words:
-        assert re.search(word, done.text), f"{word!r} not in {done.text}"
-    return done
-
-
 class Measured(Unlocking):
     """A node whose PCRs and logs are those of a recorded boot, with an IMA list of its own."""
 
     def __init__(self):
-        super().__init__(start=False)
-        for party in self.fleet.parties:
-            party.limits["answers-per-minute"] = 100000
-        for one in self.fleet.services:
-            one.start()
+        super().__init__(limits=NO_LIMIT)
         self.fleet.group()
 
     def __enter__(self):

@@ -22,13 +22,13 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cases import main, skip
-from enrolled import header, node_id_of, opens, slots, tokens
+from enrolled import OK, REFUSED, TOKEN, UNREACHABLE, VOLUME, check, header, node_id_of, opens, slots, tokens
 from hpke import hkdf
-from offline_machine import (DEAD, INSIDE, OK, REFUSED, TOKEN, UNREACHABLE, VOLUME, OfflineMachine, Setup, booting, check,
-                             kept, key, namespaces, put)
+from offline_machine import DEAD, INSIDE, OfflineMachine, booting, kept, key, namespaces, put
 from services import BUILD, encode_fields
 from softhsm import MODULE, PIN
-from token_machine import Boot
+from token_machine import Boot, TokenFleet
+
 
 def copy(fleet, name="copy"):
     path = fleet.machine.directory / name
@@ -500,4 +500,4 @@ def test_status_and_dump(fleet):
 
 
 if __name__ == "__main__":
-    main(Setup)
+    main(lambda: TokenFleet(OfflineMachine))

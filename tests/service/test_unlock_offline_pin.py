@@ -13,9 +13,9 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from cases import expect, main
-from enrolled import EnrolledNode, node_id_of
-from offline_machine import TOKEN, BootMachine, check, namespaces
-from services import Fleet
+from enrolled import TOKEN, EnrolledNode, check, node_id_of
+from offline_machine import BootMachine, namespaces
+from services import NO_LIMIT, Fleet
 from softhsm import PIN
 from token_machine import TROUBLED, Boot, answer, question, questions
 
@@ -24,11 +24,8 @@ class Setup(Fleet):
     """One machine with a TPM and a token, enrolled for both ways."""
 
     def __init__(self):
-        super().__init__()
+        super().__init__(limits=NO_LIMIT)
         namespaces()
-        for party in self.parties:
-            party.limits["answers-per-minute"] = 100000
-            party.restart()
         self.group("default", accept_first_boot=True)
         self.tpm_node = EnrolledNode(self)
         self.machine = BootMachine(self, "default")

@@ -11,18 +11,10 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from cases import main
-from enrolled import EnrolledNode, node_id_of
-from offline_machine import DEAD, OK, TOKEN, VOLUME, BootMachine, OfflineMachine, check, kept, key, namespaces, put
-from services import Fleet
+from enrolled import OK, TOKEN, VOLUME, EnrolledNode, check, node_id_of
+from offline_machine import DEAD, BootMachine, OfflineMachine, kept, key, namespaces, put
+from services import NO_LIMIT, Fleet
 from token_machine import Boot
-
-
-class Setup(Fleet):
-    def __init__(self):
-        super().__init__()
-        for party in self.parties:
-            party.limits["answers-per-minute"] = 100000
-            party.restart()
 
 
 @contextlib.contextmanager
@@ -159,4 +151,4 @@ def test_tokens_are_not_exchanged_in_a_boot(fleet):
 
 
 if __name__ == "__main__":
-    main(Setup)
+    main(lambda: Fleet(limits=NO_LIMIT))

@@ -16,39 +16,9 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from cases import main
-from enrolled import node_id_of, tokens
-from services import Fleet
+from enrolled import OK, FAILED, USAGE, REFUSED, TOKEN, CONFIG, PENDING, check, node_id_of, tokens
 from softhsm import PIN
-from token_machine import SPY, TROUBLED, Boot, TokenMachine, answer, question, questions
-from token_node import token_group
-
-OK, FAILED, USAGE, REFUSED, UNREACHABLE, TOKEN, VOLUME, CONFIG, PENDING = range(9)
-
-
-def check(done, code, *words):
-    assert done.code == code, f"expected {code}: {done}"
-    for word in words:
-        assert re.search(word, done.output + done.errors), f"{word!r} not in {done}"
-    return done
-
-
-class Setup(Fleet):
-    """Services, and one machine that is enrolled: most cases need no other."""
-
-    def __init__(self):
-        super().__init__()
-        for party in self.parties:
-            party.limits["answers-per-minute"] = 100000
-            party.restart()
-        self.fast = token_group(self, "0")
-        self.machine = TokenMachine(self, self.fast)
-        self.image = self.machine.image()
-        self.id = node_id_of(self.machine.enrolled(self.image))
-
-    def destroy(self):
-        if hasattr(self, "machine"):
-            self.machine.destroy()
-        super().destroy()
+from token_machine import SPY, TROUBLED, Boot, TokenFleet, TokenMachine, answer, question, questions
 
 
 def works(fleet):
@@ -58,7 +28,7 @@ def works(fleet):
 
 
 def test_register_says_node_code_and_key(fleet):
-    with TokenMachine(fleet, fleet.fast) as machine:
+    with TokenMachine(fleet) as machine:
         done = check(machine.run("register"), OK, r"Registered: node [a-z2-7]{52}, code [a-z2-7]{4}-[a-z2-7]{4}",
                      r"Token key \(SHA-256\): [0-9a-f]{64}, token node")
         assert machine.run("register").output == done.output
@@ -67,7 +37,7 @@ def test_register_says_node_code_and_key(fleet):
 
 
 def test_approval_by_a_person(fleet):
-    with TokenMachine(fleet, fleet.fast) as machine:
+    with TokenMachine(fleet) as machine:
         image = machine.image()
         done = check(machine.enroll("--no-wait", image), PENDING, "node approve")
         for party in fleet.parties:
@@ -86,7 +56,7 @@ def test_both_halves_open_the_volume(fleet):
 
 def test_each_kind_of_key(fleet):
     for kind in ("EC:secp384r1", "rsa:2048"):
-        with TokenMachine(fleet, fleet.fast) as machine:
+        with TokenMachine(fleet) as machine:
             machine.hsm.key("node", "other", kind, "02")
             machine.set(token_key="pkcs11:token=node;object=other")
             image = machine.image()
@@ -110,7 +80,7 @@ def test_rotation(fleet):
 
 
 def test_revoked(fleet):
-    with TokenMachine(fleet, fleet.fast) as machine:
+    with TokenMachine(fleet) as machine:
         image = machine.image()
         node = node_id_of(machine.enrolled(image))
         assert fleet.verifier.post(f"/v1/nodes/{node}/revoke", {"reason": "lost"}).status == 200
@@ -165,7 +135,7 @@ def certificate(machine, *extensions):
 
 
 def test_a_key_that_was_made_for_something_else(fleet):
-    with TokenMachine(fleet, fleet.fast) as machine:
+    with TokenMachine(fleet) as machine:
         for number, usage, words in (("11", "extendedKeyUsage=clientAuth,emailProtection", "TLS Web Client Authentication, E-mail Protection"),
                                      ("12", "extendedKeyUsage=1.3.6.1.4.1.311.20.2.2", "Smartcard"), ("13", "keyUsage=keyCertSign", "certificates")):
             machine.hsm.key("node", f"card-{number}", number=number)
@@ -182,12 +152,12 @@ def test_a_key_that_was_made_for_something_else(fleet):
 
 
 def test_a_key_that_may_decrypt_is_warned_about(fleet):
-    with TokenMachine(fleet, fleet.fast) as machine:  # what pkcs11-tool makes in SoftHSM
+    with TokenMachine(fleet) as machine:  # what pkcs11-tool makes in SoftHSM
         check(machine.run("register"), OK, "may also decrypt or derive")
 
 
 def test_make_key(fleet):
-    with TokenMachine(fleet, fleet.fast) as machine:
+    with TokenMachine(fleet) as machine:
         for kind, shown in (("p-256", "P-256"), ("p-384", "P-384"), ("rsa-2048", "RSA-2048")):
             done = check(machine.run("token", "make-key", "--label", f"made-{kind}", "--type", kind), OK)
             machine.set(token_key=re.search("^token-key = (.*)$", done.output, re.M)[1])
@@ -564,4 +534,4 @@ def test_configuration(fleet):
 
 
 if __name__ == "__main__":
-    main(Setup)
+    main(TokenFleet)
