@@ -55,7 +55,6 @@ enum eventlog_type {
         EV_EFI_SPDM_DEVICE_POLICY,
         EV_EFI_SPDM_DEVICE_AUTHORITY,
 };
-const char *eventlog_type_to_string(uint32_t type); /* "EV_IPL"; NULL: none of the profile */
 
 struct eventlog {
         struct reader reader; /* what is not read yet */

@@ -9,7 +9,7 @@
  * template data, the template's name, the data. The name is bound by nothing, so all templates but the oldest are read alike: a digest,
  * a path, and what may follow. */
 
-enum { SHA1_SIZE = 20, OLD_NAME_SIZE = 256, OLD_SIZE = SHA1_SIZE + OLD_NAME_SIZE, ALG_SHA1 = 0x4, NAME_MAX_SIZE = 64 };
+enum { SHA1_SIZE = 20, OLD_NAME_SIZE = 256, OLD_SIZE = SHA1_SIZE + OLD_NAME_SIZE, ALG_SHA1 = 0x4 };
 
 struct record {
         uint32_t pcr;

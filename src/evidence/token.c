@@ -10,7 +10,7 @@
 #include "base/secret.h"
 #include "crypto/credential.h"
 
-enum { DER_INTEGER = 0x02, DER_BIT_STRING = 0x03, DER_SEQUENCE = 0x30, PSS_SALT_SIZE = 32, COORDINATE_MAX = 48 };
+enum { DER_INTEGER = 0x02, DER_BIT_STRING = 0x03, DER_SEQUENCE = 0x30, PSS_SALT_SIZE = 32 };
 
 /* RFC 5480, 2.1.1 and 2.2: all that comes before the point is fixed. */
 static const uint8_t p256_head[] = { 0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06,

@@ -50,7 +50,6 @@ struct connection {
         struct request parser;
         struct buffer body;
         int upload_fd;
-        uint64_t upload_left;
         uint64_t moved; /* bytes of the stream since the timer was last looked at */
 
         STAILQ_ENTRY(connection) job; /* request and response belong to the worker in state WORKING */

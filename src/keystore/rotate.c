@@ -28,7 +28,6 @@ struct rotation {
         } * moved;
         size_t n_moved;
         struct keystore_progress progress;
-        bool finished;
 };
 
 static void rotation_done(struct rotation *rotation) {

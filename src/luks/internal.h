@@ -9,8 +9,6 @@
 /* What the files of luks/ share. The numbers are those of the LUKS2 On-Disk Format Specification 1.1.3, sections 2 and 3. */
 enum {
         LUKS_BINARY_SIZE = 4096,
-        LUKS_HEADER_MIN = 16384,          /* binary header and JSON area of one copy */
-        LUKS_HEADER_MAX = 4194304,        /* the largest that the format knows */
         LUKS_JSON_MAX = 262144,           /* text that we read; cryptsetup's default area is 12 KiB */
         LUKS_KEYSLOTS_SIZE_MAX = 1 << 27, /* 128 MiB: the format's */
         LUKS_AREA_MAX = 1 << 20,          /* one keyslot area; 258,048 bytes for a key of 64 bytes */

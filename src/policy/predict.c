@@ -8,13 +8,7 @@
 #include "evidence/eventlog.h"
 #include "policy/policy-internal.h"
 
-enum {
-        PCR_LOADER = 4,
-        PCR_LOADED = 9,
-        PCR_STUB = 11,
-        PREDICTED = 1 << PCR_LOADER | 1 << PCR_LOADED | 1 << PCR_STUB,
-        APPLICATIONS_MAX = 16
-};
+enum { PCR_LOADER = 4, PCR_LOADED = 9, PCR_STUB = 11, PREDICTED = 1 << PCR_LOADER | 1 << PCR_LOADED | 1 << PCR_STUB };
 #define STUB_VERSION_LETTERS "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.~+-_"
 
 /* What a UKI gives, before anybody boots it. */
@@ -226,8 +220,7 @@ static int usual_base(struct predicting *p) {
 struct walk {
         struct eventlog log;
         int bank;
-        size_t applications[APPLICATIONS_MAX]; /* numbers of events in PCR 4 */
-        size_t n, uki, kernel;                 /* uki: the last one before the stub measured; kernel: the first after; 0 none */
+        size_t uki, kernel; /* numbers of events in PCR 4: the last before the stub measured, the first after; 0: none */
         bool stub_seen;
 };
 

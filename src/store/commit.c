@@ -27,7 +27,7 @@ struct committer {
         pthread_mutex_t lock;
         pthread_cond_t work, done;
         struct write *first, *last; /* waiting */
-        bool stop, running;
+        bool stop;
 };
 
 static struct write *queue_pop(struct committer *committer) {

@@ -18,7 +18,6 @@ enum {
         WIRE_TICKET_SIZE = 52,
         WIRE_REQUEST_MAX = 16384, /* bytes of any request of a node */
         WIRE_KEYS_MAX = 64,
-        WIRE_URL_MAX = 1024,
         WIRE_LOG_TICKET_SIZE = 76,
         WIRE_FIRMWARE_LOG_MAX = 4 * 1024 * 1024,
         WIRE_IMA_LIST_MAX = 32 * 1024 * 1024,

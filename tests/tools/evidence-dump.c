@@ -18,6 +18,59 @@ static json_t *hex(const uint8_t *data, size_t size) {
         return json_string(text);
 }
 
+static const char *type_name(uint32_t type) {
+        static const struct {
+                uint32_t type;
+                const char *name;
+        } names[] = {
+#define NAME(name) { (uint32_t) name, #name }
+                NAME(EV_PREBOOT_CERT),
+                NAME(EV_POST_CODE),
+                NAME(EV_NO_ACTION),
+                NAME(EV_SEPARATOR),
+                NAME(EV_ACTION),
+                NAME(EV_EVENT_TAG),
+                NAME(EV_S_CRTM_CONTENTS),
+                NAME(EV_S_CRTM_VERSION),
+                NAME(EV_CPU_MICROCODE),
+                NAME(EV_PLATFORM_CONFIG_FLAGS),
+                NAME(EV_TABLE_OF_DEVICES),
+                NAME(EV_COMPACT_HASH),
+                NAME(EV_IPL),
+                NAME(EV_IPL_PARTITION_DATA),
+                NAME(EV_NONHOST_CODE),
+                NAME(EV_NONHOST_CONFIG),
+                NAME(EV_NONHOST_INFO),
+                NAME(EV_OMIT_BOOT_DEVICE_EVENTS),
+                NAME(EV_POST_CODE2),
+                NAME(EV_EFI_VARIABLE_DRIVER_CONFIG),
+                NAME(EV_EFI_VARIABLE_BOOT),
+                NAME(EV_EFI_BOOT_SERVICES_APPLICATION),
+                NAME(EV_EFI_BOOT_SERVICES_DRIVER),
+                NAME(EV_EFI_RUNTIME_SERVICES_DRIVER),
+                NAME(EV_EFI_GPT_EVENT),
+                NAME(EV_EFI_ACTION),
+                NAME(EV_EFI_PLATFORM_FIRMWARE_BLOB),
+                NAME(EV_EFI_HANDOFF_TABLES),
+                NAME(EV_EFI_PLATFORM_FIRMWARE_BLOB2),
+                NAME(EV_EFI_HANDOFF_TABLES2),
+                NAME(EV_EFI_VARIABLE_BOOT2),
+                NAME(EV_EFI_GPT_EVENT2),
+                NAME(EV_EFI_HCRTM_EVENT),
+                NAME(EV_EFI_VARIABLE_AUTHORITY),
+                NAME(EV_EFI_SPDM_FIRMWARE_BLOB),
+                NAME(EV_EFI_SPDM_FIRMWARE_CONFIG),
+                NAME(EV_EFI_SPDM_DEVICE_POLICY),
+                NAME(EV_EFI_SPDM_DEVICE_AUTHORITY),
+#undef NAME
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                if (names[i].type == type)
+                        return names[i].name;
+        return "?";
+}
+
 static json_t *dump_event(const struct eventlog *log, const struct eventlog_event *event) {
         json_t *digests = json_object();
 
@@ -26,8 +79,7 @@ static json_t *dump_event(const struct eventlog *log, const struct eventlog_even
                         json_object_set_new(digests, pcr_alg_to_string(log->banks[i].alg) ?: "other",
                                             hex(event->digests[i], log->banks[i].size));
         return json_pack("{s:I, s:I, s:s, s:I, s:o}", "number", (json_int_t) event->number, "pcr", (json_int_t) event->pcr,
-                         "type", eventlog_type_to_string(event->type) ?: "?", "size", (json_int_t) event->size, "digests",
-                         digests);
+                         "type", type_name(event->type), "size", (json_int_t) event->size, "digests", digests);
 }
 
 static json_t *dump_pcrs(const struct blob *log, uint16_t bank) {

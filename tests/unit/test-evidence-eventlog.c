@@ -226,14 +226,6 @@ static void old_format(void **state _unused_) {
         }
 }
 
-static void names_of_types(void **state _unused_) {
-        assert_string_equal(eventlog_type_to_string(0x80000003), "EV_EFI_BOOT_SERVICES_APPLICATION");
-        assert_string_equal(eventlog_type_to_string(0x800000e0), "EV_EFI_VARIABLE_AUTHORITY");
-        assert_string_equal(eventlog_type_to_string(0x8000000d), "EV_EFI_GPT_EVENT2");
-        assert_string_equal(eventlog_type_to_string(0x80000010), "EV_EFI_HCRTM_EVENT");
-        assert_null(eventlog_type_to_string(0x8000000f));
-}
-
 static void utf16_is(const void *data, size_t size, const char *expected) {
         _cleanup_(freep) char *text = NULL;
 
@@ -312,7 +304,6 @@ int main(void) {
                 TEST(a_digest_twice),
                 TEST(no_digest_for_the_bank),
                 TEST(old_format),
-                TEST(names_of_types),
                 TEST(utf16_both_ways),
                 TEST(signature_lists),
         };
