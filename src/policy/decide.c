@@ -49,6 +49,12 @@ static void describe_difference(const struct policy_set *set, const struct pcr_b
                 hex_write(bank->values[pcr], size, ret->got);
 }
 
+/* The values that a set is held against. The firmware may never have extended another bank than the node's: what is in one that nobody
+ * measured into, whoever starts the machine puts there. */
+static const struct pcr_bank *bank_for(const struct policy_set *set, const struct policy_input *input) {
+        return set->bank == input->bank && input->pcrs ? pcr_values_bank(input->pcrs, set->bank) : NULL;
+}
+
 struct rank {
         unsigned differences;
         size_t index;
@@ -63,7 +69,7 @@ static int compare_ranks(const void *a, const void *b) {
 }
 
 /* Nearest set first, so that the operator sees what changed before what belongs to another machine. */
-static int list_differences(const struct policy *policy, const struct pcr_values *pcrs, struct rank *ranks,
+static int list_differences(const struct policy *policy, const struct policy_input *input, struct rank *ranks,
                             struct policy_decision *decision) {
         size_t total = 0, n = 0;
 
@@ -78,7 +84,7 @@ static int list_differences(const struct policy *policy, const struct pcr_values
         qsort(ranks, policy->n, sizeof(*ranks), compare_ranks);
         for (size_t i = 0; i < policy->n; i++) {
                 const struct policy_set *set = policy->sets + ranks[i].index;
-                const struct pcr_bank *bank = pcr_values_bank(pcrs, set->bank);
+                const struct pcr_bank *bank = bank_for(set, input);
 
                 for (unsigned pcr = 0; pcr < WIRE_PCRS && n < total; pcr++)
                         if (set->mask & (1U << pcr) && !pcr_matches(set, bank, pcr))
@@ -89,7 +95,7 @@ static int list_differences(const struct policy *policy, const struct pcr_values
 }
 
 /* The first set that matches whole; without one, what differs. */
-static int decide_sets(const struct policy *policy, const struct pcr_values *pcrs, struct policy_decision *decision) {
+static int decide_sets(const struct policy *policy, const struct policy_input *input, struct policy_decision *decision) {
         _cleanup_(freep) struct rank *ranks = calloc(MAX(policy->n, 1U), sizeof(*ranks));
 
         if (!ranks)
@@ -98,14 +104,14 @@ static int decide_sets(const struct policy *policy, const struct pcr_values *pcr
         for (size_t i = 0; i < policy->n; i++) {
                 const struct policy_set *set = policy->sets + i;
 
-                ranks[i] = (struct rank){ count_differences(set, pcr_values_bank(pcrs, set->bank)), i };
+                ranks[i] = (struct rank){ count_differences(set, bank_for(set, input)), i };
                 if (policy_set_counts(policy, set) && ranks[i].differences == 0) {
                         decision->set = set->name;
                         return 0;
                 }
         }
 
-        return list_differences(policy, pcrs, ranks, decision);
+        return list_differences(policy, input, ranks, decision);
 }
 
 /* A token has no PCRs and no logs: what it is judged by is that the policy takes tokens at all, and where it asks from. */
@@ -125,13 +131,12 @@ static int decide_rules(const struct policy *policy, const struct policy_input *
 }
 
 int policy_decide(const struct policy *policy, const struct policy_input *input, struct policy_decision *ret) {
-        static const struct pcr_values none = {};
         struct policy_decision decision = {};
         int r;
 
         r = decide_rules(policy, input, &decision);
         if (r >= 0 && !input->token)
-                r = decide_sets(policy, input->pcrs ?: &none, &decision);
+                r = decide_sets(policy, input, &decision);
         if (r < 0) {
                 policy_decision_done(&decision);
                 return r;

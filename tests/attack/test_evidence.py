@@ -491,6 +491,27 @@ def test_policy_reads_only_the_pinned_bank(fleet):
     node.unlock()
 
 
+def test_a_set_of_another_bank(fleet):
+    """Pinned to SHA-384, in a group that has a set for SHA-256 nodes, too: a bank that the firmware leaves alone, anybody extends."""
+    node = ready(fleet, swtpm=SoftTpm(fleet.test_ca))
+    fleet.group("sha384", bank="sha384")
+    for party in fleet.parties:
+        policy = expect(party.get("/v1/groups/default/policy"), 200).json["text"]
+        expect(party.put("/v1/groups/sha384/policy", {"text": policy, "version": 0}), 200)
+        expect(party.post(node.path("/approve"), {"group": "sha384"}), 200)
+    node.reboot()
+    allowed = list(node.tpm.values["sha256"])
+    for pcr in range(15):
+        node.tpm.event(pcr, b"another boot chain")
+    node.tpm.values["sha256"] = allowed
+    pcrs = wanted(node)
+    expect_refused(fleet, node, requote(node, {"sha384": pcrs, "sha256": pcrs}), "policy-refused", control=False)
+    for party in fleet.parties:
+        expect(party.post(node.path("/approve"), {"group": "default"}), 200)
+    node.reboot()
+    node.unlock()
+
+
 def test_unknown_node(fleet):
     stranger = Node(fleet, SoftTpm(fleet.test_ca))
     for party in PARTIES:

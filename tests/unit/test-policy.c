@@ -185,6 +185,27 @@ static void invariant_2_policy_reads_only_its_bank(void **state) {
         assert_true(allowed(text, &pcrs));
 }
 
+/* Both banks are quoted, the set fits to the one that the node is not pinned to: anybody may have extended that one. */
+static void invariant_2_a_set_of_another_bank(void **state) {
+        struct policy policy = parsed("[set x]\nbank = sha256\npcr 4 = " A32 "\n");
+        struct pcr_values pcrs = some(0x0b, 0xffff, (const uint8_t[WIRE_PCRS]){ [4] = 0xaa });
+        struct policy_input input = { .pcrs = &pcrs, .bank = 0x0c };
+        struct policy_decision decision;
+
+        pcrs.banks[pcrs.n++] = some(0x0c, 0xffff, (const uint8_t[WIRE_PCRS]){ [4] = 0xbb }).banks[0];
+        assert_int_equal(policy_decide(&policy, &input, &decision), 0);
+        assert_false(decision.allowed);
+        assert_null(decision.set);
+        assert_string_equal(decision.differences[0].got, "missing");
+        policy_decision_done(&decision);
+
+        input.bank = 0x0b;
+        assert_int_equal(policy_decide(&policy, &input, &decision), 0);
+        assert_true(decision.allowed);
+        policy_decision_done(&decision);
+        policy_done(&policy);
+}
+
 static void invariant_2_zero_by_name_only(void **state) {
         struct policy policy = parsed("[set x]\nbank = sha256\npcr 4 = " A32 "\npcr 12 = zero\n");
         struct pcr_values pcrs = some(0x0b, 0xffff, (const uint8_t[WIRE_PCRS]){ [4] = 0xaa });
@@ -387,6 +408,7 @@ int main(void) {
                 cmocka_unit_test(whole_sets_match),
                 cmocka_unit_test(invariant_2_policy_reads_only_the_selection),
                 cmocka_unit_test(invariant_2_policy_reads_only_its_bank),
+                cmocka_unit_test(invariant_2_a_set_of_another_bank),
                 cmocka_unit_test(invariant_2_zero_by_name_only),
                 cmocka_unit_test(differences_nearest_first),
                 cmocka_unit_test(differences_are_limited),
