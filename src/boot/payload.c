@@ -218,6 +218,10 @@ int payload_remove(const char *run_dir) {
         return rmdir(path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+static int look_meanwhile(void *userdata) {
+        return serve_meanwhile(userdata);
+}
+
 static int download(struct unlocker *unlocker, const struct wire_payload *payload, struct stream *stream, char *error,
                     size_t size) {
         _cleanup_(freep) char *ticket = base64url_encode(payload->ticket, sizeof payload->ticket), *authorization = NULL,
@@ -227,7 +231,9 @@ static int download(struct unlocker *unlocker, const struct wire_payload *payloa
                                           .body_fd = -1,
                                           .max_answer = payload->size,
                                           .sink = on_data,
-                                          .sink_userdata = stream };
+                                          .sink_userdata = stream,
+                                          .meanwhile = look_meanwhile,
+                                          .meanwhile_userdata = unlocker };
         int r;
 
         authorization = ticket ? format("Tallyboot %s", ticket) : NULL;
@@ -308,7 +314,7 @@ int payload_fetch(struct unlocker *unlocker) {
                 return -EKEYREJECTED;
         }
         for (unsigned i = 0; i < PAYLOAD_TRIES; i++) {
-                r = i > 0 ? unlocker_sleep(unlocker, PAYLOAD_PAUSE_MS) : 0;
+                r = i > 0 ? serve_sleep(unlocker, PAYLOAD_PAUSE_MS) : 0;
                 if (r < 0)
                         return r; /* what was asked for by then is wiped */
                 r = fetch_once(unlocker, &tenant->payload, directory, error, sizeof error);
@@ -319,12 +325,8 @@ int payload_fetch(struct unlocker *unlocker) {
                         return 0;
                 }
                 (void) payload_remove(unlocker->run_dir);
-                if (r == -ECANCELED) { /* somebody asked something */
-                        if (unlocker_answer(unlocker) < 0)
-                                return -ECANCELED;
-                        i--;
-                        continue;
-                }
+                if (r == -ECANCELED)
+                        return r; /* wiped, and payload with it */
                 if (r != -ENOLINK && r != -ETIMEDOUT && r != -EAGAIN)
                         break;
         }

@@ -131,6 +131,7 @@ static bool is_in_a_manifest(const char *uuid, void *userdata) {
 }
 
 void serve_pass(struct unlocker *unlocker) {
+        unlocker->looked_ms = clock_monotonic_ms();
         control_fail_unknown(unlocker->control, is_in_a_manifest, &unlocker->volumes);
         for (size_t i = 0; i < unlocker->volumes.n; i++)
                 attempt(unlocker, unlocker->volumes.items + i);
@@ -158,6 +159,26 @@ int serve_volumes(struct unlocker *unlocker) {
                 if (r < 0)
                         return r;
         }
+}
+
+int serve_meanwhile(struct unlocker *unlocker) {
+        int r = unlocker_answer(unlocker);
+
+        if (r >= 0 && clock_monotonic_ms() - unlocker->looked_ms >= LOOK_MS)
+                serve_pass(unlocker);
+        return r;
+}
+
+int serve_sleep(struct unlocker *unlocker, uint64_t ms) {
+        uint64_t now, end = clock_monotonic_ms() + ms;
+        int r = serve_meanwhile(unlocker);
+
+        while (r >= 0 && (now = clock_monotonic_ms()) < end) {
+                r = unlocker_sleep(unlocker, MIN(end - now, (uint64_t) LOOK_MS));
+                if (r >= 0)
+                        r = serve_meanwhile(unlocker);
+        }
+        return r;
 }
 
 static int test_volume(struct unlocker *unlocker, struct volume *volume) {

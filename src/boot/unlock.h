@@ -27,7 +27,8 @@ struct unlocker {
                 int result; /* what the parties said: 0, or a refusal */
         } meanwhile;
         bool gate_closed;
-        bool payload_open; /* the payload was opened with the newest generation */
+        uint64_t looked_ms; /* when the volumes were looked at last */
+        bool payload_open;  /* the payload was opened with the newest generation */
         struct rotation *rotations;
         size_t n_rotations;
         char said[512]; /* the last reason given on the console */
@@ -75,4 +76,8 @@ int64_t fetch_delay_ms(const struct outcome *outcome, unsigned failures, uint32_
 int serve_prepare(struct unlocker *unlocker); /* pairs, manifests, volume keys; halves of volumes are wiped */
 void serve_pass(struct unlocker *unlocker);   /* one look at every volume */
 int serve_volumes(struct unlocker *unlocker); /* until each is open or has failed; -ECANCELED */
+/* For who waits for something else (a payload may take hours): answers, and looks at the volumes where it is time to. -ECANCELED: the
+ * unlocker has to end now, and its keys and answers are gone. serve_sleep: unlocker_sleep() that does so. */
+int serve_meanwhile(struct unlocker *unlocker);
+int serve_sleep(struct unlocker *unlocker, uint64_t ms);
 int serve_test(struct unlocker *unlocker);

@@ -134,10 +134,26 @@ static size_t count_left(const struct transfer *transfers, size_t n) {
         return left;
 }
 
+/* What the caller does beside it; where that is nothing, an interruption is the end. */
+static int call_meanwhile(const struct transfer *transfers, size_t n, bool interrupted) {
+        int r = interrupted ? -ECANCELED : 0;
+
+        for (size_t i = 0; i < n; i++) {
+                const struct http_exchange *exchange = transfers[i].exchange;
+
+                if (!exchange->meanwhile)
+                        continue;
+                r = exchange->meanwhile(exchange->meanwhile_userdata);
+                if (r < 0)
+                        return r;
+        }
+        return r;
+}
+
 static int loop(struct http_client *client, struct transfer *transfers, size_t n, int extra_fd) {
         while (count_left(transfers, n) > 0) {
                 struct curl_waitfd extra = { .fd = extra_fd, .events = CURL_WAIT_POLLIN };
-                int running;
+                int running, r;
 
                 if (curl_multi_perform(client->multi, &running) != CURLM_OK)
                         return -EIO;
@@ -146,8 +162,9 @@ static int loop(struct http_client *client, struct transfer *transfers, size_t n
                         break;
                 if (curl_multi_poll(client->multi, &extra, extra_fd >= 0, 1000, NULL) != CURLM_OK)
                         return -EIO;
-                if (extra_fd >= 0 && extra.revents)
-                        return -ECANCELED;
+                r = call_meanwhile(transfers, n, extra_fd >= 0 && extra.revents);
+                if (r < 0)
+                        return r;
         }
         return 0;
 }

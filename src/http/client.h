@@ -35,6 +35,7 @@ int http_server_list_parse(const char *text /* separated by spaces or commas */,
 void http_server_list_done(struct http_server_list *list);
 
 typedef int (*http_sink)(const void *data, size_t size, void *userdata); /* not 0: the exchange ends with that error */
+typedef int (*http_meanwhile)(void *userdata);
 
 struct http_exchange {
         /* asked */
@@ -49,6 +50,10 @@ struct http_exchange {
         size_t max_answer;         /* bytes; default 256 KiB, for a sink: no limit but the sink's */
         http_sink sink;            /* a 2xx body goes here instead of answer */
         void *sink_userdata;
+        /* Called at least once a second while the exchanges last, and when extra_fd is readable: it sees to that itself, which then ends
+         * nothing. Not 0: all exchanges end with that error. */
+        http_meanwhile meanwhile;
+        void *meanwhile_userdata;
         /* answered */
         int result;           /* 0: an HTTP answer came (see status); -ENOLINK not reached, -ETIMEDOUT, -EKEYREJECTED certificate,
                                * -EBADMSG not HTTP, -EFBIG too large, -ECANCELED, or what the sink returned */
@@ -60,6 +65,6 @@ struct http_exchange {
 void http_exchange_done(struct http_exchange *exchange);
 
 /* Performs all exchanges side by side; returns when all are done. 0, or -errno where nothing could be started. extra_fd (or -1): when
- * it becomes readable, everything is given up and -ECANCELED returned. An exchange goes on to the next address when one was not reached,
+ * it becomes readable, everything is given up and -ECANCELED returned, unless an exchange has a meanwhile. An exchange goes on to the next address when one was not reached,
  * has a wrong certificate, or does not speak HTTP; not after its sink has had bytes. */
 int http_client_perform(struct http_client *client, struct http_exchange *exchanges, size_t n, int extra_fd);

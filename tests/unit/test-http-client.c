@@ -434,6 +434,48 @@ static void cancelled(void **state) {
         evil_stop(silent);
 }
 
+struct caller {
+        int fd;
+        unsigned times;
+};
+
+static int answer_it(void *userdata) {
+        struct caller *caller = userdata;
+        eventfd_t value;
+
+        (void) eventfd_read(caller->fd, &value);
+        return ++caller->times < 2 ? 0 : -EBUSY;
+}
+
+/* Who has something to do meanwhile is interrupted without an end, and is not forgotten where nobody interrupts. */
+static void meanwhile(void **state) {
+        struct http_client_options options = { .timeout_ms = 20000, .connect_timeout_ms = 20000 };
+        _cleanup_(http_server_list_done) struct http_server_list servers = {};
+        _cleanup_(http_client_freep) struct http_client *client = NULL;
+        _cleanup_(closep) int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        struct caller caller = { .fd = fd };
+        uint64_t begin = clock_monotonic_ms();
+        struct http_exchange exchange = { .servers = &servers,
+                                          .method = "GET",
+                                          .path = "/",
+                                          .body_fd = -1,
+                                          .meanwhile = answer_it,
+                                          .meanwhile_userdata = &caller };
+        pthread_t thread;
+        struct evil *silent;
+
+        silent = evil_start(NULL);
+        assert_int_equal(http_server_list_parse(silent->url, &servers), 0);
+        assert_int_equal(fixture_client(&fixture, "ca", NULL, &options, &client), 0);
+        assert_int_equal(pthread_create(&thread, NULL, cancel_soon, &fd), 0);
+        assert_int_equal(http_client_perform(client, &exchange, 1, fd), -EBUSY);
+        assert_int_equal(exchange.result, -EBUSY);
+        assert_int_equal(caller.times, 2);
+        assert_true(clock_monotonic_ms() - begin < 10000);
+        pthread_join(thread, NULL);
+        evil_stop(silent);
+}
+
 static void wrong_questions(void **state) {
         _cleanup_(http_server_list_done) struct http_server_list servers = {};
         _cleanup_(http_client_freep) struct http_client *client = NULL;
@@ -499,6 +541,7 @@ int main(void) {
                 cmocka_unit_test(attacks),   cmocka_unit_test(harmless),         cmocka_unit_test(next_address),
                 cmocka_unit_test(all_dead),  cmocka_unit_test(sink_is_fed_once), cmocka_unit_test(slow_stream),
                 cmocka_unit_test(cancelled), cmocka_unit_test(wrong_questions),  cmocka_unit_test(environment_is_ignored),
+                cmocka_unit_test(meanwhile),
         };
 
         return cmocka_run_group_tests(tests, set_up, tear_down);
