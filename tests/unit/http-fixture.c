@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "scratch.h"
 
 uint8_t fixture_byte(uint64_t offset) {
         return (uint8_t) (offset * 31 + (offset >> 13));
@@ -115,8 +116,7 @@ int fixture_pki(struct fixture *fixture) {
                   .san = "DNS:nobody,URI:https://elsewhere/,URI:urn:tallyboot:operator:anna" },
         };
 
-        strcpy(fixture->dir, "/tmp/test-http-XXXXXX");
-        if (!mkdtemp(fixture->dir))
+        if (scratch_make(fixture->dir) < 0)
                 return -1;
         for (size_t i = 0; i < ELEMENTSOF(specs); i++)
                 if (pki_make(fixture->dir, specs + i) < 0)
@@ -165,11 +165,9 @@ void fixture_stop(struct fixture *fixture) {
 }
 
 void fixture_done(struct fixture *fixture) {
-        _cleanup_(freep) char *command = format("rm -rf %s", fixture->dir);
-
         fixture_stop(fixture);
-        if (system(command) != 0)
-                fprintf(stderr, "%s: failed\n", command);
+        if (scratch_remove(fixture->dir) != 0)
+                fprintf(stderr, "%s is still there\n", fixture->dir);
 }
 
 int fixture_client(const struct fixture *fixture, const char *ca, const char *identity, struct http_client_options *options,

@@ -3,15 +3,6 @@
 
 #include <stdio.h>
 
-struct policy policy_parsed(const char *text) {
-        struct policy policy;
-        char error[256] = "";
-
-        if (policy_parse(text, strlen(text), &policy, error, sizeof(error)) < 0)
-                fail_msg("%s", error);
-        return policy;
-}
-
 struct fact_digest fact_of_byte(const char *name, uint8_t byte) {
         struct fact_digest digest = { .size = 32 };
 

@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include "test.h"
-
+#include "policy-text.h"
 #include "policy/policy-internal.h"
 
 /* A boot for policies to be tried on. */
-
-#define A32 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define B32 "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-#define C32 "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
 
 /* A boot of a UKI (a), its kernel (b), Secure Boot on, command line "root=/dev/sda ro" in the UKI. */
 struct boot {
@@ -22,8 +17,6 @@ struct boot {
         struct policy_input input;
 };
 
-/* The test fails where it is no policy. */
-struct policy policy_parsed(const char *text);
 struct fact_digest fact_of_byte(const char *name, uint8_t byte);
 struct fact_digest fact_of_text(const char *name, const void *text, size_t size);
 struct ima_entry ima_entry_of(const char *path, uint8_t byte);

@@ -8,6 +8,7 @@
 
 #include "audit/past.h"
 #include "base/clock.h"
+#include "scratch.h"
 
 /* Heads of another service's log: what is taken, and what is refused. The tests of services have the rest. */
 
@@ -22,22 +23,18 @@ static int setup(void **state) {
         char path[96], error[256] = "";
 
         (void) state;
-        strcpy(directory, "/tmp/test-heads-XXXXXX");
-        if (!mkdtemp(directory) || keypair_generate(&key) < 0 || keypair_generate(&other) < 0)
+        if (scratch_make(directory) < 0 || keypair_generate(&key) < 0 || keypair_generate(&other) < 0)
                 return -1;
         (void) snprintf(path, sizeof(path), "%s/database", directory);
         return store_open(path, "verifier", migrations, 3, &store, error, sizeof(error));
 }
 
 static int teardown(void **state) {
-        char command[96];
-
         (void) state;
         store = store_close(store);
         key = keypair_free(key);
         other = keypair_free(other);
-        (void) snprintf(command, sizeof(command), "rm -rf %s", directory);
-        return system(command);
+        return scratch_remove(directory);
 }
 
 /* A head of the tenant's at seq, with hashes that are all that number; past: of the branch that it is on. */

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "audit/verify.h"
+#include "scratch.h"
 
 enum { RECORDS = 9 };
 
@@ -73,8 +74,7 @@ static int setup(void **state) {
         char error[256] = "";
 
         (void) state;
-        strcpy(directory, "/tmp/test-audit-XXXXXX");
-        if (!mkdtemp(directory) || keypair_generate(&key) < 0)
+        if (scratch_make(directory) < 0 || keypair_generate(&key) < 0)
                 return -1;
         (void) snprintf(path, sizeof(path), "%s/database", directory);
         if (store_open(path, "tenant", &audit_migration, 1, &store, error, sizeof(error)) < 0)
@@ -96,13 +96,10 @@ static int setup(void **state) {
 }
 
 static int teardown(void **state) {
-        char command[96];
-
         (void) state;
         store = store_close(store);
         key = keypair_free(key);
-        (void) snprintf(command, sizeof(command), "rm -rf %s", directory);
-        return system(command);
+        return scratch_remove(directory);
 }
 
 static int row_hash(const struct store_value *columns, size_t n, void *userdata) {

@@ -14,6 +14,7 @@
 #include "boot/control.h"
 #include "boot/notes.h"
 #include "boot/volumes.h"
+#include "scratch.h"
 
 /* The unlocker's socket, both ends of it: who waits, who is told, and that nobody is left waiting. */
 
@@ -24,19 +25,15 @@ static char run_dir[64];
 static int setup(void **state) {
         struct control *control = NULL;
 
-        strcpy(run_dir, "/tmp/tb-control-XXXXXX");
-        if (!mkdtemp(run_dir) || control_open(run_dir, &control) < 0)
+        if (scratch_make(run_dir) < 0 || control_open(run_dir, &control) < 0)
                 return -1;
         *state = control;
         return 0;
 }
 
 static int teardown(void **state) {
-        char command[100];
-
         control_free(*state);
-        snprintf(command, sizeof command, "rm -rf %s", run_dir);
-        return system(command);
+        return scratch_remove(run_dir);
 }
 
 /* A client, as a thread. */

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "boot/logs.h"
+#include "scratch.h"
 #include "soft-log.h"
 
 /* The kernel's logs, from a directory in securityfs' place. */
@@ -12,18 +13,15 @@ static struct config config;
 static struct soft_log made;
 
 static int start(void **state _unused_) {
-        strcpy(folder, "/tmp/test-logs-XXXXXX");
-        assert_non_null(mkdtemp(folder));
+        assert_int_equal(scratch_make(folder), 0);
         config = (struct config){ .securityfs = folder, .tpm = (char *) "device:/dev/tpmrm0" };
         soft_log_start_ima(&made);
         return 0;
 }
 
 static int done(void **state _unused_) {
-        _cleanup_(freep) char *command = format("rm -rf %s", folder);
-
         soft_log_done(&made);
-        return system(command);
+        return scratch_remove(folder);
 }
 
 static void put(const char *directory, const char *name, const void *data, size_t size) {

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "boot/root.h"
+#include "scratch.h"
 
 /* The check of the root over a sysfs of our own: what rests on what is a tree of directories and links. */
 
@@ -87,8 +88,7 @@ static int check(const char *words) {
 }
 
 static int setup(void **state _unused_) {
-        strcpy(top, "/tmp/tb-root-XXXXXX");
-        if (!mkdtemp(top))
+        if (scratch_make(top) < 0)
                 return -1;
         snprintf(sys, sizeof sys, "%s/sys", top);
         snprintf(mountinfo, sizeof mountinfo, "%s/mountinfo", top);
@@ -101,10 +101,7 @@ static int setup(void **state _unused_) {
 }
 
 static int teardown(void **state _unused_) {
-        char command[100];
-
-        snprintf(command, sizeof command, "rm -rf %s", top);
-        return system(command);
+        return scratch_remove(top);
 }
 
 static void our_root_is_ours(void **state _unused_) {

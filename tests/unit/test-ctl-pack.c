@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "ctl/pack.h"
+#include "scratch.h"
 
 static char top[64];
 
@@ -31,8 +32,7 @@ static void lay_link(const char *target, const char *name) {
 }
 
 static int make_tree(void **state) {
-        strcpy(top, "/tmp/test-pack-XXXXXX");
-        if (!mkdtemp(top))
+        if (scratch_make(top) < 0)
                 return -1;
         at("tree", NULL);
         at("tree/sub", NULL);
@@ -43,9 +43,7 @@ static int make_tree(void **state) {
 }
 
 static int remove_tree(void **state) {
-        _cleanup_(freep) char *command = format("rm -rf %s", top);
-
-        return system(command);
+        return scratch_remove(top);
 }
 
 static int collect(const char *name, struct pack *ret) {

@@ -10,8 +10,9 @@
 
 #include "base/file.h"
 #include "enroll/internal.h"
+#include "scratch.h"
 
-static char tree[] = "/tmp/tallyboot-test-sysfs-XXXXXX";
+static char tree[64];
 
 static void put(const char *text, const char *path, ...) {
         char name[256], whole[512];
@@ -29,7 +30,7 @@ static void put(const char *text, const char *path, ...) {
 
 /* sda (8:0) with sda1, sda2; crypt 254:0 on sda2; LVM 254:1 on the crypt; md 9:0 on sda1 and sdb1 (8:17). */
 static int tree_setup(void **state _unused_) {
-        assert_non_null(mkdtemp(tree));
+        assert_int_equal(scratch_make(tree), 0);
         put("8:2\n", "dev/block/254:0/slaves/sda2/dev");
         put("254:0\n", "dev/block/254:1/slaves/dm-0/dev");
         put("8:1\n", "dev/block/9:0/slaves/sda1/dev");
@@ -43,9 +44,7 @@ static int tree_setup(void **state _unused_) {
 }
 
 static int tree_teardown(void **state _unused_) {
-        _cleanup_(freep) char *command = format("rm -rf %s", tree);
-
-        return system(command);
+        return scratch_remove(tree);
 }
 
 static void root_is_followed_down_through_every_member(void **state _unused_) {

@@ -7,17 +7,16 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "scratch.h"
 
-static char dir[] = "/tmp/test-file-XXXXXX";
+static char dir[64];
 
 static int set_up(void **state) {
-        return mkdtemp(dir) ? 0 : -1;
+        return scratch_make(dir);
 }
 
 static int tear_down(void **state) {
-        _cleanup_(freep) char *command = format("rm -rf %s", dir);
-
-        return system(command);
+        return scratch_remove(dir);
 }
 
 static unsigned entries(void) {

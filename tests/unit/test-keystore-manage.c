@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "keystore/manage.h"
+#include "scratch.h"
 
 enum { HALVES = 20 };
 
@@ -51,8 +52,7 @@ static int setup(void **state) {
         (void) state;
         memcpy(all, migrations, sizeof(all));
         all[1] = keystore_migration;
-        strcpy(directory, "/tmp/test-keystore-XXXXXX");
-        if (!mkdtemp(directory))
+        if (scratch_make(directory) < 0)
                 return -1;
         (void) snprintf(path, sizeof(path), "%s/database", directory);
         (void) snprintf(first, sizeof(first), "%s/first", directory);
@@ -64,13 +64,10 @@ static int setup(void **state) {
 }
 
 static int teardown(void **state) {
-        char command[96];
-
         (void) state;
         keystore = keystore_close(keystore);
         store = store_close(store);
-        (void) snprintf(command, sizeof(command), "rm -rf %s", directory);
-        return system(command);
+        return scratch_remove(directory);
 }
 
 /* halves of a node each, half of them in each group */
@@ -161,21 +158,6 @@ static void expect_words(const char *in, const char *words) {
                 fail_msg("\"%s\" does not say \"%s\"", in, words);
 }
 
-static bool files_contain(const void *data, size_t size) {
-        static const char *const suffixes[] = { "", "-wal" };
-        bool found = false;
-
-        for (size_t i = 0; i < ELEMENTSOF(suffixes); i++) {
-                _cleanup_(blob_done) struct blob blob = {};
-                char name[160];
-
-                (void) snprintf(name, sizeof(name), "%s%s", path, suffixes[i]);
-                if (file_read(name, 64 << 20, &blob) >= 0)
-                        found = found || memmem(blob.data, blob.size, data, size);
-        }
-        return found;
-}
-
 static int blob_row(const struct store_value *columns, size_t n, void *userdata) {
         (void) n;
         return blob_copy(columns[0].data, columns[0].size, userdata);
@@ -238,7 +220,7 @@ static void test_rotate(void **state) {
         reopen(first, NULL);
         expect_all();
         assert_int_equal(keystore_scrub(store), 0);
-        assert_false(files_contain(was.data, was.size));
+        assert_false(scratch_database_has(path, was.data, was.size));
         verified = verify();
         assert_int_equal(verified.findings, 0);
         assert_int_equal(verified.keks, 3);
@@ -400,7 +382,7 @@ static void test_rewrap(void **state) {
         assert_int_equal(open_keystore(first, NULL), -EKEYREJECTED);
         reopen(second, NULL);
         assert_int_equal(keystore_scrub(store), 0);
-        assert_false(files_contain(was.data, was.size));
+        assert_false(scratch_database_has(path, was.data, was.size));
         blob_done(&was);
         free_halves();
 }

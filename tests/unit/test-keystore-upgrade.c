@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "keystore/box.h"
 #include "keystore/manage.h"
+#include "scratch.h"
 
 /* A database of before the generations, written here by what its format was: each use of the master key has a key derived from it; group
  * keys, MAC keys and key pairs are wrapped by those. */
@@ -100,8 +101,7 @@ static int setup(void **state) {
         struct secret **made[] = { &root, &group, &mac, &inbox, &audit };
 
         (void) state;
-        strcpy(directory, "/tmp/test-keystore-XXXXXX");
-        if (!mkdtemp(directory))
+        if (scratch_make(directory) < 0)
                 return -1;
         (void) snprintf(path, sizeof(path), "%s/database", directory);
         (void) snprintf(master, sizeof(master), "%s/master", directory);
@@ -118,8 +118,6 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
         struct secret *made[] = { root, group, mac, inbox, audit };
-        char command[96];
-
         (void) state;
         keystore = keystore_close(keystore);
         store = store_close(store);
@@ -127,8 +125,7 @@ static int teardown(void **state) {
                 secret_free(made[i]);
         for (size_t i = 0; i < HALVES; i++)
                 halves[i] = secret_free(halves[i]);
-        (void) snprintf(command, sizeof(command), "rm -rf %s", directory);
-        return system(command);
+        return scratch_remove(directory);
 }
 
 static int open_keystore(const char *file, const char *old) {

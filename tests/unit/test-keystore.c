@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "keystore/keystore.h"
+#include "scratch.h"
 
 static char directory[64], path[128], master[128];
 static struct store *store;
@@ -46,8 +47,7 @@ static int setup(void **state) {
         char error[256] = "";
 
         (void) state;
-        strcpy(directory, "/tmp/test-keystore-XXXXXX");
-        if (!mkdtemp(directory))
+        if (scratch_make(directory) < 0)
                 return -1;
         (void) snprintf(path, sizeof(path), "%s/database", directory);
         (void) snprintf(master, sizeof(master), "%s/master", directory);
@@ -57,12 +57,9 @@ static int setup(void **state) {
 }
 
 static int teardown(void **state) {
-        char command[96];
-
         (void) state;
         close_all();
-        (void) snprintf(command, sizeof(command), "rm -rf %s", directory);
-        return system(command);
+        return scratch_remove(directory);
 }
 
 /* calls in transactions */
@@ -131,21 +128,6 @@ static void expect_no_half(const struct half_call *call, int expected) {
         assert_null(copy.out);
 }
 
-static bool files_contain(const void *data, size_t size) {
-        static const char *const suffixes[] = { "", "-wal", "-shm", "-journal" };
-        bool found = false;
-
-        for (size_t i = 0; i < ELEMENTSOF(suffixes); i++) {
-                _cleanup_(blob_done) struct blob blob = {};
-                char name[160];
-
-                (void) snprintf(name, sizeof(name), "%s%s", path, suffixes[i]);
-                if (file_read(name, 64 << 20, &blob) >= 0)
-                        found = found || memmem(blob.data, blob.size, data, size);
-        }
-        return found;
-}
-
 static struct secret *new_half(void) {
         struct secret *half = NULL;
 
@@ -192,10 +174,10 @@ static void test_invariant_9(void **state) {
                 /* 8 bytes of each: a part of a half would be too much as well */
                 for (size_t i = 0; i < ELEMENTSOF(calls); i++)
                         for (size_t k = 0; k + 8 <= HALF_SIZE; k += 8)
-                                assert_false(files_contain(halves[i]->data + k, 8));
-                assert_false(files_contain(key->data, key->size));
-                assert_false(files_contain(mac->data, mac->size));
-                assert_false(files_contain(inbox->scalar->data, inbox->scalar->size));
+                                assert_false(scratch_database_has(path, halves[i]->data + k, 8));
+                assert_false(scratch_database_has(path, key->data, key->size));
+                assert_false(scratch_database_has(path, mac->data, mac->size));
+                assert_false(scratch_database_has(path, inbox->scalar->data, inbox->scalar->size));
                 assert_int_equal(store_checkpoint(store), 0);
         }
         for (size_t i = 0; i < ELEMENTSOF(calls); i++) {
@@ -306,15 +288,15 @@ static void test_destroy(void **state) {
         assert_int_equal(store_read(store, wrapped_fn, &wrapped), 0);
         assert_int_equal(wrapped.key.size, 60);
         assert_int_equal(store_checkpoint(store), 0);
-        assert_true(files_contain(wrapped.key.data, wrapped.key.size));
-        assert_true(files_contain(wrapped.half.data, wrapped.half.size));
+        assert_true(scratch_database_has(path, wrapped.key.data, wrapped.key.size));
+        assert_true(scratch_database_has(path, wrapped.half.data, wrapped.half.size));
 
         assert_int_equal(store_write(store, destroy_fn, &call), 0);
         expect_no_half(&call, -ENOENT);
         assert_int_equal(store_write(store, destroy_fn, &call), -ENOENT);
         assert_int_equal(store_checkpoint(store), 0);
-        assert_false(files_contain(wrapped.key.data, wrapped.key.size));
-        assert_false(files_contain(wrapped.half.data, wrapped.half.size));
+        assert_false(scratch_database_has(path, wrapped.key.data, wrapped.key.size));
+        assert_false(scratch_database_has(path, wrapped.half.data, wrapped.half.size));
         expect_half(&stays);
         blob_done(&wrapped.key);
         blob_done(&wrapped.half);

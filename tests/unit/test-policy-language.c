@@ -1,76 +1,54 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "test.h"
-
+#include "policy-text.h"
 #include "policy/rules.h"
-
-#define A32 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define B32 "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-
-static struct policy parsed(const char *text) {
-        struct policy policy;
-        char error[256] = "";
-
-        if (policy_parse(text, strlen(text), &policy, error, sizeof(error)) < 0)
-                fail_msg("%s", error);
-        return policy;
-}
-
-static void refused(const char *text, const char *words) {
-        struct policy policy;
-        char error[256] = "";
-
-        assert_int_equal(policy_parse(text, strlen(text), &policy, error, sizeof(error)), -EBADMSG);
-        if (!strstr(error, words))
-                fail_msg("said: %s", error);
-}
 
 #define FIRMWARE "[firmware]\n"
 
 static void bad_rules(void **state) {
-        refused(FIRMWARE "secureboot = on\n", "2: unknown key \"secureboot\" in section [firmware]");
-        refused("[ima]\npath = /x\n", "2: unknown key");
-        refused("[release]\nnetwork = 10.0.0.0/8\n", "2: unknown key");
-        refused("[Firmware]\nsecure-boot = on\n",
-                "2: not a section of a policy: write [set NAME], [firmware], [ima] or [release]");
-        refused(FIRMWARE "secure-boot = yes\n", "write on or off");
-        refused(FIRMWARE "secure-boot = on\nsecure-boot = off\n", "3: is there already, in line 2");
-        refused(FIRMWARE "debug = allow\n", "write refuse");
-        refused(FIRMWARE "add-ons = allow\n", "write refuse");
-        refused(FIRMWARE "db only-these =\n", "2: db only-these: write a digest as 64");
-        refused(FIRMWARE "db only-these = none\n", "write a digest");
-        refused(FIRMWARE "db only-these = " A32 "\n# and\ndb must-contain = " B32 "\n",
-                "4: db must contain this, and db only-these does not");
-        refused(FIRMWARE "boot-loader = " A32 "aa\n", "64 (SHA-256) or 96 (SHA-384) hexadecimal");
-        refused(FIRMWARE "uki = g" A32 "\n", "hexadecimal");
-        refused(FIRMWARE "kernel = " A32 "\n", "2: kernel is what a UKI starts");
-        refused(FIRMWARE "command-line =\n", "no command line");
-        refused(FIRMWARE "command-line like =\n", "no command line");
-        refused(FIRMWARE "command-line like = root=**\n", "** stands alone between spaces");
-        refused("[ima]\nfile = " A32 " /usr/**x\n", "** stands alone between slashes");
-        refused("[ima]\nfile = " A32 "\n", "a pattern has 1 to");
-        refused("[ima]\nfile = /usr/bin/x\n", "write DIGEST PATH");
-        refused("[ima]\ndigest = aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n", "64 (SHA-256), 96 or 128");
-        refused("[ima]\nrequire = no\n", "write yes");
-        refused("[ima]\nexclude = /var/**\n", "2: nothing to exclude from");
-        refused("[release]\ntoken-evidence = maybe\n", "2: the value of");
-        refused("[release]\ntoken-interval = 30 parsecs\n", "2: write a time");
-        refused("[release]\ntoken-interval = 2d\n", "2: write a time");
-        refused("[release]\ntoken-interval = -1\n", "2: write a time");
-        refused("[release]\ntoken-interval = 0\ntoken-interval = 0\n", "3: token-interval is there already");
-        refused("[release]\ntoken-evidence = yes\ntoken-evidence = yes\n", "3: token-evidence is there already");
-        refused("[release]\nnetworks =\n", "no network");
-        refused("[release]\nnetworks = 10.0.0.1/8\n", "10.0.0.1/8 has bits after its prefix");
-        refused("[release]\nnetworks = 10.0.0.0/33\n", "not a network");
-        refused("[release]\nnetworks = 10.0.0.0/8, 11.0.0.0/8\n", "not a network");
-        refused("[release]\nnetworks = example.org\n", "not a network");
-        refused("[release]\nanother-nk-window = 2h\n", "at most 3600 s");
-        refused("[release]\nmax-absence = 0\n", "write a time");
-        refused("[release]\nmax-absence = 1d\nmax-absence = 2d\n", "is there already");
-        refused("[set x]\nbank = sha256\npcr 0 = " A32 "\n[firmware]\ndebug = refuse\n[set x]\npcr 1 = " A32 "\n",
-                "7: [set x] is there already");
-        refused("[firmware replaced]\nsecure-boot = on\n", "has no place in [firmware replaced]");
-        refused("[firmware replaced]\ndriver = none\n", "has no place in [firmware replaced]");
-        refused("[ima replaced]\nexclude = /**\n", "has no place in [ima replaced]");
+        policy_refused(FIRMWARE "secureboot = on\n", "2: unknown key \"secureboot\" in section [firmware]");
+        policy_refused("[ima]\npath = /x\n", "2: unknown key");
+        policy_refused("[release]\nnetwork = 10.0.0.0/8\n", "2: unknown key");
+        policy_refused("[Firmware]\nsecure-boot = on\n",
+                       "2: not a section of a policy: write [set NAME], [firmware], [ima] or [release]");
+        policy_refused(FIRMWARE "secure-boot = yes\n", "write on or off");
+        policy_refused(FIRMWARE "secure-boot = on\nsecure-boot = off\n", "3: is there already, in line 2");
+        policy_refused(FIRMWARE "debug = allow\n", "write refuse");
+        policy_refused(FIRMWARE "add-ons = allow\n", "write refuse");
+        policy_refused(FIRMWARE "db only-these =\n", "2: db only-these: write a digest as 64");
+        policy_refused(FIRMWARE "db only-these = none\n", "write a digest");
+        policy_refused(FIRMWARE "db only-these = " A32 "\n# and\ndb must-contain = " B32 "\n",
+                       "4: db must contain this, and db only-these does not");
+        policy_refused(FIRMWARE "boot-loader = " A32 "aa\n", "64 (SHA-256) or 96 (SHA-384) hexadecimal");
+        policy_refused(FIRMWARE "uki = g" A32 "\n", "hexadecimal");
+        policy_refused(FIRMWARE "kernel = " A32 "\n", "2: kernel is what a UKI starts");
+        policy_refused(FIRMWARE "command-line =\n", "no command line");
+        policy_refused(FIRMWARE "command-line like =\n", "no command line");
+        policy_refused(FIRMWARE "command-line like = root=**\n", "** stands alone between spaces");
+        policy_refused("[ima]\nfile = " A32 " /usr/**x\n", "** stands alone between slashes");
+        policy_refused("[ima]\nfile = " A32 "\n", "a pattern has 1 to");
+        policy_refused("[ima]\nfile = /usr/bin/x\n", "write DIGEST PATH");
+        policy_refused("[ima]\ndigest = aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n", "64 (SHA-256), 96 or 128");
+        policy_refused("[ima]\nrequire = no\n", "write yes");
+        policy_refused("[ima]\nexclude = /var/**\n", "2: nothing to exclude from");
+        policy_refused("[release]\ntoken-evidence = maybe\n", "2: the value of");
+        policy_refused("[release]\ntoken-interval = 30 parsecs\n", "2: write a time");
+        policy_refused("[release]\ntoken-interval = 2d\n", "2: write a time");
+        policy_refused("[release]\ntoken-interval = -1\n", "2: write a time");
+        policy_refused("[release]\ntoken-interval = 0\ntoken-interval = 0\n", "3: token-interval is there already");
+        policy_refused("[release]\ntoken-evidence = yes\ntoken-evidence = yes\n", "3: token-evidence is there already");
+        policy_refused("[release]\nnetworks =\n", "no network");
+        policy_refused("[release]\nnetworks = 10.0.0.1/8\n", "10.0.0.1/8 has bits after its prefix");
+        policy_refused("[release]\nnetworks = 10.0.0.0/33\n", "not a network");
+        policy_refused("[release]\nnetworks = 10.0.0.0/8, 11.0.0.0/8\n", "not a network");
+        policy_refused("[release]\nnetworks = example.org\n", "not a network");
+        policy_refused("[release]\nanother-nk-window = 2h\n", "at most 3600 s");
+        policy_refused("[release]\nmax-absence = 0\n", "write a time");
+        policy_refused("[release]\nmax-absence = 1d\nmax-absence = 2d\n", "is there already");
+        policy_refused("[set x]\nbank = sha256\npcr 0 = " A32 "\n[firmware]\ndebug = refuse\n[set x]\npcr 1 = " A32 "\n",
+                       "7: [set x] is there already");
+        policy_refused("[firmware replaced]\nsecure-boot = on\n", "has no place in [firmware replaced]");
+        policy_refused("[firmware replaced]\ndriver = none\n", "has no place in [firmware replaced]");
+        policy_refused("[ima replaced]\nexclude = /**\n", "has no place in [ima replaced]");
 }
 
 static void matches(const char *pattern, char separator, const char *text, bool expected) {
@@ -126,7 +104,7 @@ static void pattern_budget(void **state) {
         "whether it is another boot (no counters)"
 
 static void uncovered_is(const char *text, const char *expected) {
-        struct policy policy = parsed(text);
+        struct policy policy = policy_parsed(text);
         char *uncovered = policy_uncovered(&policy);
 
         assert_string_equal(uncovered, expected);
@@ -179,7 +157,7 @@ static void uncovered(void **state) {
 }
 
 static void release_is_read(void **state) {
-        struct policy policy = parsed("[release]\nanother-nk-window = 5min\nmax-absence = 30d\ntoken-evidence = yes\n");
+        struct policy policy = policy_parsed("[release]\nanother-nk-window = 5min\nmax-absence = 30d\ntoken-evidence = yes\n");
 
         assert_true(policy.release.token_evidence);
         assert_int_equal(policy.release.another_nk_window, 300);
@@ -189,14 +167,14 @@ static void release_is_read(void **state) {
         assert_true(policy_allows_nothing(&policy));
         policy_done(&policy);
 
-        policy = parsed("[release]\ntoken-interval = 5min\n");
+        policy = policy_parsed("[release]\ntoken-interval = 5min\n");
         assert_int_equal(policy.release.token_interval, 300);
         policy_done(&policy);
-        policy = parsed("[release]\ntoken-interval = 0\n");
+        policy = policy_parsed("[release]\ntoken-interval = 0\n");
         assert_int_equal(policy.release.token_interval, 0);
         policy_done(&policy);
 
-        policy = parsed("");
+        policy = policy_parsed("");
         assert_false(policy.release.token_evidence);
         assert_int_equal(policy.release.another_nk_window, 0);
         assert_int_equal(policy.release.max_absence, 0);

@@ -3,11 +3,9 @@
 
 #include <openssl/sha.h>
 
+#include "policy-text.h"
 #include "policy/predict.h"
 #include "policy/replace.h"
-
-#define A32 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define B32 "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
 enum { OPTIONAL_AT = 64 + 4 + 20, SECTIONS_AT = OPTIONAL_AT + 240, HEADERS = 1024 };
 
@@ -373,18 +371,9 @@ static void no_prediction(void **state) {
         assert_int_equal(policy_predict(&input, &prediction, error, sizeof(error)), -ENOTSUP);
 }
 
-static struct policy parsed(const char *text) {
-        struct policy policy;
-        char error[256] = "";
-
-        if (policy_parse(text, strlen(text), &policy, error, sizeof(error)) < 0)
-                fail_msg("%s", error);
-        return policy;
-}
-
 /* both NULL: refused with these words. */
 static void applies(const char *old, const char *next, const char *both, const char *words) {
-        struct policy a = parsed(old), b = parsed(next), whole;
+        struct policy a = policy_parsed(old), b = policy_parsed(next), whole;
         char error[256] = "", *text = NULL, *rest;
         size_t kept = 0;
         int r;
@@ -396,7 +385,7 @@ static void applies(const char *old, const char *next, const char *both, const c
         } else {
                 assert_int_equal(r, 0);
                 assert_string_equal(text, both);
-                whole = parsed(text);
+                whole = policy_parsed(text);
                 assert_int_equal(policy_has_replaced(&whole), kept > 0);
                 assert_int_equal(policy_retire(&whole, &rest), 0);
                 assert_string_equal(rest, next);
@@ -442,7 +431,7 @@ static void retire_keeps_the_rest(void **state) {
         static const char text[] =
                 "# head\n [ set a ]\nbank = sha256\nreplaced = yes\npcr 4 = " A32 "\n# inside\n\n[set b]\nbank = sha256\n"
                 "replaced = no\npcr 4 = " B32 "\n[firmware replaced]\nuki = " A32 "\n[firmware]\nuki = " B32;
-        struct policy policy = parsed(text);
+        struct policy policy = policy_parsed(text);
         char *rest;
 
         assert_int_equal(policy.n, 2);

@@ -3,32 +3,11 @@
 
 #include <stdio.h>
 
-#include "policy/policy.h"
+#include "policy-text.h"
 
-#define A32 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define B32 "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define Z32 "0000000000000000000000000000000000000000000000000000000000000000"
 #define F32 "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
 #define A48 A32 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-
-static struct policy parsed(const char *text) {
-        struct policy policy;
-        char error[256] = "";
-
-        if (policy_parse(text, strlen(text), &policy, error, sizeof(error)) < 0)
-                fail_msg("%s", error);
-        return policy;
-}
-
-static void refused(const char *text, const char *words) {
-        struct policy policy;
-        char error[256] = "";
-
-        assert_int_equal(policy_parse(text, strlen(text), &policy, error, sizeof(error)), -EBADMSG);
-        if (!strstr(error, words))
-                fail_msg("said: %s", error);
-        assert_int_equal(policy_parse(text, strlen(text), &policy, NULL, 0), -EBADMSG);
-}
 
 /* PCR values of one bank, each byte of PCR i being values[i]; mask says which are there. */
 static struct pcr_values some(uint16_t alg, uint32_t mask, const uint8_t values[static WIRE_PCRS]) {
@@ -46,7 +25,7 @@ static int decide(const struct policy *policy, const struct pcr_values *pcrs, st
 }
 
 static bool allowed(const char *text, const struct pcr_values *pcrs) {
-        struct policy policy = parsed(text);
+        struct policy policy = policy_parsed(text);
         struct policy_decision decision;
         bool answer;
 
@@ -61,7 +40,7 @@ static bool allowed(const char *text, const struct pcr_values *pcrs) {
 static void parse_and_format(void **state) {
         static const char text[] = "# a comment\n[set debian-12.7]\nbank = sha256\npcr 0 = " A32 "\npcr 8=zero\npcr 23 = " B32
                                    "\n\n[set two_2:+]\nbank=sha384\npcr 4 = " A48 "\n";
-        struct policy policy = parsed(text), again;
+        struct policy policy = policy_parsed(text), again;
         char *formatted = policy_format(&policy);
 
         assert_int_equal(policy.n, 2);
@@ -77,7 +56,7 @@ static void parse_and_format(void **state) {
 
         /* what an operator wrote is kept, comments too */
         assert_string_equal(formatted, text);
-        again = parsed(formatted);
+        again = policy_parsed(formatted);
         assert_int_equal(again.n, 2);
         assert_memory_equal(again.sets, policy.sets, 2 * sizeof(*policy.sets));
         policy_done(&again);
@@ -95,36 +74,37 @@ static void empty_policy_allows_nothing(void **state) {
 }
 
 static void bad_policies(void **state) {
-        refused("pcr 0 = " A32 "\n", "1: not a section of a policy");
-        refused("[Policy]\nbank = sha256\n", "not a section of a policy");
-        refused("[set ]\nbank = sha256\n", "");
-        refused("[set a b]\nbank = sha256\n", "not a section of a policy");
-        refused("[set a/../b]\nbank = sha256\n", "not a section of a policy");
-        refused("[set aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\nbank = sha256\n", "up to 63");
-        refused("[set x]\nbank = sha256\n", "no PCR");
-        refused("[set x]\nbank = sha1\npcr 0 = aa\n", "2: no such bank: write sha256 or sha384");
-        refused("[set x]\nbank = sha512\npcr 0 = aa\n", "write sha256 or sha384");
-        refused("[set x]\nbank = md5\n", "write sha256 or sha384");
-        refused("[set x]\nbank = sha256\nbank = sha256\npcr 0 = " A32 "\n", "3: bank is there already");
-        refused("[set x]\npcr 0 = " A32 "\n", "2: the set's bank is not known yet");
-        refused("[set x]\nbank = sha256\npcr 24 = " A32 "\n", "3: no such PCR");
-        refused("[set x]\nbank = sha256\npcr -1 = " A32 "\n", "no such PCR");
-        refused("[set x]\nbank = sha256\npcr  = " A32 "\n", "");
-        refused("[set x]\nbank = sha256\npcr 0 = " A48 "\n", "64 hexadecimal digits");
-        refused("[set x]\nbank = sha384\npcr 0 = " A32 "\n", "96 hexadecimal digits");
-        refused("[set x]\nbank = sha256\npcr 0 = any\n", "hexadecimal");
-        refused("[set x]\nbank = sha256\npcr 0 = *\n", "hexadecimal");
-        refused("[set x]\nbank = sha256\npcr 4 = " A32 "\npcr 4 = " B32 "\n", "4: PCR 4 is there already");
-        refused("[set x]\nbank = sha256\npcr 4 = " A32 "\npcr 04 = " B32 "\n", "PCR 4 is there already");
-        refused("[set x]\nbank = sha256\npcr 8 = " Z32 "\n", "the word zero");
-        refused("[set x]\nbank = sha256\npcr 8 = " F32 "\n", "all one bits");
-        refused("[set x]\nbank = sha256\npcr 0 = " F32 "\n", "all one bits");
-        refused("[set x]\nbank = sha256\npcr 7 = zero\n", "never allowed for PCR 0 to 7");
-        refused("[set x]\nbank = sha256\npcr 0 = " Z32 "\n", "never allowed for PCR 0 to 7");
-        refused("[set x]\nbank = sha256\npcr 4 = " A32 "\nallow = all\n", "unknown key \"allow\"");
-        refused("[set x]\nbank = sha256\npcr 4 = " A32 "\n[set y]\nbank = sha256\npcr 4 = " A32 "\n[set x]\npcr 5 = " A32 "\n",
-                "[set x] is there already");
-        refused("[set x]\nbank = sha256\npcr 4 = " A32 "\n\033[2J\n", "control character");
+        policy_refused("pcr 0 = " A32 "\n", "1: not a section of a policy");
+        policy_refused("[Policy]\nbank = sha256\n", "not a section of a policy");
+        policy_refused("[set ]\nbank = sha256\n", "");
+        policy_refused("[set a b]\nbank = sha256\n", "not a section of a policy");
+        policy_refused("[set a/../b]\nbank = sha256\n", "not a section of a policy");
+        policy_refused("[set aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\nbank = sha256\n", "up to 63");
+        policy_refused("[set x]\nbank = sha256\n", "no PCR");
+        policy_refused("[set x]\nbank = sha1\npcr 0 = aa\n", "2: no such bank: write sha256 or sha384");
+        policy_refused("[set x]\nbank = sha512\npcr 0 = aa\n", "write sha256 or sha384");
+        policy_refused("[set x]\nbank = md5\n", "write sha256 or sha384");
+        policy_refused("[set x]\nbank = sha256\nbank = sha256\npcr 0 = " A32 "\n", "3: bank is there already");
+        policy_refused("[set x]\npcr 0 = " A32 "\n", "2: the set's bank is not known yet");
+        policy_refused("[set x]\nbank = sha256\npcr 24 = " A32 "\n", "3: no such PCR");
+        policy_refused("[set x]\nbank = sha256\npcr -1 = " A32 "\n", "no such PCR");
+        policy_refused("[set x]\nbank = sha256\npcr  = " A32 "\n", "");
+        policy_refused("[set x]\nbank = sha256\npcr 0 = " A48 "\n", "64 hexadecimal digits");
+        policy_refused("[set x]\nbank = sha384\npcr 0 = " A32 "\n", "96 hexadecimal digits");
+        policy_refused("[set x]\nbank = sha256\npcr 0 = any\n", "hexadecimal");
+        policy_refused("[set x]\nbank = sha256\npcr 0 = *\n", "hexadecimal");
+        policy_refused("[set x]\nbank = sha256\npcr 4 = " A32 "\npcr 4 = " B32 "\n", "4: PCR 4 is there already");
+        policy_refused("[set x]\nbank = sha256\npcr 4 = " A32 "\npcr 04 = " B32 "\n", "PCR 4 is there already");
+        policy_refused("[set x]\nbank = sha256\npcr 8 = " Z32 "\n", "the word zero");
+        policy_refused("[set x]\nbank = sha256\npcr 8 = " F32 "\n", "all one bits");
+        policy_refused("[set x]\nbank = sha256\npcr 0 = " F32 "\n", "all one bits");
+        policy_refused("[set x]\nbank = sha256\npcr 7 = zero\n", "never allowed for PCR 0 to 7");
+        policy_refused("[set x]\nbank = sha256\npcr 0 = " Z32 "\n", "never allowed for PCR 0 to 7");
+        policy_refused("[set x]\nbank = sha256\npcr 4 = " A32 "\nallow = all\n", "unknown key \"allow\"");
+        policy_refused("[set x]\nbank = sha256\npcr 4 = " A32 "\n[set y]\nbank = sha256\npcr 4 = " A32 "\n[set x]\npcr 5 = " A32
+                       "\n",
+                       "[set x] is there already");
+        policy_refused("[set x]\nbank = sha256\npcr 4 = " A32 "\n\033[2J\n", "control character");
 }
 
 static void sets_are_limited(void **state) {
@@ -207,7 +187,7 @@ static void invariant_2_a_set_of_another_bank(void **state) {
 }
 
 static void invariant_2_zero_by_name_only(void **state) {
-        struct policy policy = parsed("[set x]\nbank = sha256\npcr 4 = " A32 "\npcr 12 = zero\n");
+        struct policy policy = policy_parsed("[set x]\nbank = sha256\npcr 4 = " A32 "\npcr 12 = zero\n");
         struct pcr_values pcrs = some(0x0b, 0xffff, (const uint8_t[WIRE_PCRS]){ [4] = 0xaa });
         struct policy_decision decision;
 
@@ -244,9 +224,9 @@ static void invariant_2_zero_by_name_only(void **state) {
 }
 
 static void differences_nearest_first(void **state) {
-        struct policy policy = parsed("[set far]\nbank = sha256\npcr 0 = " B32 "\npcr 4 = " B32 "\n"
-                                      "[set near]\nbank = sha256\npcr 0 = " A32 "\npcr 8 = zero\npcr 9 = " A32 "\n"
-                                      "[set other]\nbank = sha384\npcr 4 = " A48 "\n");
+        struct policy policy = policy_parsed("[set far]\nbank = sha256\npcr 0 = " B32 "\npcr 4 = " B32 "\n"
+                                             "[set near]\nbank = sha256\npcr 0 = " A32 "\npcr 8 = zero\npcr 9 = " A32 "\n"
+                                             "[set other]\nbank = sha384\npcr 4 = " A48 "\n");
         struct pcr_values pcrs = some(0x0b, 0x01ff, (const uint8_t[WIRE_PCRS]){ [0] = 0xaa, [4] = 0 });
         struct policy_decision decision;
 
@@ -319,7 +299,7 @@ static void capture(void **state) {
 
         text = policy_format(&policy);
         policy_done(&policy);
-        policy = parsed(text);
+        policy = policy_parsed(text);
         assert_int_equal(policy.sets[0].mask, 0x7bff);
         free(text);
         assert_int_equal(decide(&policy, &pcrs, &decision), 0);
@@ -343,7 +323,7 @@ static void capture_of_what_nobody_measured(void **state) {
 static void capture_keeps_the_text(void **state) {
         static const char text[] = "# ours\n[set a]\nbank = sha256 \npcr 0 = " A32;
         struct pcr_values pcrs = some(0x0b, 0x101, (const uint8_t[WIRE_PCRS]){ 0xbb });
-        struct policy policy = parsed(text);
+        struct policy policy = policy_parsed(text);
         char *formatted;
 
         assert_int_equal(policy_capture(&policy, "b", &pcrs, 0x0b, 15), 0);
@@ -371,7 +351,7 @@ static void capture_ends_at_the_limit(void **state) {
 }
 
 static void uncovered_is(const char *text, const char *expected) {
-        struct policy policy = parsed(text);
+        struct policy policy = policy_parsed(text);
         char *uncovered = policy_uncovered(&policy);
 
         assert_string_equal(uncovered, expected);

@@ -10,6 +10,7 @@
 #include <openssl/x509.h>
 
 #include "registrar/registrar.h"
+#include "scratch.h"
 
 static char directory[64];
 static struct store *store;
@@ -24,8 +25,7 @@ static int setup(void **state) {
         char path[128], master[128], error[256];
 
         (void) state;
-        strcpy(directory, "/tmp/test-registrar-XXXXXX");
-        if (!mkdtemp(directory))
+        if (scratch_make(directory) < 0)
                 return -1;
         (void) snprintf(path, sizeof(path), "%s/database", directory);
         (void) snprintf(master, sizeof(master), "%s/master", directory);
@@ -40,13 +40,10 @@ static int setup(void **state) {
 }
 
 static int teardown(void **state) {
-        char command[96];
-
         (void) state;
         keystore = keystore_close(keystore);
         store = store_close(store);
-        (void) snprintf(command, sizeof(command), "rm -rf %s", directory);
-        return system(command);
+        return scratch_remove(directory);
 }
 
 static struct wire_registration registration_new(void) {

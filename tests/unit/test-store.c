@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "base/file.h"
+#include "scratch.h"
 #include "store/store.h"
 
 static const struct store_migration migrations[] = {
@@ -25,19 +26,15 @@ static char directory[64], path[128];
 
 static int setup(void **state) {
         (void) state;
-        strcpy(directory, "/tmp/test-store-XXXXXX");
-        if (!mkdtemp(directory))
+        if (scratch_make(directory) < 0)
                 return -1;
         (void) snprintf(path, sizeof(path), "%s/database", directory);
         return 0;
 }
 
 static int teardown(void **state) {
-        char command[96];
-
         (void) state;
-        (void) snprintf(command, sizeof(command), "rm -rf %s", directory);
-        return system(command);
+        return scratch_remove(directory);
 }
 
 static struct store *open_store(void) {
