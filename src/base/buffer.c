@@ -33,65 +33,36 @@ int reader_u8(struct reader *reader, uint8_t *ret) {
         return reader_copy(reader, ret, 1);
 }
 
-int reader_be16(struct reader *reader, uint16_t *ret) {
+static int reader_number(struct reader *reader, size_t size, bool big_endian, uint64_t *ret) {
+        uint64_t number = 0;
         const uint8_t *p;
         int r;
 
-        r = reader_bytes(reader, 2, &p);
+        r = reader_bytes(reader, size, &p);
         if (r < 0)
                 return r;
 
-        *ret = (uint16_t) (p[0] << 8 | p[1]);
+        for (size_t i = 0; i < size; i++)
+                number = number << 8 | p[big_endian ? i : size - 1 - i];
+        *ret = number;
         return 0;
 }
 
-int reader_be32(struct reader *reader, uint32_t *ret) {
-        const uint8_t *p;
-        int r;
+#define DEFINE_READER(name, type, big_endian)                                     \
+        int reader_##name(struct reader *reader, type *ret) {                     \
+                uint64_t number;                                                  \
+                int r = reader_number(reader, sizeof(type), big_endian, &number); \
+                                                                                  \
+                if (r >= 0)                                                       \
+                        *ret = (type) number;                                     \
+                return r;                                                         \
+        }
 
-        r = reader_bytes(reader, 4, &p);
-        if (r < 0)
-                return r;
-
-        *ret = (uint32_t) p[0] << 24 | (uint32_t) p[1] << 16 | (uint32_t) p[2] << 8 | p[3];
-        return 0;
-}
-
-int reader_be64(struct reader *reader, uint64_t *ret) {
-        struct reader copy = *reader;
-        uint32_t high, low;
-
-        if (reader_be32(&copy, &high) < 0 || reader_be32(&copy, &low) < 0)
-                return -EBADMSG;
-
-        *reader = copy;
-        *ret = (uint64_t) high << 32 | low;
-        return 0;
-}
-
-int reader_le16(struct reader *reader, uint16_t *ret) {
-        const uint8_t *p;
-        int r;
-
-        r = reader_bytes(reader, 2, &p);
-        if (r < 0)
-                return r;
-
-        *ret = (uint16_t) (p[1] << 8 | p[0]);
-        return 0;
-}
-
-int reader_le32(struct reader *reader, uint32_t *ret) {
-        const uint8_t *p;
-        int r;
-
-        r = reader_bytes(reader, 4, &p);
-        if (r < 0)
-                return r;
-
-        *ret = (uint32_t) p[3] << 24 | (uint32_t) p[2] << 16 | (uint32_t) p[1] << 8 | p[0];
-        return 0;
-}
+DEFINE_READER(be16, uint16_t, true)
+DEFINE_READER(be32, uint32_t, true)
+DEFINE_READER(be64, uint64_t, true)
+DEFINE_READER(le16, uint16_t, false)
+DEFINE_READER(le32, uint32_t, false)
 
 int reader_le32_bytes(struct reader *reader, const uint8_t **ret, size_t *ret_size) {
         uint32_t size;

@@ -30,12 +30,9 @@ static int set_servers(const char *value, void *ret) {
         return 0;
 }
 
-static int set_path(const char *value, void *ret) {
-        char *copy;
+static int set_text(const char *value, void *ret) {
+        char *copy = strdup(value);
 
-        if (value[0] != '/')
-                return -EINVAL;
-        copy = strdup(value);
         if (!copy)
                 return -ENOMEM;
         free(*(char **) ret);
@@ -43,17 +40,12 @@ static int set_path(const char *value, void *ret) {
         return 0;
 }
 
-static int set_tcti(const char *value, void *ret) {
-        char *copy;
+static int set_path(const char *value, void *ret) {
+        return value[0] == '/' ? set_text(value, ret) : -EINVAL;
+}
 
-        if (!strchr(value, ':') || strpbrk(value, " \t"))
-                return -EINVAL;
-        copy = strdup(value);
-        if (!copy)
-                return -ENOMEM;
-        free(*(char **) ret);
-        *(char **) ret = copy;
-        return 0;
+static int set_tcti(const char *value, void *ret) {
+        return strchr(value, ':') && !strpbrk(value, " \t") ? set_text(value, ret) : -EINVAL;
 }
 
 static int set_gate_pcr(const char *value, void *ret) {
@@ -123,17 +115,12 @@ static int set_mechanism(const char *value, void *ret) {
 }
 
 static int set_uri(const char *value, void *ret) {
-        char error[256] = "", *copy;
+        char error[256] = "";
         int r = pkcs11_uri_check(value, NULL, error, sizeof error);
 
         if (r < 0)
                 return r == -ENOMEM ? r : -EINVAL;
-        copy = strdup(value);
-        if (!copy)
-                return -ENOMEM;
-        free(*(char **) ret);
-        *(char **) ret = copy;
-        return 0;
+        return set_text(value, ret);
 }
 
 /* One for each token of a fleet that shares the file, separated by spaces. */

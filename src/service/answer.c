@@ -68,6 +68,14 @@ void service_problem(const struct service_call *call, struct http_response *resp
         service_text(response, problem.status, wire_problem_encode(&problem));
 }
 
+void service_no_node(const struct service_call *call, struct http_response *response) {
+        service_problem(call, response, "unknown-node", "This node is not known here.");
+}
+
+void service_no_group(const struct service_call *call, struct http_response *response) {
+        service_problem(call, response, "not-found", SERVICE_NO_GROUP);
+}
+
 void service_failure(const struct service_call *call, struct http_response *response, int r) {
         if (service_may_log(call, "failed"))
                 log_error_errno(r, "%s %s, incident %s: %m", call->request->method, call->request->path,

@@ -126,7 +126,7 @@ static int approve_txn(struct store_txn *txn, void *userdata) {
 
         r = group_load(txn, approval->has_group ? approval->group : node->group, &group);
         if (r == -ENOENT)
-                return conflict(approval, "There is no such group (tallyctl group list; group set makes one).");
+                return conflict(approval, SERVICE_NO_GROUP);
         if (r < 0)
                 return r;
 
@@ -197,7 +197,7 @@ static void answer(const struct approval *approval, int r, struct http_response 
         const struct service_call *call = approval->call;
 
         if (r == -ENOENT)
-                service_problem(call, response, "unknown-node", "This node is not known here.");
+                service_no_node(call, response);
         else if (r == -ECANCELED)
                 service_problem(call, response, "conflict", "%s", approval->conflict);
         else if (r < 0)

@@ -1,21 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "service/atrest.h"
 
-#include <pthread.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "base/thread.h"
 
-enum { TICK_S = 1 };
-
 struct atrest {
         struct service *service;
-        pthread_t thread;
-        pthread_mutex_t lock;
-        pthread_cond_t cond;
-        bool stop, reload;
+        struct ticker ticker;
+        bool reload;
 };
 
 void atrest_warn(const struct service *service) {
@@ -66,52 +60,28 @@ static void reload(struct service *service) {
         service_config_done(&config);
 }
 
-/* Returns false when it is time to end. */
-static bool wait_tick(struct atrest *atrest, bool *ret_reload) {
-        struct timespec until;
-        bool stop;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += TICK_S;
-        (void) pthread_mutex_lock(&atrest->lock);
-        while (!atrest->stop && !atrest->reload && pthread_cond_timedwait(&atrest->cond, &atrest->lock, &until) == 0)
-                ;
-        stop = atrest->stop;
-        *ret_reload = atrest->reload;
-        atrest->reload = false;
-        (void) pthread_mutex_unlock(&atrest->lock);
-        return !stop;
-}
-
-static void *atrest_main(void *userdata) {
+static void tick(void *userdata) {
         struct atrest *atrest = userdata;
-        char words[640] = "";
-        bool wanted;
+        char words[640];
 
-        while (wait_tick(atrest, &wanted)) {
-                if (wanted)
-                        reload(atrest->service);
-                if (keystore_tick(atrest->service->keystore, words, sizeof(words)))
-                        log_warning("%s", words);
-        }
-        return NULL;
+        if (__atomic_exchange_n(&atrest->reload, false, __ATOMIC_ACQ_REL))
+                reload(atrest->service);
+        if (keystore_tick(atrest->service->keystore, words, sizeof(words)))
+                log_warning("%s", words);
 }
 
 int atrest_start(struct service *service, struct atrest **ret) {
-        struct atrest *atrest = calloc(1, sizeof(*atrest));
+        _cleanup_(freep) struct atrest *atrest = calloc(1, sizeof(*atrest));
         int r;
 
         if (!atrest)
                 return -ENOMEM;
         atrest->service = service;
-        (void) pthread_mutex_init(&atrest->lock, NULL);
-        cond_init_monotonic(&atrest->cond);
-        r = thread_start(&atrest->thread, atrest_main, atrest);
-        if (r < 0) {
-                free(atrest);
+        r = ticker_start(&atrest->ticker, tick, atrest);
+        if (r < 0)
                 return r;
-        }
-        *ret = atrest;
+
+        *ret = TAKE_PTR(atrest);
         return 0;
 }
 
@@ -119,20 +89,12 @@ struct atrest *atrest_stop(struct atrest *atrest) {
         if (!atrest)
                 return NULL;
 
-        (void) pthread_mutex_lock(&atrest->lock);
-        atrest->stop = true;
-        (void) pthread_cond_signal(&atrest->cond);
-        (void) pthread_mutex_unlock(&atrest->lock);
-        (void) pthread_join(atrest->thread, NULL);
-        (void) pthread_cond_destroy(&atrest->cond);
-        (void) pthread_mutex_destroy(&atrest->lock);
+        ticker_stop(&atrest->ticker);
         free(atrest);
         return NULL;
 }
 
 void atrest_reload(struct atrest *atrest) {
-        (void) pthread_mutex_lock(&atrest->lock);
-        atrest->reload = true;
-        (void) pthread_cond_signal(&atrest->cond);
-        (void) pthread_mutex_unlock(&atrest->lock);
+        __atomic_store_n(&atrest->reload, true, __ATOMIC_RELEASE);
+        ticker_wake(&atrest->ticker);
 }

@@ -135,8 +135,7 @@ void group_get(const struct service_call *call, struct http_response *response) 
 
         r = store_read(call->service->store, show_read, &g);
         if (r == -ENOENT)
-                service_problem(call, response, "not-found",
-                                "There is no such group (tallyctl group list; group set makes one).");
+                service_no_group(call, response);
         else if (r < 0)
                 service_failure(call, response, r);
         else

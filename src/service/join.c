@@ -57,8 +57,7 @@ void join_tokens_post(const struct service_call *call, struct http_response *res
         else {
                 r = store_write(call->service->store, join_txn, &join);
                 if (r == -ENOENT)
-                        service_problem(call, response, "not-found",
-                                        "There is no such group (tallyctl group list; group set makes one).");
+                        service_no_group(call, response);
                 else if (r == -EEXIST)
                         service_problem(call, response, "conflict", "This join token is known already.");
                 else if (r < 0)

@@ -1,8 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <pthread.h>
-#include <string.h>
-#include <time.h>
-
 #include "audit/audit.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -12,14 +8,11 @@
 #include "service/heads.h"
 #include "service/space.h"
 
-enum { TICK_S = 1, SUMMARY_MS = 60 * 1000 };
+enum { SUMMARY_MS = 60 * 1000 };
 
 struct keeper {
         struct service *service;
-        pthread_t thread;
-        pthread_mutex_t lock;
-        pthread_cond_t cond;
-        bool stop;
+        struct ticker ticker;
         uint64_t summary; /* when the last one was written: the first comes at once, the next a minute later */
 };
 
@@ -45,50 +38,29 @@ static bool write_summary(struct keeper *keeper) {
         return true;
 }
 
-static bool wait_tick(struct keeper *keeper) {
-        struct timespec until;
-        bool stop;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += TICK_S;
-        (void) pthread_mutex_lock(&keeper->lock);
-        while (!keeper->stop && pthread_cond_timedwait(&keeper->cond, &keeper->lock, &until) == 0)
-                ;
-        stop = keeper->stop;
-        (void) pthread_mutex_unlock(&keeper->lock);
-        return !stop;
-}
-
-static void *keeper_main(void *userdata) {
+static void tick(void *userdata) {
         struct keeper *keeper = userdata;
+        uint64_t now = clock_monotonic_ms();
 
-        while (wait_tick(keeper)) {
-                uint64_t now = clock_monotonic_ms();
-
-                (void) service_space(keeper->service);
-                if (now - keeper->summary >= SUMMARY_MS && write_summary(keeper))
-                        keeper->summary = now;
-                (void) ek_nodes_review(keeper->service);
-                heads_exchange(keeper->service, false);
-        }
-        return NULL;
+        (void) service_space(keeper->service);
+        if (now - keeper->summary >= SUMMARY_MS && write_summary(keeper))
+                keeper->summary = now;
+        (void) ek_nodes_review(keeper->service);
+        heads_exchange(keeper->service, false);
 }
 
 int keeper_start(struct service *service, struct keeper **ret) {
-        struct keeper *keeper = calloc(1, sizeof(*keeper));
+        _cleanup_(freep) struct keeper *keeper = calloc(1, sizeof(*keeper));
         int r;
 
         if (!keeper)
                 return -ENOMEM;
         keeper->service = service;
-        (void) pthread_mutex_init(&keeper->lock, NULL);
-        cond_init_monotonic(&keeper->cond);
-        r = thread_start(&keeper->thread, keeper_main, keeper);
-        if (r < 0) {
-                free(keeper);
+        r = ticker_start(&keeper->ticker, tick, keeper);
+        if (r < 0)
                 return r;
-        }
-        *ret = keeper;
+
+        *ret = TAKE_PTR(keeper);
         return 0;
 }
 
@@ -96,13 +68,7 @@ struct keeper *keeper_stop(struct keeper *keeper) {
         if (!keeper)
                 return NULL;
 
-        (void) pthread_mutex_lock(&keeper->lock);
-        keeper->stop = true;
-        (void) pthread_cond_signal(&keeper->cond);
-        (void) pthread_mutex_unlock(&keeper->lock);
-        (void) pthread_join(keeper->thread, NULL);
-        (void) pthread_cond_destroy(&keeper->cond);
-        (void) pthread_mutex_destroy(&keeper->lock);
+        ticker_stop(&keeper->ticker);
         free(keeper);
         return NULL;
 }

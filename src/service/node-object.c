@@ -198,7 +198,7 @@ void node_get(const struct service_call *call, struct http_response *response) {
 
         r = store_read(call->service->store, show_read, &showing);
         if (r == -ENOENT)
-                service_problem(call, response, "unknown-node", "This node is not known here.");
+                service_no_node(call, response);
         else if (r < 0)
                 service_failure(call, response, r);
         else

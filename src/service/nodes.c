@@ -55,7 +55,7 @@ static void node_act(struct action *action, struct http_response *response) {
         else {
                 r = store_write(call->service->store, action_txn, action);
                 if (r == -ENOENT)
-                        service_problem(call, response, "unknown-node", "This node is not known here.");
+                        service_no_node(call, response);
                 else if (r == -ECANCELED)
                         service_problem(call, response, "conflict", "%s", action->conflict);
                 else if (r == -EBADMSG)
@@ -271,7 +271,7 @@ void node_delete(const struct service_call *call, struct http_response *response
 
         r = store_write(call->service->store, delete_txn, &deletion);
         if (r == -ENOENT)
-                service_problem(call, response, "unknown-node", "This node is not known here.");
+                service_no_node(call, response);
         else if (r < 0)
                 service_failure(call, response, r);
         else {

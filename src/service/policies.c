@@ -45,8 +45,7 @@ void policy_get(const struct service_call *call, struct http_response *response)
 
         r = store_read(call->service->store, get_read, &p);
         if (r == -ENOENT)
-                service_problem(call, response, "not-found",
-                                "There is no such group (tallyctl group list; group set makes one).");
+                service_no_group(call, response);
         else if (r < 0)
                 service_failure(call, response, r);
         else
@@ -118,8 +117,7 @@ void policy_put(const struct service_call *call, struct http_response *response)
         if (check(&p, body, response)) {
                 r = store_write(call->service->store, put_txn, &p);
                 if (r == -ENOENT)
-                        service_problem(call, response, "not-found",
-                                        "There is no such group (tallyctl group list; group set makes one).");
+                        service_no_group(call, response);
                 else if (r == -ECANCELED)
                         service_problem(call, response, "conflict", "The policy is at version %lld by now, not %llu.",
                                         (long long) p.group.policy_version, (unsigned long long) p.version);

@@ -165,11 +165,14 @@ int service_limit(const struct http_request *head, struct http_limit *ret, void 
 enum service_role service_peer_role(const struct http_peer *peer, char *ret_who, size_t size);
 
 /* For handlers (answer.c). */
+#define SERVICE_NO_GROUP "There is no such group (tallyctl group list; group set makes one)."
 const char *service_parameter(const struct service_call *call, const char *name); /* asserts that it is in the pattern */
 /* A problem document; name is of the table in docs/protocol.md, 11, and gives the status. Never what differs in PCRs. rate-limited
  * and unavailable get Retry-After: 5 unless response->retry_after is set. */
 void service_problem(const struct service_call *call, struct http_response *response, const char *name, const char *title, ...)
         _printf_(4, 5);
+void service_no_node(const struct service_call *call, struct http_response *response);  /* the problem "unknown-node" */
+void service_no_group(const struct service_call *call, struct http_response *response); /* "not-found" */
 /* -ENOMEM and the like of the handler's own, logged, as "internal" (or "unavailable" for -EIO, -ENOSPC, -EROFS). */
 void service_failure(const struct service_call *call, struct http_response *response, int r);
 void service_json(struct http_response *response, int status, json_t *take); /* steals take; NULL: a 500 */

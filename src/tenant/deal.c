@@ -206,7 +206,7 @@ static void answer(const struct deal *deal, int r, struct http_response *respons
                 service_json(response, 200, json);
                 return;
         case -ENOENT:
-                service_problem(call, response, "unknown-node", "This node is not known here.");
+                service_no_node(call, response);
                 return;
         case -ECANCELED:
                 service_problem(call, response, "conflict", "%s", deal->conflict);

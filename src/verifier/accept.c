@@ -115,7 +115,7 @@ static void accept_post(const struct service_call *call, struct http_response *r
         else {
                 r = store_write(call->service->store, accept_txn, &acceptance);
                 if (r == -ENOENT)
-                        service_problem(call, response, "unknown-node", "This node is not known here.");
+                        service_no_node(call, response);
                 else if (r == -EEXIST)
                         service_problem(call, response, "conflict", "This version is another file already.");
                 else if (r < 0)

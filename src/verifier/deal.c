@@ -66,7 +66,7 @@ static void answer(const struct deal *deal, int r, struct http_response *respons
         const struct service_call *call = deal->call;
 
         if (r == -ENOENT)
-                service_problem(call, response, "unknown-node", "This node is not known here.");
+                service_no_node(call, response);
         else if (r == -ECANCELED)
                 service_problem(call, response, "conflict", "%s", deal->conflict);
         else if (r == -EPERM)
