@@ -167,7 +167,7 @@ static void invariant_2_policy_reads_only_its_bank(void **state) {
 
 /* Both banks are quoted, the set fits to the one that the node is not pinned to: anybody may have extended that one. */
 static void invariant_2_a_set_of_another_bank(void **state) {
-        struct policy policy = parsed("[set x]\nbank = sha256\npcr 4 = " A32 "\n");
+        struct policy policy = policy_parsed("[set x]\nbank = sha256\npcr 4 = " A32 "\n");
         struct pcr_values pcrs = some(0x0b, 0xffff, (const uint8_t[WIRE_PCRS]){ [4] = 0xaa });
         struct policy_input input = { .pcrs = &pcrs, .bank = 0x0c };
         struct policy_decision decision;
