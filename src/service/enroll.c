@@ -133,6 +133,12 @@ static int make_room(struct admission *a, struct store_txn *txn, bool *ret_room)
         return key_delete(a->party, txn, a->id, oldest->key);
 }
 
+/* The gate may be anything here and no policy is asked, and a run that was cut has left a keyslot that these halves open: they go to the
+ * NK of that run alone. Whoever starts another system on this machine has another one. */
+static bool is_of_this_run(const struct admission *a, const struct generation *existing) {
+        return existing->has_nk && bytes_equal_ct(existing->nk, a->nk_digest, sizeof(existing->nk));
+}
+
 static int enroll_key(struct admission *a, struct store_txn *txn, const struct node *node, struct generation *what) {
         const struct generation *existing = generations_find(&a->generations, what->key, 1);
         struct secret *half = NULL;
@@ -143,6 +149,8 @@ static int enroll_key(struct admission *a, struct store_txn *txn, const struct n
                 if (existing->kind != what->kind || existing->dealt || existing->state != GENERATION_STAGED ||
                     generations_highest(&a->generations, what->key) != 1)
                         return admit_refuse(a, "conflict", "This key is there already.");
+                if (!is_of_this_run(a, existing))
+                        return admit_refuse(a, "conflict", "This key was made for another run: enroll again, with a new one.");
                 r = generation_half(a->party, txn, a->id, existing, &half);
         } else {
                 r = make_room(a, txn, &room);
@@ -179,10 +187,11 @@ static int enroll_keys(struct admission *a, struct store_txn *txn, const struct 
                 return r;
 
         for (size_t i = 0; i < body->n_keys; i++) {
-                struct generation what = { .kind = body->keys[i].kind, .generation = 1, .state = GENERATION_STAGED };
+                struct generation what = { .kind = body->keys[i].kind, .generation = 1, .state = GENERATION_STAGED, .has_nk = true };
                 struct wire_key *key = a->details.keys + i;
 
                 memcpy(what.key, body->keys[i].id, sizeof(what.key));
+                memcpy(what.nk, a->nk_digest, sizeof(what.nk));
                 r = enroll_key(a, txn, node, &what);
                 if (r < 0 || a->refusal.problem)
                         return r;

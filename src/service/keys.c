@@ -18,7 +18,7 @@ static int on_generation(const struct store_value *columns, size_t n, void *user
         struct generation generation = {}, *items;
         int r;
 
-        assert(n == 9);
+        assert(n == 10);
         r = column_text(columns + 0, generation.key, sizeof(generation.key));
         if (r < 0)
                 return r;
@@ -33,6 +33,10 @@ static int on_generation(const struct store_value *columns, size_t n, void *user
         if (r < 0 && r != -ENODATA)
                 return r;
         generation.has_public = r == 0;
+        r = column_fixed(columns + 9, generation.nk, sizeof(generation.nk));
+        if (r < 0 && r != -ENODATA)
+                return r;
+        generation.has_nk = r == 0;
 
         items = realloc(generations->items, (generations->n + 1) * sizeof(*items));
         if (!items)
@@ -48,7 +52,7 @@ int generations_load(struct store_txn *txn, const char *node, struct generations
 
         r = store_query(
                 txn,
-                "SELECT k.id, k.kind, k.dealt, k.rotate, g.generation, g.state, g.handle, g.public, g.created FROM keys k JOIN "
+                "SELECT k.id, k.kind, k.dealt, k.rotate, g.generation, g.state, g.handle, g.public, g.created, g.nk FROM keys k JOIN "
                 "generations g ON g.node = k.node AND g.key = k.id WHERE k.node = $1 ORDER BY k.id, g.generation",
                 STORE_ARGS(store_text(node)), on_generation, &generations);
         if (r < 0) {
@@ -190,10 +194,11 @@ int generation_create(struct party_service *party, struct store_txn *txn, const 
 
         r = store_exec(
                 txn,
-                "INSERT INTO generations (node, key, generation, state, handle, public, created) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                "INSERT INTO generations (node, key, generation, state, handle, public, created, nk) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
                 STORE_ARGS(store_text(node->id), store_text(what->key), store_int(what->generation), store_int(what->state),
                            store_int(handle), what->has_public ? store_blob(what->public, sizeof(what->public)) : store_null(),
-                           store_int((int64_t) clock_realtime_ms() / 1000)),
+                           store_int((int64_t) clock_realtime_ms() / 1000),
+                           what->has_nk ? store_blob(what->nk, sizeof(what->nk)) : store_null()),
                 NULL);
         if (r < 0)
                 return r;

@@ -23,6 +23,7 @@ void party_migrations(const char *own, struct store_migration ret[static PARTY_M
                 { 9, keystore_migration_generations },
                 { 10, audit_past_migration },
                 { 11, tpm_migration_certificates },
+                { 12, party_migration_enroll },
         };
 
         memcpy(ret, migrations, sizeof(migrations));

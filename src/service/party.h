@@ -42,13 +42,14 @@ struct party_service { /* service->data */
 
 extern const char party_migration[];            /* the SQL of migration 3: the tables that both parties have */
 extern const char party_migration_release[];    /* of migration 5 */
+extern const char party_migration_enroll[];     /* of migration 12 */
 extern const char tpm_migration[];              /* of migration 7: node_tpms */
 extern const char tpm_migration_certificates[]; /* of migration 11 */
 extern const char token_migration[];            /* of migration 8 */
 extern const struct service_route party_routes[];
 
-/* The tables of a party, in the order in which they came: 3 to 11. own: the SQL of 4, which only this party has. */
-enum { PARTY_MIGRATIONS = 9 };
+/* The tables of a party, in the order in which they came: 3 to 12. own: the SQL of 4, which only this party has. */
+enum { PARTY_MIGRATIONS = 10 };
 void party_migrations(const char *own, struct store_migration ret[static PARTY_MIGRATIONS]);
 
 /* For the definitions' setup and teardown. */

@@ -98,6 +98,9 @@ const char party_migration_release[] =
         "  changed BIGINT NOT NULL);" /* ms */
         "CREATE INDEX ima_states_pcr ON ima_states (pcr);";
 
+/* 12: of a generation that an enrollment asked for: the NK of that run, SHA-256. */
+const char party_migration_enroll[] = "ALTER TABLE generations ADD COLUMN nk BLOB;";
+
 int column_text(const struct store_value *column, char *ret, size_t size) {
         if (column->type != STORE_TEXT || column->size >= size)
                 return -EUCLEAN;

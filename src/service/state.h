@@ -91,8 +91,9 @@ struct generation {
         enum generation_state state;
         int64_t handle; /* keystore; 0: destroyed */
         int64_t created;
-        bool has_public;
+        bool has_public, has_nk;
         uint8_t public[POINT_SIZE];
+        uint8_t nk[32]; /* purpose enroll: SHA-256 of the NK that it was made for */
 };
 struct generations {
         struct generation *items;

@@ -168,6 +168,21 @@ def test_invariant_1_no_live_half_but_for_boot(fleet):
     assert set(answer["tenant"]) == {"state", "retired"}, answer
 
 
+def test_invariant_1_an_enrollment_that_was_cut(fleet):
+    """Its slot is on the disk, its key's name beside it, and whatever system is started there can quote for purpose enroll."""
+    node = Node(fleet, SoftTpm(fleet.test_ca))
+    expect(node.register(), 201)
+    key, = node.enroll(join=fleet.join_token())
+    body = {"keys": [{"id": key, "kind": "volumes"}]}
+    again = node.ask("enroll", body)
+    node.join_halves(again)
+    node.reboot([(4, b"another system")])
+    for party in PARTIES:
+        refused("conflict", node.ask, "enroll", body, order=(party,))
+        refused("conflict", node.ask, "enroll", {"keys": [{"id": "0" * 32, "kind": "volumes"}, *body["keys"]]}, order=(party,))
+    node.enroll()
+
+
 # Invariant 2
 
 def test_invariant_2_signature(fleet):

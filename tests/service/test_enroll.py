@@ -110,15 +110,17 @@ def test_list_of_endorsement_keys(fleet):
 
 
 def test_lost_answer(fleet):
-    """The same question again gets the same halves; nothing is made twice."""
+    """The same question of the same run again gets the same halves; nothing is made twice."""
     node = fleet.node()
     body = {"keys": [{"id": secrets.token_hex(16), "kind": "volumes"}, {"id": secrets.token_hex(16), "kind": "payload"}]}
     first = node.ask("enroll", body, fleet.join_token())
-    node.boot()
     second = node.ask("enroll", body)
     for party in PARTIES:
         assert first[party][0] == second[party][0] and len(first[party][0]) == 2
     assert first["tenant"][0] != first["verifier"][0]
+    node.boot()
+    for party in PARTIES:
+        refused("conflict", node.ask, "enroll", body, order=(party,))
 
 
 def test_second_key_later(fleet):
