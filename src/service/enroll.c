@@ -187,7 +187,9 @@ static int enroll_keys(struct admission *a, struct store_txn *txn, const struct 
                 return r;
 
         for (size_t i = 0; i < body->n_keys; i++) {
-                struct generation what = { .kind = body->keys[i].kind, .generation = 1, .state = GENERATION_STAGED, .has_nk = true };
+                struct generation what = {
+                        .kind = body->keys[i].kind, .generation = 1, .state = GENERATION_STAGED, .has_nk = true
+                };
                 struct wire_key *key = a->details.keys + i;
 
                 memcpy(what.key, body->keys[i].id, sizeof(what.key));
