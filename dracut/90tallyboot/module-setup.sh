@@ -75,10 +75,20 @@ tallyboot_build_time() {
     echo "$newest" > "$initdir$tallyboot_dir/build-time"
 }
 
+# With a mistake in it no boot gets its halves. What is asked for here is nothing: the verb reads the configuration, and finds no
+# unlocker. A tree that is built for another machine may have a program of another architecture.
+tallyboot_check_configuration() {
+    local said
+    [[ -n ${dracutsysrootdir-} ]] && return 0
+    said=$(tallyboot --config "$tallyboot_conf" --run-dir "$initdir/nowhere" wait settled 2>&1) && return 0
+    derror "tallyboot: $said This image would ask for a passphrase in each boot."
+}
+
 tallyboot_install_configuration() {
     local ca
     ca=$(tallyboot_value ca)
     ca=${ca:-$tallyboot_dir/ca.pem}
+    tallyboot_check_configuration
     inst_simple "$tallyboot_conf"
     inst_simple "$ca" || derror "tallyboot: the CA $ca is missing: this image would not trust any server"
     tallyboot_build_time "$(command -v tallyboot)" "$tallyboot_conf" "$ca"

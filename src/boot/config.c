@@ -426,6 +426,28 @@ int config_load(const char *path, struct config **ret, char *error, size_t error
         return 0;
 }
 
+static int on_unusable(const char *section _unused_, const char *key, const char *value, unsigned line _unused_,
+                       char *error _unused_, size_t error_size _unused_, void *userdata) {
+        struct config *config = userdata;
+
+        if (strcmp(key, "tpm") == 0)
+                (void) set_tcti(value, &config->tpm);
+        return 0;
+}
+
+int config_unusable(const char *path, struct config **ret) {
+        _cleanup_(config_freep) struct config *config = config_new();
+        _cleanup_(blob_done) struct blob text = {};
+
+        if (!config)
+                return -ENOMEM;
+        config->any_gate = true;
+        if (file_read(path, CONFIG_SIZE_MAX, &text) >= 0)
+                (void) ini_parse((char *) text.data, text.size, on_unusable, config, NULL, 0);
+        *ret = TAKE_PTR(config);
+        return 0;
+}
+
 struct config *config_free(struct config *config) {
         if (!config)
                 return NULL;

@@ -35,6 +35,7 @@ struct config {
         char *tpm;                          /* TCTI string */
         char *securityfs;                   /* directory with the kernel's logs of measurements */
         unsigned gate_pcr;                  /* 8 to 15, not 10 */
+        bool any_gate;                      /* nobody knows which PCR it is: config_unusable() */
         uint64_t prompt_after;              /* s */
         uint64_t tpm_timeout;               /* s to wait for the TPM to appear */
         uint64_t network_timeout;           /* s until the unlocker gives up; 0: never */
@@ -67,6 +68,9 @@ struct config {
 int config_parse(const char *text, size_t size, struct config **ret, char *error, size_t error_size);
 /* Reads and checks; refuses a gate PCR that /etc/crypttab's tpm2-measure-pcr= uses too. -ENOENT: not configured, -EBADMSG with error. */
 int config_load(const char *path, struct config **ret, char *error, size_t error_size);
+/* What a boot goes on with, by passphrase, where config_load() fails: the defaults, and the file's TPM if it can be found in it. The
+ * gate may be any PCR that can be one. */
+int config_unusable(const char *path, struct config **ret);
 struct config *config_free(struct config *config);
 DEFINE_CLEANUP(struct config *, config_free)
 /* The path of TCTI "device:PATH", NULL for any other. */

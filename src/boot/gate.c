@@ -10,7 +10,7 @@
 #include "boot/control.h"
 #include "boot/notes.h"
 
-enum { GATE_TRIES = 20, GATE_TRIES_TOKEN = 2, GATE_PAUSE_MS = 500 };
+enum { GATE_TRIES = 20, GATE_TRIES_TOKEN = 2, GATE_PAUSE_MS = 500, GATES = 0xfb00 /* PCRs 8 to 15 without 10, as in config.c */ };
 
 /* Constant, so that another user of the PCR can predict its value. */
 static const char gate_event[] = "tallyboot gate";
@@ -67,13 +67,24 @@ static int gate_try(struct tpm *tpm, unsigned pcr) {
         return state == GATE_CLOSED ? 0 : -EIO;
 }
 
+/* Where nobody knows which PCR the parties look at, none of them is left as it was. */
+static int gate_try_all(struct tpm *tpm, const struct config *config) {
+        uint32_t mask = config->any_gate ? GATES : 1U << config->gate_pcr;
+        int r = 0;
+
+        for (unsigned pcr = 0; r >= 0 && pcr < WIRE_PCRS; pcr++)
+                if (mask & 1U << pcr)
+                        r = gate_try(tpm, pcr);
+        return r;
+}
+
 int gate_close_tpm(struct tpm *tpm, const struct config *config) {
         int r = -EIO;
 
         for (unsigned i = 0; i < gate_tries(config); i++) {
                 if (i > 0)
                         sleep_ms(GATE_PAUSE_MS);
-                r = gate_try(tpm, config->gate_pcr);
+                r = gate_try_all(tpm, config);
                 if (r >= 0)
                         break;
                 log_debug_errno(r, "Gate: PCR %u is not closed yet: %s: %m", config->gate_pcr, tpm_last_error(tpm));
@@ -171,7 +182,9 @@ int gate_close(const struct config *config, const char *run_dir, char *error, si
         if (r >= 0)
                 r = gate_close_tpm(tpm, config);
         if (r >= 0) {
-                snprintf(note, sizeof note, "PCR %u extended in every bank\n", config->gate_pcr);
+                snprintf(note, sizeof note,
+                         config->any_gate ? "PCRs 8 to 15 extended in every bank\n" : "PCR %u extended in every bank\n",
+                         config->gate_pcr);
                 return note_closed(run_dir, note, error, error_size);
         }
         if (config->evidence == EVIDENCE_TOKEN) /* no half of this node hangs on that TPM */

@@ -22,15 +22,24 @@ static bool is_inert(void) {
 }
 
 /* How a verb of at most max words begins. -1: go on, with a configuration; else the exit code. */
-static int begin(int argc, int max, struct config **ret) {
+static int begin_with(int argc, int max, int (*load)(struct config **ret), struct config **ret) {
         int r;
 
         if (argc > max)
                 return EXIT_USAGE;
         if (is_inert())
                 return EXIT_OK;
-        r = verb_load_config(ret);
+        r = load(ret);
         return r == 0 ? -1 : r;
+}
+
+static int begin(int argc, int max, struct config **ret) {
+        return begin_with(argc, max, verb_load_config, ret);
+}
+
+/* Of the steps without which there is no boot at all. */
+static int begin_to_go_on(int argc, int max, struct config **ret) {
+        return begin_with(argc, max, verb_load_config_to_go_on, ret);
 }
 
 /* Closes the gate; on failure says so, and what there will not be for it. */
@@ -151,7 +160,7 @@ int gate_run(int argc, char *argv[]) {
                 log_error("gate status|close");
                 return EXIT_USAGE;
         }
-        r = verb_load_config(&config);
+        r = strcmp(argv[1], "status") == 0 ? verb_load_config(&config) : verb_load_config_to_go_on(&config);
         if (r != 0)
                 return r;
         if (strcmp(argv[1], "status") == 0)
@@ -199,7 +208,7 @@ static int close_everything(void) {
 /* Before any shell. */
 int lock_up_run(int argc, char *argv[] _unused_) {
         _cleanup_(config_freep) struct config *config = NULL;
-        int r = begin(argc, 1, &config);
+        int r = begin_to_go_on(argc, 1, &config);
 
         if (r >= 0)
                 return r;
@@ -268,7 +277,7 @@ int check_root_run(int argc, char *argv[] _unused_) {
         _cleanup_(freep) struct opened *list = NULL;
         struct root_check check = { .mountinfo = "/proc/self/mountinfo", .sys = "/sys", .root = "/sysroot" };
         char error[512] = "";
-        int r = begin(argc, 1, &config);
+        int r = begin_to_go_on(argc, 1, &config);
 
         if (r >= 0)
                 return r;

@@ -15,6 +15,15 @@ int verb_load_config(struct config **ret) {
         return EXIT_CONFIG;
 }
 
+int verb_load_config_to_go_on(struct config **ret) {
+        int r = verb_load_config(ret);
+
+        if (r != EXIT_CONFIG || access("/etc/initrd-release", F_OK) < 0)
+                return r;
+        log_error("With this configuration no halves are asked for: the gate is closed, and this boot needs a passphrase.");
+        return config_unusable(verb_config_path(), ret) < 0 ? EXIT_FAILED : EXIT_OK;
+}
+
 int exit_code_of(int r) {
         switch (-r) {
         case 0:

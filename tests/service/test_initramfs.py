@@ -18,6 +18,7 @@ from services import BUILD
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 HOOK = TOP / "dracut/90tallyboot/tallyboot-cmdline.sh"
+MODULE = TOP / "dracut/90tallyboot/module-setup.sh"
 # The hook as dracut sources it, in an /etc and a /run of its own, and with the command line's words as getarg finds them.
 RUN = """
 set -e
@@ -135,6 +136,16 @@ def test_doctor_knows_a_ca_that_was_renewed(place):
         ca(place, *days)
         found = place.doctor()["ca"]
         assert [level for level, _ in found] == levels and any(words in text for _, text in found), (days, found)
+
+
+def test_dracut_says_what_is_wrong_with_the_configuration(place):
+    top = pathlib.Path(place.directory.name)
+    script = 'derror() { echo "ERROR $*"; }; . "$0"; tallyboot_conf=$1 initdir=$2; tallyboot_check_configuration'
+    for line, words in (("", None), ("promt-after = 3\n", 'tallyboot.conf: 4: unknown key "promt-after"'), ("gate-pcr = 16\n", "8 to 15")):
+        (top / "tallyboot.conf").write_text(f"[node]\ntenant = https://127.0.0.1:9\nverifier = https://127.0.0.1:9\n{line}")
+        done = subprocess.run(["bash", "-c", script, MODULE, top / "tallyboot.conf", top], stdout=subprocess.PIPE, text=True, check=False,
+                              env={**os.environ, "PATH": f"{BUILD}:{os.environ['PATH']}", "ASAN_OPTIONS": "detect_leaks=0"}, timeout=60)
+        assert done.stdout.startswith("ERROR tallyboot: ") and words in done.stdout if words else done.stdout == "", (line, done.stdout)
 
 
 def test_nothing_without_a_configuration(place):
