@@ -176,7 +176,8 @@ static int answer_unproven(struct admission *a, struct http_response *response) 
         response->retry_after = limiter_count(a->party->limiter, "unproven", from);
         if (service_may_log(a->call, "unproven"))
                 log_info("Node %s, incident %s, from %s: evidence refused, %s.", a->id, a->call->request->incident,
-                         a->call->request->peer.address, evidence_fault_to_string(a->verdict.fault));
+                         a->call->request->peer.address,
+                         a->verdict.fault == EVIDENCE_OK ? "credential" : evidence_fault_to_string(a->verdict.fault));
 
         if (response->retry_after > 0)
                 service_problem(a->call, response, "rate-limited", "Too many requests for this node.");
@@ -214,15 +215,22 @@ static int refuse_fault(struct admission *a) {
 }
 
 /* Purpose enroll: the answer to this party's own credential, which only the TPM with that EK could open. */
-static int check_credential(struct admission *a) {
+static int credential_is_right(const struct admission *a, bool *ret) {
         uint8_t proof[32];
         int r;
 
         r = credential_proof(a->credential, &a->scope, a->evidence.nonce[a->scope.party], a->attest_digest, proof);
-        if (r < 0)
+        *ret = r >= 0 && bytes_equal_ct(proof, a->evidence.proof, sizeof(proof));
+        return r;
+}
+
+static int check_credential(struct admission *a) {
+        bool right;
+        int r;
+
+        r = credential_is_right(a, &right);
+        if (r < 0 || right)
                 return r;
-        if (bytes_equal_ct(proof, a->evidence.proof, sizeof(proof)))
-                return 0;
 
         r = admit_refuse(a, "bad-evidence", "The evidence is not accepted.");
         return r < 0 ? r : json_object_set_new(a->refusal.detail, "why", json_string("credential"));
@@ -281,6 +289,20 @@ static int check_tpm(struct admission *a) {
         return r < 0 || a->refusal.problem ? r : check_firmware(a);
 }
 
+/* The AK of a node that is not known here is the registrar's word, and keys in software cost nothing: a quote by it proves something once
+ * the TPM has opened the credential, and where nobody vouches for that TPM, once all is right. Else who lies there fills the audit log. */
+static int check_new(struct admission *a) {
+        bool right;
+        int r;
+
+        if (a->known || node_has_token(&a->node))
+                return 0;
+        r = credential_is_right(a, &right);
+        if (r >= 0 && (!right || (a->verdict.fault != EVIDENCE_OK && a->node.tpm.proof == EK_UNPROVEN)))
+                a->verdict.proven = false;
+        return r;
+}
+
 int admit_verify(struct admission *a, struct http_response *response) {
         int r;
 
@@ -289,6 +311,8 @@ int admit_verify(struct admission *a, struct http_response *response) {
                 return r;
 
         r = judge(a);
+        if (r >= 0 && a->verdict.proven)
+                r = check_new(a);
         if (r < 0)
                 return r;
         if (!a->verdict.proven)

@@ -191,6 +191,7 @@ def test_invariant_3_lying_registrar_gains_nothing(fleet):
     owner = Node(fleet, victim)
     attacker.ek_public, attacker.certificate = owner.ek_public, owner.certificate
     lie_about_new(fleet, attacker)
+    recorded = [len(party.audit()) for party in fleet.parties]
     for party in PARTIES:
         challenges = attacker.challenges("enroll")
         try:
@@ -204,6 +205,7 @@ def test_invariant_3_lying_registrar_gains_nothing(fleet):
         answer = attacker.release(party, attacker.evidence("enroll", attacker.challenges("enroll"), {"keys": []}))
         assert (answer.status, answer.problem) in ((403, "bad-evidence"), (400, "malformed")), answer
         expect(fleet.services[1 + PARTIES.index(party)].get(attacker.path()), 404, "unknown-node")
+    assert recorded == [len(party.audit()) for party in fleet.parties], "nobody has proven anything: counted, not recorded"
 
 
 def test_invariant_3_proof_is_of_this_enrollment(fleet):
