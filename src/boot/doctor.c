@@ -314,7 +314,7 @@ int doctor_run(int argc, char *argv[]) {
         int r;
 
         if (parse_options(argc, argv, &as_json, &offline) < 0) {
-                log_error("doctor [--json] [--offline]");
+                log_error("Usage: tallyboot doctor [--json] [--offline]");
                 return EXIT_USAGE;
         }
         r = verb_load_config(&config);

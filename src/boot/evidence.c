@@ -201,7 +201,7 @@ int evidence_run(int argc, char *argv[]) {
         int r;
 
         if (argc > 2 || (argc == 2 && !as_json)) {
-                log_error("evidence [--json|--logs]");
+                log_error("Usage: tallyboot evidence [--json|--logs]");
                 return EXIT_USAGE;
         }
         r = verb_load_config(&config);

@@ -44,6 +44,7 @@ static const struct verb verbs[] = {
           "  close    extend the gate PCR; no half is released to this boot any more. Cannot be undone without a reboot.\n" },
         { "evidence", evidence_run, "evidence [--json|--logs]", "What a party would be sent, to look into a refusal.",
           "  --json    the same for programs\n"
+          "  --logs    JSON with the firmware's event log and the kernel's IMA list: what \"tallyctl policy check\" and \"predict\" read\n"
           "Reads the PCRs that the parties ask for and makes a quote with a nonce of its own; nothing is sent.\n" },
         { "unlock", unlock_run, "unlock [--test [--device FILE]...]",
           "Fetch both halves and open the volumes (the initramfs does this).",

@@ -123,7 +123,7 @@ int status_run(int argc, char *argv[]) {
         json_t *status;
 
         if (argc > 2 || (argc == 2 && !as_json)) {
-                log_error("status [--json]");
+                log_error("Usage: tallyboot status [--json]");
                 return EXIT_USAGE;
         }
         status = status_json();

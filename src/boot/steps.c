@@ -113,7 +113,7 @@ int wait_run(int argc, char *argv[]) {
         int r;
 
         if (argc != 2) {
-                log_error("wait VOLUME|payload|settled");
+                log_error("Usage: tallyboot wait VOLUME|payload|settled");
                 return EXIT_USAGE;
         }
         r = begin(argc, 2, &config);
@@ -157,7 +157,7 @@ int gate_run(int argc, char *argv[]) {
         int r;
 
         if (argc != 2 || (strcmp(argv[1], "status") != 0 && strcmp(argv[1], "close") != 0)) {
-                log_error("gate status|close");
+                log_error("Usage: tallyboot gate status|close");
                 return EXIT_USAGE;
         }
         r = strcmp(argv[1], "status") == 0 ? verb_load_config(&config) : verb_load_config_to_go_on(&config);

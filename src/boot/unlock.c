@@ -486,7 +486,7 @@ int unlock_run(int argc, char *argv[]) {
                         return EXIT_USAGE;
         }
         if (optind < argc || (unlocker.n_devices > 0 && !unlocker.test)) {
-                log_error("unlock [--test [--device FILE]...]");
+                log_error("Usage: tallyboot unlock [--test [--device FILE]...]");
                 return EXIT_USAGE;
         }
         r = verb_load_config(&config);

@@ -192,9 +192,7 @@ int ctl_node_approve(struct ctl *ctl, int argc, char *argv[]) {
                         wrong = true;
                 }
         if (wrong || optind + 1 != argc || ((o.name || o.state) && !o.capture) || (o.next_boot && o.capture))
-                return log_error(
-                               "Usage: tallyctl node approve NODE [--group GROUP] [--capture [--state STATE] [--name NAME] | --next-boot]"),
-                       CTL_USAGE;
+                return CTL_USAGE;
         o.node = argv[optind];
         return approve(ctl, &o);
 }

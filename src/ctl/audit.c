@@ -111,21 +111,18 @@ static int export_one(struct ctl *ctl, enum server server, const char *dir, json
 }
 
 static int audit_export_verb(struct ctl *ctl, int argc, char *argv[]) {
-        static const struct option options[] = { { "dir", required_argument, NULL, 'd' },
-                                                 { "help", no_argument, NULL, 'h' },
-                                                 {} };
-        static const char usage[] = "Usage: tallyctl audit export --dir DIR [registrar] [tenant] [verifier]";
+        static const struct option options[] = { { "dir", required_argument, NULL, 'd' }, {} };
         const char *dir = NULL;
-        int c, r = CTL_OK, worst = CTL_OK;
+        int c, r, worst = CTL_OK;
         json_t *json;
 
         while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
                 if (c == 'd')
                         dir = optarg;
                 else
-                        return puts(usage), c == 'h' ? CTL_OK : CTL_USAGE;
+                        return CTL_USAGE;
         if (!dir)
-                return log_error("%s", usage), CTL_USAGE;
+                return CTL_USAGE;
         if (mkdir(dir, 0700) < 0 && errno != EEXIST)
                 return log_error("%s: %m", dir), CTL_FAILURE;
         json = json_object();
@@ -190,8 +187,7 @@ static int audit_verify_verb(struct ctl *ctl, int argc, char *argv[]) {
         int r = 0;
 
         if (n == 0 || argv[1][0] == '-')
-                return printf("Usage: tallyctl audit verify FILE [FILE ...]\n"),
-                       n > 0 && strcmp(argv[1], "--help") == 0 ? CTL_OK : CTL_USAGE;
+                return CTL_USAGE;
         files = calloc(n, sizeof *files);
         if (!files)
                 return log_oom(), CTL_FAILURE;
@@ -242,7 +238,7 @@ static int audit_status_verb(struct ctl *ctl, int argc, char *argv[] _unused_) {
         int r;
 
         if (argc > 1)
-                return printf("Usage: tallyctl audit status\n"), strcmp(argv[1], "--help") == 0 ? CTL_OK : CTL_USAGE;
+                return CTL_USAGE;
         for (int s = 0; s < SERVERS; s++)
                 calls[s] = ctl_call(s, "GET", "/v1/audit");
         if (ctl_perform(ctl, calls, SERVERS) < 0)
@@ -261,19 +257,16 @@ static int audit_status_verb(struct ctl *ctl, int argc, char *argv[] _unused_) {
 }
 
 static int audit_accept_verb(struct ctl *ctl, int argc, char *argv[]) {
-        static const struct option options[] = { { "of", required_argument, NULL, 'o' }, { "help", no_argument, NULL, 'h' }, {} };
-        static const char usage[] = "Usage: tallyctl audit accept --of registrar|tenant|verifier";
+        static const struct option options[] = { { "of", required_argument, NULL, 'o' }, {} };
         struct ctl_call calls[SERVERS];
         enum server of = SERVERS;
         int c, r;
 
         while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
-                if (c != 'o')
-                        return puts(usage), c == 'h' ? CTL_OK : CTL_USAGE;
-                else if (server_from_name(optarg, &of) < 0)
+                if (c != 'o' || server_from_name(optarg, &of) < 0)
                         return CTL_USAGE;
         if (of == SERVERS || optind != argc)
-                return log_error("%s", usage), CTL_USAGE;
+                return CTL_USAGE;
 
         for (int s = 0; s < SERVERS; s++)
                 calls[s] = ctl_call(s, "POST", "/v1/audit/peers/%s/accept", server_names[of]);
@@ -294,12 +287,13 @@ static int audit_accept_verb(struct ctl *ctl, int argc, char *argv[]) {
 
 int ctl_audit(struct ctl *ctl, int argc, char *argv[]) {
         static const struct ctl_verb verbs[] = {
-                { "export", "--dir DIR [SERVER]", "write the servers' audit logs to files, with signed heads",
-                  audit_export_verb },
+                { "export", "--dir DIR [registrar] [tenant] [verifier]",
+                  "write the servers' audit logs to files, with signed heads", audit_export_verb },
                 { "verify", "FILE [FILE ...]", "hold exports against themselves and each other; needs no server",
                   audit_verify_verb },
                 { "status", "", "what each server knows of the others' logs", audit_status_verb },
-                { "accept", "--of SERVER", "after a restore: its log is taken as it is now", audit_accept_verb },
+                { "accept", "--of registrar|tenant|verifier", "after a restore: its log is taken as it is now",
+                  audit_accept_verb },
         };
 
         return ctl_dispatch(ctl, "audit", verbs, ELEMENTSOF(verbs), argc, argv);

@@ -182,9 +182,7 @@ static int cert_verb(struct ctl *ctl, int argc, char *argv[]) {
                         wrong = true;
         if (wrong || !run.dir || optind != argc ||
             (step && strcmp(step, "begin") != 0 && strcmp(step, "finish") != 0 && strcmp(step, "drop") != 0))
-                return log_error("Usage: tallyctl cert %s",
-                                 renews ? "renew --dir DIR [--ca begin|finish|drop]" : "show --dir DIR"),
-                       CTL_USAGE;
+                return CTL_USAGE;
         run.json = json_array();
         r = renews ? renew(&run, step) : cert_show(&run);
         if (r >= 0 && ctl->json)
@@ -242,18 +240,22 @@ static int issue_verb(struct ctl *ctl, int argc, char *argv[]) {
                         wrong = true;
         if (wrong || !dir || argc - optind != 2 ||
             (strcmp(argv[optind], "operator") != 0 && strcmp(argv[optind], "monitor") != 0) || !is_name(argv[optind + 1]))
-                return log_error("Usage: tallyctl cert issue operator|monitor NAME --dir DIR [--again]; NAME: letters, digits, "
-                                 "dots, dashes."),
-                       CTL_USAGE;
+                return CTL_USAGE;
         return issue(ctl, dir, argv[optind], argv[optind + 1], again) < 0 ? CTL_FAILURE : CTL_OK;
 }
 
 static const struct ctl_verb verbs[] = {
         { "show", "--dir DIR", "the fleet's certificates and how long they are good", cert_verb },
         { "renew", "--dir DIR [--ca begin|finish|drop]",
-          "new certificates; with --ca a new CA, in two steps that cut no node off", cert_verb },
+          "new certificates; with --ca a new CA, in two steps that cut no node off", cert_verb,
+          .more = "  --ca begin   a second CA, into every ca.pem: copy them, rebuild the nodes' initramfs\n"
+                  "  --ca finish  when all nodes have booted with it: it signs everything\n"
+                  "  --ca drop    only if the old one's key was stolen: nobody trusts it any more\n" },
         { "issue", "operator|monitor NAME --dir DIR [--again]",
-          "a certificate for one more operator, or for what reads the services' metrics", issue_verb },
+          "a certificate for one more operator, or for what reads the services' metrics", issue_verb,
+          .more = "  NAME     letters, digits, dots, dashes\n"
+                  "  --again  replace the one of that name\n\n"
+                  "Key and certificate are in DIR/people; the audit logs name each operator.\n" },
 };
 
 int ctl_cert(struct ctl *ctl, int argc, char *argv[]) {

@@ -82,11 +82,13 @@ void ctl_print_text(const char *text);                          /* the same of l
 /* A table of verbs: "node" has its own below. */
 struct ctl_verb {
         const char *name, *arguments, *help;
-        int (*run)(struct ctl *ctl, int argc, char *argv[]); /* argv[0] is the verb; returns enum ctl_exit */
-        bool own_help;                                       /* it answers --help itself, at length */
+        /* argv[0] is the verb; returns enum ctl_exit. For CTL_USAGE the caller prints name and arguments. */
+        int (*run)(struct ctl *ctl, int argc, char *argv[]);
+        bool own_help;    /* it answers --help itself, at length */
+        const char *more; /* what else its --help says: the options, in lines of 130 columns */
 };
 int ctl_dispatch(struct ctl *ctl, const char *group, const struct ctl_verb *verbs, size_t n, int argc, char *argv[]);
-void ctl_print_verbs(const char *prefix, const struct ctl_verb *verbs, size_t n);
+void ctl_print_verbs(const char *group, const struct ctl_verb *verbs, size_t n);
 
 int ctl_init(struct ctl *ctl, int argc, char *argv[]);
 int ctl_node(struct ctl *ctl, int argc, char *argv[]);

@@ -75,7 +75,7 @@ static int group_read(struct ctl *ctl, const char *path) {
 static int group_list(struct ctl *ctl, int argc, char *argv[]) {
         (void) argv;
         if (argc != 1)
-                return log_error("Usage: tallyctl group list"), CTL_USAGE;
+                return CTL_USAGE;
         return group_read(ctl, "/v1/groups");
 }
 
@@ -83,7 +83,7 @@ static int group_show(struct ctl *ctl, int argc, char *argv[]) {
         char path[128];
 
         if (argc != 2 || !group_name_is_valid(argv[1]))
-                return log_error("Usage: tallyctl group show GROUP"), CTL_USAGE;
+                return CTL_USAGE;
         snprintf(path, sizeof path, "/v1/groups/%s", argv[1]);
         return group_read(ctl, path);
 }
@@ -138,10 +138,7 @@ static int group_set(struct ctl *ctl, int argc, char *argv[]) {
                 json_object_set_new(body, "ek_sha256", digests);
         if (r == CTL_OK && (optind + 1 != argc || !group_name_is_valid(argv[optind])))
                 r = CTL_USAGE;
-        if (r == CTL_USAGE)
-                log_error("Usage: tallyctl group set GROUP [--bank sha256|sha384] [--gate PCR] [--accept-first-boot yes|no] "
-                          "[--ek SHA256|none]...");
-        else {
+        if (r == CTL_OK) {
                 snprintf(path, sizeof path, "/v1/groups/%s", argv[optind]);
                 r = both_parties(ctl, "PUT", path, body, "The group is set at tenant and verifier.");
         }
@@ -153,7 +150,12 @@ static const struct ctl_verb verbs[] = {
         { "list", "", "all groups", group_list },
         { "show", "GROUP", "one group", group_show },
         { "set", "GROUP [--bank B] [--gate PCR] [--accept-first-boot yes|no] [--ek SHA256|none]...",
-          "make or change a group; --ek names all EKs that are approved ahead", group_set },
+          "make or change a group; --ek names all EKs that are approved ahead", group_set,
+          .more = "  --bank B                    PCR bank of its nodes, sha256 (default) or sha384\n"
+                  "  --gate PCR                  8 to 15 but 10 (default 15); not while the group has nodes\n"
+                  "  --accept-first-boot yes|no  whatever a node boots first becomes a set of the policy, unseen (default no)\n"
+                  "  --ek SHA256|none            the digest of a TPM's EK or of a token's key (\"tallyboot register\" prints it) that\n"
+                  "                              needs no approval; given once for each, they replace the list; none: empty\n" },
 };
 
 int ctl_group(struct ctl *ctl, int argc, char *argv[]) {

@@ -71,13 +71,16 @@ static int join_create(struct ctl *ctl, int argc, char *argv[]) {
                 else if (c != 'e' || parse_seconds(optarg, 90 * 24 * 3600, &seconds) < 0)
                         wrong = true;
         if (wrong || optind != argc || !group_name_is_valid(group) || seconds == 0)
-                return log_error("Usage: tallyctl join-token create [--group GROUP] [--expires 24h] (at most 90d)"), CTL_USAGE;
+                return CTL_USAGE;
         return create(ctl, group, seconds);
 }
 
 static const struct ctl_verb verbs[] = {
         { "create", "[--group GROUP] [--expires 24h]", "print a token that lets one node enroll without a further approval",
-          join_create },
+          join_create,
+          .more = "  --group GROUP   that the node will be of (default: default)\n"
+                  "  --expires TIME  after which it is worthless (default 24h, at most 90d)\n\n"
+                  "On the node: tallyboot enroll --join-token-file FILE, with what is printed in FILE.\n" },
 };
 
 int ctl_join_token(struct ctl *ctl, int argc, char *argv[]) {

@@ -237,10 +237,11 @@ int ctl_keystore(struct ctl *ctl, int argc, char *argv[]) {
         static const struct ctl_verb verbs[] = {
                 { "init", "[--recovery FILE]", "make the master key that the configuration names", ctl_keystore_init, true },
                 { "show", "", "the hierarchy: masters, keys of groups, halves", ctl_keystore_show, true },
-                { "rotate-group", "GROUP", "a new key for a group, its halves under it", ctl_keystore_rotate, true },
+                { "rotate-group", "GROUP|--own", "a new key for a group, its halves under it", ctl_keystore_rotate, true },
                 { "rewrap", "[--limit N]", "all keys under the new master key", ctl_keystore_rewrap, true },
                 { "verify", "", "open everything; say what is left or broken", ctl_keystore_verify, true },
-                { "recover", "[--recovery FILE]", "a TPM that does not give the key: seal it anew", ctl_keystore_recover, true },
+                { "recover", "[--recovery FILE|--this-boot]", "a TPM that does not give the key: seal it anew",
+                  ctl_keystore_recover, true },
         };
 
         return ctl_dispatch(ctl, "keystore", verbs, ELEMENTSOF(verbs), argc, argv);

@@ -86,7 +86,7 @@ static int list_parse(int argc, char *argv[], char *query, size_t size) {
                 else
                         return CTL_USAGE;
         if (optind != argc || strpbrk(state, "?&%/ ") || strpbrk(group, "?&%/ "))
-                return log_error("Usage: tallyctl node list [--state STATE] [--group GROUP]"), CTL_USAGE;
+                return CTL_USAGE;
         if (*state || *group)
                 snprintf(query, size, "?%s%s%s%s%s", *state ? "state=" : "", state, *state && *group ? "&" : "",
                          *group ? "group=" : "", group);
@@ -255,7 +255,7 @@ static int node_show(struct ctl *ctl, int argc, char *argv[]) {
         int r;
 
         if (argc != 2)
-                return log_error("Usage: tallyctl node show NODE"), CTL_USAGE;
+                return CTL_USAGE;
         r = ctl_resolve_node(ctl, argv[1], id);
         if (r != CTL_OK)
                 return r;
@@ -363,10 +363,7 @@ static int simple_action(struct ctl *ctl, const struct node_action *action, int 
                         r = CTL_USAGE;
         if (r == CTL_OK && optind + 1 != argc)
                 r = CTL_USAGE;
-        if (r == CTL_USAGE)
-                log_error("Usage: tallyctl node %s NODE [--reason TEXT]%s", argv[0],
-                          action->path && strcmp(action->path, "accept-reset") == 0 ? " [--boot RESET.RESTART]" : "");
-        else
+        if (r == CTL_OK)
                 r = node_action(ctl, action, argv[optind], strcmp(action->method, "DELETE") == 0 ? NULL : body);
         json_decref(body);
         return r;
@@ -387,17 +384,26 @@ ACTION(node_rotate, .method = "POST", .path = "rotate", .done = "marked: its nex
 ACTION(node_delete, .method = "DELETE", .done = "deleted", .registrar = true, .gone_is_done = true)
 
 static const struct ctl_verb verbs[] = {
-        { "list", "[--state S] [--group G]", "all nodes, and what each party thinks of them", node_list },
+        { "list", "[--state STATE] [--group GROUP]", "all nodes, and what each party thinks of them", node_list,
+          .more = "  --state STATE  only those that are pending, approved, suspended or revoked\n"
+                  "  --group GROUP  only those of one group\n" },
         { "show", "NODE", "keys, boots, what is held and why", node_show },
-        { "approve", "NODE [--group G] [--capture [--state S] [--name N] | --next-boot]",
-          "let a node enroll; with --capture, let what it booted pass from now on", ctl_node_approve },
+        { "approve", "NODE [--group GROUP] [--capture [--state STATE] [--name NAME] | --next-boot]",
+          "let a node enroll; with --capture, let what it booted pass from now on", ctl_node_approve,
+          .more = "  --group GROUP  move it to this group\n"
+                  "  --capture      the state of its last refused boot, as both parties hold it, becomes a set of the group's policy\n"
+                  "  --state STATE  only if it is the one that \"node show\" calls so: the one that you looked at\n"
+                  "  --name NAME    of the set (default: captured-DATE-NODE)\n"
+                  "  --next-boot    its next boot passes whatever it shows: once, within a day\n" },
         { "suspend", "NODE [--reason TEXT]", "no release until resumed", node_suspend },
-        { "resume", "NODE", "end a suspension", node_resume },
+        { "resume", "NODE [--reason TEXT]", "end a suspension", node_resume },
         { "revoke", "NODE [--reason TEXT]", "for ever: no release under this EK, or token's key, whatever the node id",
           node_revoke },
-        { "accept-reset", "NODE [--boot RESET.RESTART]", "accept boot counters that went down (TPM cleared, board restored)",
-          node_accept_reset },
-        { "rotate", "NODE [--key ID]", "new halves at the next boot", node_rotate },
+        { "accept-reset", "NODE [--boot RESET.RESTART] [--reason TEXT]",
+          "accept boot counters that went down (TPM cleared, board restored)", node_accept_reset,
+          .more = "  --boot RESET.RESTART  only those of this boot, as \"node show\" names it\n" },
+        { "rotate", "NODE [--key ID]", "new halves at the next boot", node_rotate,
+          .more = "  --key ID  of one key (default: of all)\n" },
         { "delete", "NODE", "forget a node; its volumes then open by passphrase only", node_delete },
 };
 

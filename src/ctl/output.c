@@ -176,29 +176,50 @@ void ctl_print_text(const char *text) {
         }
 }
 
-void ctl_print_verbs(const char *prefix, const struct ctl_verb *verbs, size_t n) {
-        for (size_t i = 0; i < n; i++) {
-                char left[128];
+enum { VERB_COLUMNS = 44 };
 
-                snprintf(left, sizeof left, "%s%s%s %s", prefix, *prefix ? " " : "", verbs[i].name, verbs[i].arguments);
-                printf("  %-44s %s\n", left, verbs[i].help);
+/* "node approve NODE [...]" */
+static char *synopsis(const char *group, const struct ctl_verb *verb) {
+        return format("%s%s%s%s%s", group, *group ? " " : "", verb->name, *verb->arguments ? " " : "", verb->arguments);
+}
+
+void ctl_print_verbs(const char *group, const struct ctl_verb *verbs, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_(freep) char *left = synopsis(group, verbs + i);
+
+                if (left && strlen(left) > VERB_COLUMNS) /* what it does goes into a line of its own */
+                        printf("  %s\n  %-*s %s\n", left, VERB_COLUMNS, "", verbs[i].help);
+                else if (left)
+                        printf("  %-*s %s\n", VERB_COLUMNS, left, verbs[i].help);
         }
+}
+
+static int run_verb(struct ctl *ctl, const char *group, const struct ctl_verb *verb, int argc, char *argv[]) {
+        _cleanup_(freep) char *what = synopsis(group, verb);
+        int r;
+
+        if (!what)
+                return log_oom(), CTL_FAILURE;
+        if (argc > 1 && !verb->own_help && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+                printf("tallyctl %s\n    %s\n%s%s", what, verb->help, verb->more ? "\n" : "", verb->more ?: "");
+                return CTL_OK;
+        }
+        r = verb->run(ctl, argc, argv);
+        if (r == CTL_USAGE && !verb->own_help)
+                log_error("Usage: tallyctl %s%s", what, verb->more ? " (--help says more)" : "");
+        return r;
 }
 
 int ctl_dispatch(struct ctl *ctl, const char *group, const struct ctl_verb *verbs, size_t n, int argc, char *argv[]) {
         if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
                 printf("tallyctl %s VERB ...\n\n", group);
                 ctl_print_verbs(group, verbs, n);
+                printf("\n\"tallyctl %s VERB --help\" says more of one.\n", group);
                 return argc < 2 ? CTL_USAGE : CTL_OK;
         }
         for (size_t i = 0; i < n; i++)
-                if (strcmp(argv[1], verbs[i].name) == 0) {
-                        if (argc > 2 && !verbs[i].own_help && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
-                                printf("tallyctl %s %s %s\n    %s\n", group, verbs[i].name, verbs[i].arguments, verbs[i].help);
-                                return CTL_OK;
-                        }
-                        return verbs[i].run(ctl, argc - 1, argv + 1);
-                }
+                if (strcmp(argv[1], verbs[i].name) == 0)
+                        return run_verb(ctl, group, verbs + i, argc - 1, argv + 1);
         log_error("No such verb: %s %s. \"tallyctl %s --help\" lists them.", group, argv[1], group);
         return CTL_USAGE;
 }

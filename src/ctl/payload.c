@@ -413,7 +413,7 @@ static int payload_set(struct ctl *ctl, int argc, char *argv[]) {
                 else
                         wrong = true;
         if (wrong || argc - optind != (group ? 1 : 2) || (missing && !group) || (group && !group_name_is_valid(group)))
-                return log_error("Usage: tallyctl payload set NODE|--group GROUP [--missing] FILE-OR-DIRECTORY"), CTL_USAGE;
+                return CTL_USAGE;
         path = argv[argc - 1];
         if (access(path, R_OK) < 0)
                 return log_error_errno(errno, "%s: %m", path), CTL_FAILURE;
@@ -421,10 +421,10 @@ static int payload_set(struct ctl *ctl, int argc, char *argv[]) {
 }
 
 static const struct ctl_verb verbs[] = {
-        { "set", "NODE|--group GROUP [--missing] FILE-OR-DIRECTORY",
-          "encrypt it to the node, or each approved one of a group (--missing: that has none), for the tenant to keep, its digest for the "
-          "verifier",
-          payload_set },
+        { "set", "NODE|--group GROUP [--missing] FILE-OR-DIRECTORY", "encrypt it to the node; the tenant keeps it", payload_set,
+          .more = "  --group GROUP  to each approved node of it\n"
+                  "  --missing      of these, to those that have none yet\n\n"
+                  "The tenant gets what it cannot read, the verifier its digest. The node unpacks it at its next boot.\n" },
 };
 
 int ctl_payload(struct ctl *ctl, int argc, char *argv[]) {

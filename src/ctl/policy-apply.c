@@ -32,7 +32,7 @@ int policy_apply_verb(struct ctl *ctl, int argc, char *argv[]) {
         int r;
 
         if (argc != 3 || !group_name_is_valid(argv[1]))
-                return log_error("Usage: tallyctl policy apply GROUP FILE"), CTL_USAGE;
+                return CTL_USAGE;
         if (policy_read_file(argv[2], &file) < 0)
                 return CTL_FAILURE;
         r = current_policy(ctl, argv[1], &old, versions);
@@ -150,7 +150,7 @@ int policy_retire_verb(struct ctl *ctl, int argc, char *argv[]) {
         int r;
 
         if ((argc != 2 && !now) || !group_name_is_valid(argv[1]))
-                return log_error("Usage: tallyctl policy retire GROUP [--now]"), CTL_USAGE;
+                return CTL_USAGE;
         r = current_policy(ctl, argv[1], &policy, versions);
         if (r != CTL_OK)
                 return r;

@@ -46,10 +46,7 @@ static int parse_options(int argc, char *argv[], struct options *ret) {
                 }
         files = argc - optind;
         if (wrong || files != (options.node || options.token ? 1 : 2))
-                return log_error(
-                               "Usage: tallyctl policy check POLICY-FILE EVIDENCE-FILE [--log FILE] [--ima FILE] [--address ADDRESS], or "
-                               "GROUP|POLICY-FILE --node NODE, or POLICY-FILE --token"),
-                       CTL_USAGE;
+                return CTL_USAGE;
         options.policy = argv[optind];
         options.evidence = files == 2 ? argv[optind + 1] : NULL;
         *ret = options;

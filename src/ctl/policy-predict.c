@@ -51,10 +51,7 @@ static int parse_options(int argc, char *argv[], struct options *ret) {
                         wrong = true;
         }
         if (wrong || optind != argc || !options.uki || !options.base == !options.node)
-                return log_error(
-                               "Usage: tallyctl policy predict --uki FILE --base EVIDENCE|--node NODE [--log FILE] [--old-uki FILE] "
-                               "[--phase enter-initrd|none] [--gate PCR] [--name NAME]"),
-                       CTL_USAGE;
+                return CTL_USAGE;
         *ret = options;
         return CTL_OK;
 }

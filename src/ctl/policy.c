@@ -98,7 +98,7 @@ static int policy_set_verb(struct ctl *ctl, int argc, char *argv[]) {
         _cleanup_(blob_done) struct blob text = {};
 
         if (argc != 3 || !group_name_is_valid(argv[1]))
-                return log_error("Usage: tallyctl policy set GROUP FILE"), CTL_USAGE;
+                return CTL_USAGE;
         if (policy_read_file(argv[2], &text) < 0)
                 return CTL_FAILURE;
         return replace_policy(ctl, argv[1], (char *) text.data);
@@ -122,7 +122,7 @@ static int policy_show(struct ctl *ctl, int argc, char *argv[]) {
         int r;
 
         if (argc != 2 || !group_name_is_valid(argv[1]))
-                return log_error("Usage: tallyctl policy show GROUP"), CTL_USAGE;
+                return CTL_USAGE;
         struct ctl_call calls[2] = { ctl_call(SERVER_TENANT, "GET", "/v1/groups/%s/policy", argv[1]),
                                      ctl_call(SERVER_VERIFIER, "GET", "/v1/groups/%s/policy", argv[1]) };
         if (ctl_perform(ctl, calls, 2) < 0)
@@ -152,7 +152,7 @@ static int policy_capture_verb(struct ctl *ctl, int argc, char *argv[]) {
         char *arguments[5] = { "approve", "--capture", NULL, NULL, NULL };
 
         if (argc != 2 && !(argc == 4 && strcmp(argv[2], "--name") == 0))
-                return log_error("Usage: tallyctl policy capture NODE [--name NAME]"), CTL_USAGE;
+                return CTL_USAGE;
         arguments[2] = argv[1];
         if (argc == 4) {
                 arguments[3] = "--name";
@@ -164,13 +164,30 @@ static int policy_capture_verb(struct ctl *ctl, int argc, char *argv[]) {
 static const struct ctl_verb verbs[] = {
         { "set", "GROUP FILE", "replace a group's policy at both parties", policy_set_verb },
         { "apply", "GROUP FILE", "the same, but keep what the old one allowed until the nodes have moved", policy_apply_verb },
-        { "retire", "GROUP [--now]", "drop what apply kept; --now: also while nodes still boot it", policy_retire_verb },
+        { "retire", "GROUP [--now]", "drop what apply kept", policy_retire_verb,
+          .more = "  --now  also while nodes of the group still boot it: they end at their prompts\n" },
         { "show", "GROUP", "print it, and what it leaves uncovered", policy_show },
         { "capture", "NODE [--name NAME]", "allow what this node booted and is held for", policy_capture_verb },
-        { "check", "POLICY-FILE EVIDENCE-FILE | GROUP|POLICY-FILE --node NODE ...",
-          "try a policy on a recorded boot, rule by rule", policy_check_verb },
-        { "predict", "--uki FILE --base EVIDENCE|--node NODE ...", "print the set of values that a new kernel will give",
-          policy_predict_verb },
+        { "check", "POLICY-FILE EVIDENCE-FILE|--node NODE|--token [OPTION...]", "try a policy on a boot, rule by rule",
+          policy_check_verb,
+          .more = "  EVIDENCE-FILE      what \"tallyboot evidence --json\" (or --logs) printed on a node\n"
+                  "  --node NODE        instead: the boot that the parties hold; then a GROUP may stand for POLICY-FILE\n"
+                  "  --token            instead: a node without a TPM\n"
+                  "  --log FILE         the firmware's event log (/sys/kernel/security/tpm0/binary_bios_measurements)\n"
+                  "  --ima FILE         an IMA list (/sys/kernel/security/ima/binary_runtime_measurements)\n"
+                  "  --address ADDRESS  from which the node asks, for the policy's networks\n\n"
+                  "Exit status: 0 it is allowed, 3 it is not.\n" },
+        { "predict", "--uki FILE --base EVIDENCE-FILE|--node NODE [OPTION...]",
+          "print the set of values that a new kernel will give", policy_predict_verb,
+          .more = "  --uki FILE               the new unified kernel image\n"
+                  "  --base EVIDENCE-FILE     a boot of the old one: what \"tallyboot evidence --logs\" printed on such a node\n"
+                  "  --node NODE              instead: the set that the node last matched\n"
+                  "  --log FILE               the firmware's event log of that boot, where EVIDENCE-FILE has none\n"
+                  "  --old-uki FILE           the image of that boot: its prediction has to give that boot's values\n"
+                  "  --phase PHASE            enter-initrd or none: what systemd-pcrphase-initrd measures (default: as in the log)\n"
+                  "  --gate PCR               the group's gate (default: as in EVIDENCE-FILE, else 15)\n"
+                  "  --name NAME              of the set (default: predicted-DATE-DIGEST)\n\n"
+                  "Look at what is printed, then \"tallyctl policy apply GROUP FILE\".\n" },
 };
 
 int ctl_policy(struct ctl *ctl, int argc, char *argv[]) {

@@ -94,7 +94,7 @@ int token_run(int argc, char *argv[]) {
         int r;
 
         if (parse_options(argc, argv, &options) < 0) {
-                log_error("token make-key [--token URI] [--type TYPE] [--label NAME]");
+                log_error("Usage: tallyboot token make-key [--token URI] [--type TYPE] [--label NAME]");
                 return EXIT_USAGE;
         }
         r = verb_load_config(&config);

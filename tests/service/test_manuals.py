@@ -61,6 +61,31 @@ def test_verbs_of_tallyctl(_nothing):
             assert len(help_of("tallyctl", verb, word)) > 20, (verb, word)
 
 
+def options(folder):
+    """Those that the code of a folder of src/ takes."""
+    return {name for path in (TOP / "src" / folder).glob("*.c")
+            for name in re.findall(r'\{ "([a-z-]+)", (?:required|no)_argument,', path.read_text())}
+
+
+def test_options(_nothing):
+    """Each is in the help of some verb and in the manual."""
+    for program, folders, page in (("tallyboot", ("boot", "enroll"), "tallyboot.8.scd"), ("tallyctl", ("ctl",), "tallyctl.1.scd")):
+        text = help_of(program)
+        for verb in verbs(text):
+            below = help_of(program, verb)
+            text += below + "".join(help_of(program, verb, word) for word in verbs(below, f"{verb} "))
+        found = set().union(*map(options, folders))
+        assert len(found) > 12, found
+        for name in found:
+            assert f"--{name}" in text, (program, name)
+            assert f"--{name}" in manual(page), (page, name)
+    found = options("service")
+    assert len(found) > 3, found
+    for service in SERVICES:
+        for name in found:
+            assert f"--{name}" in help_of(f"tallyboot-{service}") and f"--{name}" in manual(f"tallyboot-{service}.8.scd"), name
+
+
 def exits(path, prefix):
     return set(re.findall(rf"^\s+{prefix}[A-Z_]+ = (\d+)", (TOP / path).read_text(), re.M))
 
