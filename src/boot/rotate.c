@@ -177,7 +177,7 @@ static int rotate_volume(const struct unlocker *unlocker, const struct rotation 
         r = luks_header_read(path, &header);
         if (r < 0)
                 return r;
-        return luks_describe(header, ret_token->slot, volume_key, volume->opened_by->expected.name, volume->root, ret);
+        return luks_describe_again(header, &volume->opened_by->expected, ret_token->slot, volume_key, ret);
 }
 
 static bool is_of_key(const struct volume *volume, const struct rotation *rotation) {

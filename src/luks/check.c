@@ -98,3 +98,21 @@ int luks_check(const struct luks_header *header, const struct luks_expected *exp
                 r = check_area(header->areas + expected->keyslot, expected->keyslot_area_sha256, error, error_size);
         return r;
 }
+
+int luks_describe_again(const struct luks_header *header, const struct luks_expected *opened, int keyslot,
+                        const struct secret *volume_key, struct luks_expected *ret) {
+        struct luks_view view;
+        int64_t iterations;
+        int r;
+
+        r = luks_check(header, opened, NULL, 0);
+        if (r >= 0)
+                r = luks_view(header, keyslot, &view, NULL, 0);
+        if (r < 0)
+                return r;
+        if (luks_json_int(json_object_get(view.keyslot, "kdf"), "iterations", LUKS_SLOT_ITERATIONS, LUKS_SLOT_ITERATIONS,
+                          &iterations) < 0 ||
+            !luks_fingerprint_is(volume_key, header->uuid, opened->fingerprint))
+                return -EUCLEAN;
+        return luks_describe(header, keyslot, volume_key, opened->name, opened->root, ret);
+}

@@ -48,6 +48,10 @@ const char *luks_header_uuid(const struct luks_header *header);
 /* What the header says, for a new manifest entry of slot keyslot. volume_key: the dm-crypt key, for the fingerprint. */
 int luks_describe(const struct luks_header *header, int keyslot, const struct secret *volume_key, const char *name, bool root,
                   struct luks_expected *ret);
+/* The same for a further slot of ours, of a volume that was opened as its manifest says: -EUCLEAN where the header, read again since, is
+ * another one. Else whoever changes it in between would have her own described, and vouched for. */
+int luks_describe_again(const struct luks_header *header, const struct luks_expected *opened, int keyslot,
+                        const struct secret *volume_key, struct luks_expected *ret);
 /* Holds the header against what the manifest says. -EUCLEAN with what differs, in words, in error; iteration counts, cipher, sizes,
  * segments, digest, requirements, re-encryption: nothing is opened before this. */
 int luks_check(const struct luks_header *header, const struct luks_expected *expected, char *error, size_t error_size);

@@ -4,15 +4,24 @@
 no halves may come any more. Whoever plugs a second disk in after typing the passphrase of her own root starts the unlocker again."""
 
 import os
+import re
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from cases import main
+from cases import main, skip
 from node import PARTIES
-from unlocking import Unlocking
+from unlocking import EXIT, Unlocking
+
+# The steps of an initramfs without which no boot goes on, and no shell opens.
+STEPS = """
+mount -t tmpfs none "$0" && mkdir "$0/upper" "$0/work" && mount -t overlay -o "lowerdir=/etc,upperdir=$0/upper,workdir=$0/work" none /etc &&
+touch /etc/initrd-release || exit
+"$@" wait root || echo "wait $?"
+for step in 'gate close' check-root lock-up; do "$@" $step || echo "$step: $?"; done
+"""
 
 
 def setup():
@@ -76,6 +85,25 @@ def test_who_types_a_passphrase_after_halves_came_is_noticed(lab):
         assert "another manifest" in text and process.returncode == 0, text
     finally:
         lab.fleet.verifier.sql("UPDATE manifest_digests SET sha256 = ?", kept)
+
+
+def test_a_configuration_that_cannot_be_used_is_no_end(lab):
+    """A mistake that went into the initramfs: the unlocker asks for nothing, a passphrase opens, and the boot goes on behind a gate that is
+    closed whichever it is. In the living system nothing is touched."""
+    if subprocess.run(["unshare", "-m", "mount", "-t", "overlay", "-o", "lowerdir=/etc:/usr", "none", "/mnt"], check=False,
+                      stderr=subprocess.DEVNULL).returncode != 0:
+        skip("no mount namespaces with overlays here")
+    (lab.directory / "over").mkdir()
+    for mistake in ({"promt_after": "3"}, {"gate_pcr": "41"}, {"verifier": None}):
+        lab.power_on()
+        assert lab.run("gate", "close", **mistake).status == EXIT["config"]
+        assert lab.run("gate", "status").text == "open\n"
+        done = subprocess.run(["unshare", "-m", "sh", "-c", STEPS, str(lab.directory / "over"), *lab.command(**mistake)],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+        assert re.findall(r"^(?:wait|gate|check|lock).* (\d+)$", done.stdout, re.M) == [str(EXIT["config"])], done.stdout
+        assert "tallyboot.conf: " in done.stdout and "needs a passphrase" in done.stdout and (lab.run_dir / "gate-closed").exists(), done.stdout
+        for pcr in (8, 9, 11, 12, 13, 14, 15):
+            assert lab.run("gate", "status", gate_pcr=str(pcr)).text == "closed\n", pcr
 
 
 def test_a_tenant_does_not_pass_for_a_verifier(lab):

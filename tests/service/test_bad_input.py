@@ -216,36 +216,6 @@ def test_full_run_and_the_unlocker(lab):
     works_again(lab)
 
 
-# The configuration
-
-# The steps of an initramfs without which no boot goes on, and no shell opens.
-STEPS = """
-mount -t tmpfs none "$1/namespace" && mkdir "$1/namespace/upper" "$1/namespace/work"
-mount -t overlay -o "lowerdir=/etc,upperdir=$1/namespace/upper,workdir=$1/namespace/work" none /etc
-touch /etc/initrd-release
-shift
-"$@" wait root || echo "wait $?"
-for step in 'gate close' check-root lock-up; do "$@" $step || echo "$step: $?"; done
-"""
-
-
-def test_a_configuration_that_cannot_be_used_is_no_end(lab):
-    """A mistake that went into the initramfs: the unlocker asks for nothing, a passphrase opens, and the boot goes on behind a gate that is
-    closed whichever it is. In the living system nothing is touched."""
-    for mistake in ({"promt_after": "3"}, {"gate_pcr": "41"}, {"verifier": None}):
-        lab.power_on()
-        assert lab.run("gate", "close", **mistake).status == EXIT["config"]
-        assert lab.run("gate", "status").text == "open\n"
-        command = ["unshare", "-m", "sh", "-c", STEPS, "sh", str(namespace(lab)), *lab.command(**mistake)]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
-                              check=False)
-        assert re.findall(r"^(?:wait|gate|check|lock).* (\d+)$", done.stdout, re.M) == [str(EXIT["config"])], done.stdout
-        assert "tallyboot.conf: " in done.stdout and "needs a passphrase" in done.stdout and (lab.run_dir / "gate-closed").exists(), done.stdout
-        for pcr in (8, 9, 11, 12, 13, 14, 15):
-            assert lab.run("gate", "status", gate_pcr=str(pcr)).text == "closed\n", pcr
-    works_again(lab)
-
-
 # Servers
 
 

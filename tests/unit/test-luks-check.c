@@ -368,6 +368,39 @@ static void describe_refuses_what_check_refuses(void **state) {
         assert_int_equal(luks_describe(image->header, 1, image->key, "root", true, &expected), -EINVAL);
 }
 
+static void edit_passphrase_iterations(json_t *json) {
+        set(json_object_get(at(json, "keyslots", "0"), "kdf"), "iterations", json_integer(400000000));
+}
+/* A rotation makes the next manifest from a header that it reads anew, long after the volume was opened. */
+static void header_changed_between_open_and_rotation_is_not_vouched_for(void **state) {
+        static const luks_image_edit edits[] = { edit_cipher, edit_sector_size, edit_offset,
+                                                 edit_tweak,  edit_digest,      edit_integrity };
+        struct luks_image *image = *state;
+        struct luks_expected again;
+
+        assert_int_equal(luks_describe_again(image->header, &image->expected, 1, image->volume_key, &again), 0);
+        assert_string_equal(again.segments, image->expected.segments);
+        assert_string_equal(again.name, image->expected.name);
+        luks_expected_done(&again);
+        assert_int_equal(luks_describe_again(image->header, &image->expected, 1, image->key, &again), -EUCLEAN);
+        for (size_t i = 0; i < ELEMENTSOF(edits); i++) {
+                _cleanup_(freep) char *text = luks_image_read_text(image->path, 0);
+
+                luks_image_edit_json(image->path, edits[i]);
+                luks_image_read(image);
+                assert_int_equal(luks_describe(image->header, 1, image->volume_key, "root", true, &again), 0);
+                luks_expected_done(&again);
+                assert_int_equal(luks_describe_again(image->header, &image->expected, 1, image->volume_key, &again), -EUCLEAN);
+                luks_image_write_copy(image->path, 0, text, 0);
+                luks_image_write_copy(image->path, 1, text, 0);
+        }
+        luks_image_edit_json(image->path, edit_passphrase_iterations);
+        luks_image_read(image);
+        assert_int_equal(luks_describe_again(image->header, &image->expected, 0, image->volume_key, &again), -EUCLEAN);
+        assert_int_equal(luks_describe_again(image->header, &image->expected, 1, image->volume_key, &again), 0);
+        luks_expected_done(&again);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, luks_image_setup, luks_image_teardown)
 
 int main(void) {
@@ -410,6 +443,7 @@ int main(void) {
                 TEST(passphrase_of_another_slot_is_enokey),
                 TEST(another_fingerprint_is_refused),
                 TEST(describe_refuses_what_check_refuses),
+                TEST(header_changed_between_open_and_rotation_is_not_vouched_for),
         };
 
         return cmocka_run_group_tests(tests, luks_image_group_setup, luks_image_group_teardown);
