@@ -124,6 +124,25 @@ int join_token_new(char ret[static 37]) {
         return r;
 }
 
+int join_token_id_new(char ret[static 2 * JOIN_TOKEN_ID_SIZE + 1]) {
+        uint8_t random[JOIN_TOKEN_ID_SIZE];
+        int r;
+
+        r = random_bytes(random, sizeof(random));
+        if (r < 0)
+                return r;
+
+        hex_write(random, sizeof(random), ret);
+        return 0;
+}
+
+bool join_token_id_is_valid(const char *text) {
+        size_t length = strlen(text);
+
+        return length > 0 && length <= JOIN_TOKEN_ID_MAX &&
+               strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == length;
+}
+
 int join_token_for_party(const char *token, enum party party, uint8_t ret[static 32]) {
         uint8_t random[JOIN_SECRET_SIZE];
         int r;

@@ -15,7 +15,7 @@ static const struct ctl_verb verbs[] = {
         { "health", "", "ask the three services whether they answer", ctl_health },
         { "node", "VERB [NODE]", "list, show, approve, suspend, resume, revoke, rotate, ...", ctl_node },
         { "group", "VERB [GROUP]", "list, show and set groups of nodes", ctl_group },
-        { "join-token", "create", "approve one enrollment ahead of time", ctl_join_token },
+        { "join-token", "VERB", "approve one enrollment ahead of time; list and cancel such approvals", ctl_join_token },
         { "policy", "VERB ...", "set, show, try, predict and capture what a group's nodes may boot", ctl_policy },
         { "payload", "set NODE|--group GROUP PATH", "give a node, or all of a group, their files", ctl_payload },
         { "log", "[--node NODE] [--incident ID]", "read the audit logs of all three services", ctl_log },

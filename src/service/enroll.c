@@ -15,30 +15,21 @@ enum {
 };
 
 struct token_row {
-        char *group;
+        char group[65], id[JOIN_TOKEN_ID_MAX + 1];
         bool found;
 };
 
 static int on_token(const struct store_value *columns, size_t n, void *userdata) {
         struct token_row *row = userdata;
+        int r;
 
         (void) n;
         row->found = true;
-        return column_text(columns, row->group, 65);
+        r = column_text(columns, row->group, sizeof(row->group));
+        return r < 0 ? r : column_text(columns + 1, row->id, sizeof(row->id));
 }
 
-static int group_of_token(struct store_txn *txn, const char *sha256_hex, char ret[static 65]) {
-        struct token_row row = { .group = ret };
-        int r;
-
-        r = store_query(txn, "SELECT group_name FROM join_tokens WHERE sha256 = $1", STORE_ARGS(store_text(sha256_hex)), on_token,
-                        &row);
-        if (r < 0)
-                return r;
-        return row.found ? 0 : -ENOENT;
-}
-
-static int use_join_token(struct admission *a, struct store_txn *txn, char ret_group[static 65]) {
+static int use_join_token(struct admission *a, struct store_txn *txn, struct token_row *ret) {
         uint8_t digest[32];
         char hex[65];
         int64_t changes;
@@ -51,39 +42,46 @@ static int use_join_token(struct admission *a, struct store_txn *txn, char ret_g
                 return r;
         hex_write(digest, sizeof(digest), hex);
 
-        r = store_exec(txn, "UPDATE join_tokens SET used_by = $1 WHERE sha256 = $2 AND used_by IS NULL AND expires > $3",
-                       STORE_ARGS(store_text(a->id), store_text(hex), store_int((int64_t) (a->now / 1000))), &changes);
+        r = store_exec(txn,
+                       "UPDATE join_tokens SET used_by = $1, used = $2 WHERE sha256 = $3 AND used_by IS NULL"
+                       " AND cancelled IS NULL AND expires > $2",
+                       STORE_ARGS(store_text(a->id), store_int((int64_t) (a->now / 1000)), store_text(hex)), &changes);
         if (r < 0)
                 return r;
         if (changes != 1)
                 return -ENOENT;
-        return group_of_token(txn, hex, ret_group);
+        r = store_query(txn, "SELECT group_name, " JOIN_TOKEN_NAME " FROM join_tokens WHERE sha256 = $1",
+                        STORE_ARGS(store_text(hex)), on_token, ret);
+        if (r < 0)
+                return r;
+        return ret->found ? 0 : -ENOENT;
 }
 
 /* An operator's approval given ahead: by a join token, or by the EK's digest on a group's list. */
 static int approve_ahead(struct admission *a, struct store_txn *txn, struct node *node) {
         const char *by = "join token";
+        struct token_row token = {};
         struct group group;
-        char name[65];
         int r;
 
-        r = use_join_token(a, txn, name);
+        r = use_join_token(a, txn, &token);
         if (r == -ENOENT) {
                 by = "key on the group's list";
-                r = group_of_ek(txn, node->ek_sha256, name);
+                r = group_of_ek(txn, node->ek_sha256, token.group);
         }
         if (r == -ENOENT)
                 return 0;
         if (r < 0)
                 return r;
 
-        r = group_load(txn, name, &group);
+        r = group_load(txn, token.group, &group);
         if (r < 0)
                 return r;
         node->state = NODE_APPROVED;
         node->bank = group.bank;
         memcpy(node->group, group.name, sizeof(node->group));
-        return party_audit(txn, a->call, "approve", a->id, json_pack("{s:s, s:s}", "group", group.name, "by", by));
+        return party_audit(txn, a->call, "approve", a->id,
+                           json_pack("{s:s, s:s, s:s*}", "group", group.name, "by", by, "token", token.found ? token.id : NULL));
 }
 
 /* One active AK for each EK; a revoked EK, or a token's revoked key, under no id. */

@@ -6,13 +6,15 @@
 #include "service/counts.h"
 #include "service/ek-nodes.h"
 #include "service/heads.h"
+#include "service/party.h"
 #include "service/space.h"
 
-enum { SUMMARY_MS = 60 * 1000 };
+enum { SUMMARY_MS = 60 * 1000, PRUNE_MS = 3600 * 1000 };
 
 struct keeper {
         struct service *service;
         struct ticker ticker;
+        uint64_t pruned;  /* when what has ended was last looked for; 0: not yet */
         uint64_t summary; /* when the last one was written: the first comes at once, the next a minute later */
 };
 
@@ -45,6 +47,10 @@ static void tick(void *userdata) {
         (void) service_space(keeper->service);
         if (now - keeper->summary >= SUMMARY_MS && write_summary(keeper))
                 keeper->summary = now;
+        if (keeper->pruned == 0 || now - keeper->pruned >= PRUNE_MS) {
+                join_tokens_prune(keeper->service);
+                keeper->pruned = now;
+        }
         (void) ek_nodes_review(keeper->service);
         heads_exchange(keeper->service, false);
 }

@@ -24,6 +24,7 @@ void party_migrations(const char *own, struct store_migration ret[static PARTY_M
                 { 10, audit_past_migration },
                 { 11, tpm_migration_certificates },
                 { 12, party_migration_enroll },
+                { 13, join_migration },
         };
 
         memcpy(ret, migrations, sizeof(migrations));
@@ -117,7 +118,9 @@ const struct service_route party_routes[] = {
         { "PUT", "/v1/groups/{name}", ROLE_OPERATOR, POLICY_MAX, false, group_put },
         { "GET", "/v1/groups/{name}/policy", ROLE_OPERATOR, 0, false, policy_get },
         { "PUT", "/v1/groups/{name}/policy", ROLE_OPERATOR, POLICY_MAX, false, policy_put },
+        { "GET", "/v1/join-tokens", ROLE_OPERATOR, 0, false, join_tokens_get },
         { "POST", "/v1/join-tokens", ROLE_OPERATOR, 0, false, join_tokens_post, NULL, true },
+        { "DELETE", "/v1/join-tokens/{token}", ROLE_OPERATOR, 0, false, join_token_delete },
         { "GET", "/v1/inbox", ROLE_OPERATOR | ROLE_TENANT, 0, false, inbox_get },
         {},
 };

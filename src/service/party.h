@@ -46,10 +46,11 @@ extern const char party_migration_enroll[];     /* of migration 12 */
 extern const char tpm_migration[];              /* of migration 7: node_tpms */
 extern const char tpm_migration_certificates[]; /* of migration 11 */
 extern const char token_migration[];            /* of migration 8 */
+extern const char join_migration[];             /* of migration 13: ids of join tokens, and who did what with them */
 extern const struct service_route party_routes[];
 
-/* The tables of a party, in the order in which they came: 3 to 12. own: the SQL of 4, which only this party has. */
-enum { PARTY_MIGRATIONS = 10 };
+/* The tables of a party, in the order in which they came: 3 to 13. own: the SQL of 4, which only this party has. */
+enum { PARTY_MIGRATIONS = 11 };
 void party_migrations(const char *own, struct store_migration ret[static PARTY_MIGRATIONS]);
 
 /* For the definitions' setup and teardown. */
@@ -62,6 +63,11 @@ static inline struct party_service *call_party(const struct service_call *call) 
 
 /* All that a node left, but the files of definition->forgotten (nodes.c). */
 int node_forget(struct party_service *party, struct store_txn *txn, const struct node *node);
+
+/* A row's id, in SQL; a process of an older program on the same database writes none. */
+#define JOIN_TOKEN_NAME "COALESCE(id, group_name || '-' || expires)"
+/* Join tokens that ended a week ago are forgotten; at a registrar nothing is done (join-prune.c). */
+void join_tokens_prune(struct service *service);
 
 /* Handlers of the routes that both parties have, by file. */
 void challenge_post(const struct service_call *call, struct http_response *response);    /* challenge.c */
@@ -82,7 +88,9 @@ void group_get(const struct service_call *call, struct http_response *response);
 void group_put(const struct service_call *call, struct http_response *response);         /* groups.c */
 void policy_get(const struct service_call *call, struct http_response *response);        /* policies.c */
 void policy_put(const struct service_call *call, struct http_response *response);        /* policies.c */
+void join_tokens_get(const struct service_call *call, struct http_response *response);   /* join.c */
 void join_tokens_post(const struct service_call *call, struct http_response *response);  /* join.c */
+void join_token_delete(const struct service_call *call, struct http_response *response); /* join.c */
 
 /* An audit record of a handler; detail: stolen, may be NULL. */
 int party_audit(struct store_txn *txn, const struct service_call *call, const char *event, const char *node, json_t *detail);

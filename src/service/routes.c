@@ -64,6 +64,8 @@ static bool parameter_is_valid(const char *name, const char *value) {
                 return key_id_is_valid(value);
         if (strcmp(name, "name") == 0)
                 return service_name_is_valid(value);
+        if (strcmp(name, "token") == 0)
+                return join_token_id_is_valid(value);
         if (strcmp(name, "version") == 0)
                 return value[0] && strlen(value) <= 15 && strspn(value, "0123456789") == strlen(value);
 

@@ -96,7 +96,7 @@ struct service_call {
         char who[128]; /* the operator's name, "tenant", "verifier", "registrar"; "node" without a certificate: for the audit log */
         struct {
                 char name[16];
-                char value[72];
+                char value[JOIN_TOKEN_ID_MAX + 1];
         } parameters[SERVICE_PARAMETERS_MAX]; /* of the pattern, in order, already checked (below) */
         size_t n_parameters;
 };
@@ -110,7 +110,8 @@ typedef void (*service_handler)(const struct service_call *call, struct http_res
 struct service_route {
         const char *method;
         /* "/v1/nodes/{id}/release". A parameter is one path segment and is checked before the handler runs: {id} a node id, {key} a
-         * key id, {name} a group's name (1-64 of a-z A-Z 0-9 . _ -), {version} decimal digits; anything else is a 404. */
+         * key id, {name} a group's name (1-64 of a-z A-Z 0-9 . _ -), {version} decimal digits, {token} a join token's id or sha256;
+         * anything else is a 404. */
         const char *pattern;
         unsigned roles;  /* mask of service_role; ROLE_ANYONE: a certificate is not looked at */
         size_t max_body; /* bytes; 0: WIRE_REQUEST_MAX */

@@ -32,6 +32,15 @@ class Setup(Fleet):
         self.group()
         self.node = ready(self, ("volumes", "payload"), swtpm=SoftTpm(self.test_ca))
         self.wrong = wrong_certificates(self)
+        self.token = open_token(self)
+
+
+def open_token(fleet):
+    """The id of one that is open at both parties: to cancel it would change something."""
+    name = secrets.token_hex(8)
+    for party in fleet.parties:
+        expect(party.post("/v1/join-tokens", {"id": name, "sha256": secrets.token_hex(32), "group": "default", "expires": int(time.time()) + 3600}), 201)
+    return name
 
 
 def wrong_certificates(fleet):
@@ -55,6 +64,7 @@ def wrong_certificates(fleet):
         "tenant": pki.issue("tenant-client", ["urn:tallyboot:tenant"]),
         "verifier": pki.issue("verifier-client", ["urn:tallyboot:verifier"]),
         "registrar": pki.issue("registrar-client", ["urn:tallyboot:registrar"]),
+        "monitor": pki.issue("monitor-client", ["urn:tallyboot:monitor:watch"]),
     }
 
 
@@ -82,6 +92,8 @@ def routes():
                     allowed = {"tenant", "verifier"}
                 if who == "tenant":
                     allowed = {"tenant"}
+                if "monitor" in who:
+                    allowed.add("monitor")
                 if who == "anyone":
                     allowed = None
                 found.append((method, path.split("?")[0], role, allowed))
@@ -92,7 +104,8 @@ def routes():
 
 
 def fill(fleet, path):
-    return (path.replace("{id}", fleet.node.id).replace("{name}", "default").replace("{key}", KEY).replace("{version}", "1"))
+    return (path.replace("{id}", fleet.node.id).replace("{name}", "default").replace("{key}", KEY).replace("{version}", "1")
+            .replace("{token}", fleet.token))
 
 
 def head(fleet, role):
@@ -157,13 +170,14 @@ def test_the_control_operators_are_heard(fleet):
     with Fleet() as other:
         other.group()
         other.node = ready(other, ("payload",), swtpm=SoftTpm(other.test_ca))
+        other.token = open_token(other)
         for method, path, role, allowed in sorted(routes(), key=lambda route: route[0] == "DELETE"):
             if allowed is None or "operator" in allowed:
                 answer = attempt(other, method, path, role, "operator")
                 assert answer is not None and answer.problem != "unauthorized", (method, path, role, answer)
                 assert answer.status in (200, 201, 204, 404, 409, 400), (method, path, role, answer)
             if allowed:
-                for service in allowed - {"operator"}:
+                for service in allowed - {"operator", "monitor"}:
                     answer = attempt(other, method, path, role, service)
                     assert answer is not None and answer.problem != "unauthorized", (method, path, role, service, answer)
 

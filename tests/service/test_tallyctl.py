@@ -288,6 +288,7 @@ def test_json_whatever_happens(lab):
                         (USAGE, ("log", "--limit", "x")), (DONE, ("audit", "status")), (DONE, ("audit", "export", "--dir", lab.home)),
                         (FAILED, ("audit", "verify", "/none")), (DONE, ("audit", "accept", "--of", "tenant")), (USAGE, ("keystore", "nonsense")),
                         (FAILED, ("payload", "set", node.id, "/none")), (USAGE, ("join-token", "create", "--expires", "x")),
+                        (REFUSED, ("join-token", "cancel", "0" * 16)), (USAGE, ("join-token", "cancel")),
                         (FAILED, ("keystore", "show", "--config", "/none"))):
         before, behind = lab.ctl("--json", *words), lab.ctl(*words, "--json")
         assert before.code == code or words[:2] == ("keystore", "show"), (words, before)
@@ -360,7 +361,7 @@ def test_json_everywhere(lab):
                   ("node", "approve", node.id), ("policy", "check", group, "--node", node.id), ("policy", "capture", node.id),
                   ("policy", "show", group), ("node", "rotate", node.id), ("node", "approve", node.id, "--next-boot"),
                   ("payload", "set", node.id, files), ("group", "list"), ("group", "show", group), ("group", "set", group),
-                  ("join-token", "create"), ("log",), ("log", "--node", node.id), ("audit", "export", "--dir", exported),
+                  ("join-token", "create"), ("join-token", "list"), ("log",), ("log", "--node", node.id), ("audit", "export", "--dir", exported),
                   ("audit", "verify", exported / "tenant-audit.jsonl"), ("audit", "status"), ("audit", "accept", "--of", "tenant"),
                   ("policy", "set", group, policy), ("policy", "apply", group, policy), ("policy", "retire", group, "--now"),
                   ("keystore", "show", *store), ("keystore", "verify", *store), ("keystore", "rewrap", *store),

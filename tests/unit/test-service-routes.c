@@ -9,6 +9,7 @@
 #include "wire/wire.h"
 
 #define ID "caireeyuculbogazdinryhi6d4qccirdeqssmjzifevcwlbnfyxq"
+#define LONG KEY KEY "_-.ABCDEFGHIJKLMNOPQRSTUVWXYZzz" /* 95 */
 #define KEY "000102030405060708090a0b0c0d0e0f"
 
 static const char *called;
@@ -36,6 +37,7 @@ static const struct service_route routes[] = {
         { "PUT", "/v1/nodes/{id}/keys/{key}/half", ROLE_TENANT, 0, false, handle },
         { "PUT", "/v1/nodes/{id}/payload/{version}", ROLE_OPERATOR, 1 << 30, true, handle },
         { "GET", "/v1/groups/{name}", ROLE_OPERATOR, 0, false, handle },
+        { "DELETE", "/v1/join-tokens/{token}", ROLE_OPERATOR, 0, false, handle },
         { "GET", "/v1/silent", ROLE_ANYONE, 0, false, forget },
         { "PUT", "/v1/guarded/{id}", ROLE_OPERATOR, 0, false, handle, guard },
         {},
@@ -109,6 +111,10 @@ static void paths(void **state) {
         assert_int_equal(ask("PUT", "/v1/nodes/" ID "/payload/12", "urn:tallyboot:operator:alice", problem), 200);
         assert_string_equal(service_parameter(&seen, "version"), "12");
         assert_string_equal(seen.who, "alice");
+        assert_int_equal(ask("DELETE", "/v1/join-tokens/" LONG, "urn:tallyboot:operator:alice", problem), 200);
+        assert_string_equal(service_parameter(&seen, "token"), LONG);
+        assert_int_equal(ask("DELETE", "/v1/join-tokens/" LONG "x", "urn:tallyboot:operator:alice", problem), 404);
+        assert_int_equal(ask("DELETE", "/v1/join-tokens/a%25", "urn:tallyboot:operator:alice", problem), 404);
         assert_int_equal(ask("PUT", "/v1/nodes/" ID "/payload/-1", "urn:tallyboot:operator:alice", problem), 404);
         assert_int_equal(ask("PUT", "/v1/nodes/" ID "/payload/9999999999999999", "urn:tallyboot:operator:alice", problem), 404);
 }
