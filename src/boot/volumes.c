@@ -14,10 +14,15 @@ struct volume *volumes_find(struct volumes *volumes, const char *uuid) {
 }
 
 struct volume *volumes_find_name(struct volumes *volumes, const char *name) {
-        for (size_t i = 0; i < volumes->n; i++)
-                if (strcmp(volumes->items[i].name, name) == 0)
-                        return volumes->items + i;
-        return NULL;
+        struct volume *found = NULL;
+
+        for (size_t i = 0; i < volumes->n; i++) {
+                struct volume *volume = volumes->items + i;
+
+                if (strcmp(volume->name, name) == 0 && (!found || volume->state == VOLUME_OPEN))
+                        found = volume;
+        }
+        return found;
 }
 
 bool volumes_all_open(const struct volumes *volumes) {

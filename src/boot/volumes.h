@@ -41,6 +41,7 @@ struct volumes {
 int volumes_add(struct volumes *volumes, enum volumes_source source, struct manifest *manifest, const char *node_id,
                 const struct secret *k_b);
 struct volume *volumes_find(struct volumes *volumes, const char *uuid);
+/* Manifests of several enrollments may name two alike; there is one mapping, and that is the open one's. */
 struct volume *volumes_find_name(struct volumes *volumes, const char *name);
 bool volumes_all_open(const struct volumes *volumes);
 void volumes_wipe_keys(struct volumes *volumes); /* what they are called and whether they are open stays */

@@ -158,11 +158,23 @@ static void halves_and_token_are_never_mixed(void **state _unused_) {
         }
 }
 
+/* A disk that is gone, and whose name another one has by now: that its unit says "opened" is no passphrase typed for the first. */
+static void a_name_is_the_open_volumes(void **state _unused_) {
+        struct volume items[3] = { { .name = "data" }, { .name = "data", .state = VOLUME_OPEN }, { .name = "data" } };
+        struct volumes volumes = { .items = items, .n = ELEMENTSOF(items) };
+
+        assert_ptr_equal(volumes_find_name(&volumes, "data"), items + 1);
+        items[1].state = VOLUME_FAILED;
+        assert_ptr_equal(volumes_find_name(&volumes, "data"), items);
+        assert_null(volumes_find_name(&volumes, "root"));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
-                test(what_is_being_opened_is_on_record_and_no_root_yet),   test(what_was_not_opened_is_not_on_record),
-                test(the_manifest_that_opens_says_whether_it_is_a_root),   test(a_test_leaves_nothing_on_record),
-                test(a_volume_that_cannot_be_put_on_record_is_not_opened), test(halves_and_token_are_never_mixed),
+                test(a_name_is_the_open_volumes),           test(what_is_being_opened_is_on_record_and_no_root_yet),
+                test(what_was_not_opened_is_not_on_record), test(the_manifest_that_opens_says_whether_it_is_a_root),
+                test(a_test_leaves_nothing_on_record),      test(a_volume_that_cannot_be_put_on_record_is_not_opened),
+                test(halves_and_token_are_never_mixed),
         };
 
         return cmocka_run_group_tests(tests, luks_image_group_setup, luks_image_group_teardown);
