@@ -48,7 +48,8 @@ static const char *text_or_empty(const char *text) {
         return text ? text : "";
 }
 
-/* The head is read inside the write transaction, which is the only one at a time on this file: no two records have one predecessor. */
+/* The head is read inside the write transaction, which is the only one at a time on this file: no two records have one
+ * predecessor. */
 int audit_append(struct store_txn *txn, const struct audit_record *record) {
         struct head head = {};
         struct audit_entry entry = {

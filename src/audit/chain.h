@@ -10,5 +10,6 @@ struct audit_entry {
         struct audit_record record;
 };
 
-/* SHA-256(L("tallyboot audit v1", previous, seq, time, event, node, incident, who, detail)); previous: 32 bytes, zero for the first. */
+/* SHA-256(L("tallyboot audit v1", previous, seq, time, event, node, incident, who, detail)); previous: 32 bytes, zero for the
+ * first. */
 int audit_hash(const uint8_t previous[static 32], const struct audit_entry *entry, uint8_t ret[static 32]);

@@ -4,8 +4,8 @@
 #include "audit/audit.h"
 #include "crypto/keypair.h"
 
-/* What a service says of its own chain, signed: how long it is, and the last hash. Whoever recorded a head can show later that the
- * chain was cut, or written anew (docs/protocol.md, 12). */
+/* What a service says of its own chain, signed: how long it is, and the last hash. Whoever recorded a head can show later that
+ * the chain was cut, or written anew (docs/protocol.md, 12). */
 
 struct audit_head {
         char role[16]; /* whose chain: "tenant" ... */
@@ -45,10 +45,10 @@ enum audit_taken {
 };
 enum { AUDIT_NOT_ASKED = -1 };
 extern const char audit_peers_migration[]; /* SQL; the number is the role's */
-/* Holds a head against what is known of its chain, and records it: as what is known now, and, as record "audit-head" or "audit-alarm", in
- * our own chain (an alarm that goes on: once an hour). asked: the seq that it was to be from. Whoever has that record can say so; where it is
- * the one that is known here, a longer head from another is an alarm too, for else a log that was written anew had only never to answer.
- * In a write transaction. ret_peer: what is known after it; seq 0: nothing. */
+/* Holds a head against what is known of its chain, and records it: as what is known now, and, as record "audit-head" or
+ * "audit-alarm", in our own chain (an alarm that goes on: once an hour). asked: the seq that it was to be from. Whoever has that
+ * record can say so; where it is the one that is known here, a longer head from another is an alarm too, for else a log that was
+ * written anew had only never to answer. In a write transaction. ret_peer: what is known after it; seq 0: nothing. */
 int audit_peer_take(struct store_txn *txn, const struct audit_head *head, int64_t asked, enum audit_taken *ret,
                     struct audit_peer *ret_peer);
 int audit_peer_load(struct store_txn *txn, const char *role, struct audit_peer *ret); /* -ENOENT */

@@ -8,7 +8,8 @@
  * operator has said that he knows. Only our own signature counts, so no other service can say it of us falsely. */
 extern const char audit_past_migration[]; /* SQL; the number is the role's */
 
-/* In a write transaction. *ret_held: this head made it so, recorded as "audit-alarm". -EKEYREJECTED: not ours, or not signed by public. */
+/* In a write transaction. *ret_held: this head made it so, recorded as "audit-alarm". -EKEYREJECTED: not ours, or not signed by
+ * public. */
 int audit_past_take(struct store_txn *txn, const struct audit_head *head, const char *role,
                     const uint8_t public[static POINT_SIZE], bool *ret_held);
 int audit_past_is_held(struct store_txn *txn, bool *ret);

@@ -4,8 +4,8 @@
 #include "audit/chain.h"
 #include "audit/head.h"
 
-/* Exports of audit logs, held against themselves and against each other with nothing but what is in them (docs/protocol.md, 12). Pure:
- * lines in, findings out. */
+/* Exports of audit logs, held against themselves and against each other with nothing but what is in them (docs/protocol.md, 12).
+ * Pure: lines in, findings out. */
 
 enum { AUDIT_LINE_MAX = 4 * 1024 * 1024 };
 

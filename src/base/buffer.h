@@ -3,7 +3,8 @@
 
 #include "base/macro.h"
 
-/* Bounded reader over foreign bytes. Every read returns 0, or -EBADMSG where fewer bytes are left than asked for (and takes none). */
+/* Bounded reader over foreign bytes. Every read returns 0, or -EBADMSG where fewer bytes are left than asked for (and takes
+ * none). */
 struct reader {
         const uint8_t *data;
         size_t left;

@@ -3,8 +3,8 @@
 
 #include "base/buffer.h"
 
-/* Encoders return a new NUL-terminated string, or NULL when out of memory. Decoders are strict (alphabet, padding, spare bits zero)
- * and return -EBADMSG. Not for secrets. */
+/* Encoders return a new NUL-terminated string, or NULL when out of memory. Decoders are strict (alphabet, padding, spare bits
+ * zero) and return -EBADMSG. Not for secrets. */
 char *base64url_encode(const void *data, size_t size); /* RFC 4648, 5, without padding */
 int base64url_decode(const char *text, size_t length, struct blob *ret);
 char *hex_encode(const void *data, size_t size); /* lower case */

@@ -35,5 +35,6 @@ int log_write_errno(enum log_level level, int error, const char *format, ...) _p
 #define log_debug_errno(r, ...) log_write_errno(LOG_LEVEL_DEBUG, r, __VA_ARGS__)
 #define log_oom() log_write_errno(LOG_LEVEL_ERROR, ENOMEM, "Out of memory.")
 
-/* Copies text to ret (size bytes with the NUL), control characters and broken UTF-8 replaced as above; cut when it does not fit. */
+/* Copies text to ret (size bytes with the NUL), control characters and broken UTF-8 replaced as above; cut when it does not
+ * fit. */
 void text_sanitize(const char *text, char *ret, size_t size);

@@ -36,5 +36,6 @@ static inline void wipe_32(uint8_t (*p)[32]) {
         memory_wipe(*p, 32);
 }
 
-/* First thing in every main(): PR_SET_DUMPABLE 0, RLIMIT_CORE 0, umask 0077, raises RLIMIT_MEMLOCK to its hard limit. 0 or -errno. */
+/* First thing in every main(): PR_SET_DUMPABLE 0, RLIMIT_CORE 0, umask 0077, raises RLIMIT_MEMLOCK to its hard limit. 0 or
+ * -errno. */
 int process_harden(void);

@@ -268,7 +268,8 @@ static struct config *config_new(void) {
         return TAKE_PTR(config);
 }
 
-/* pin-source of a URI (RFC 7512, 2.4) says the same as token-pin = file:; a program that prints a PIN is nothing for an initramfs. */
+/* pin-source of a URI (RFC 7512, 2.4) says the same as token-pin = file:; a program that prints a PIN is nothing for an
+ * initramfs. */
 static int take_pin_source(struct config *config, const char *uri, bool pin_is_set, char *error, size_t error_size) {
         _cleanup_(freep) char *source = NULL;
         const char *path;
@@ -364,7 +365,8 @@ int config_parse(const char *text, size_t size, struct config **ret, char *error
         return 0;
 }
 
-/* Another user of the gate PCR would close the gate before our quote, or let people believe in a PCR 15 that means something else. */
+/* Another user of the gate PCR would close the gate before our quote, or let people believe in a PCR 15 that means something
+ * else. */
 static int check_crypttab(const struct config *config, char *error, size_t error_size) {
         _cleanup_(crypttab_done) struct crypttab crypttab = {};
         int r = crypttab_load("/etc/crypttab", &crypttab);

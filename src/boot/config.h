@@ -5,8 +5,9 @@
 #include "http/client.h"
 #include "pkcs11/wrap.h"
 
-/* The node's configuration: /etc/tallyboot/tallyboot.conf, section [node], the same file in the running system and in the initramfs,
- * the same for a whole fleet. A machine without the file is not ours: every unit is inert there. docs/man/tallyboot.conf.5.scd. */
+/* The node's configuration: /etc/tallyboot/tallyboot.conf, section [node], the same file in the running system and in the
+ * initramfs, the same for a whole fleet. A machine without the file is not ours: every unit is inert there.
+ * docs/man/tallyboot.conf.5.scd. */
 #define CONFIG_PATH "/etc/tallyboot/tallyboot.conf"
 #define RUN_DIR "/run/tallyboot"
 #define BUILD_TIME_PATH "/etc/tallyboot/build-time" /* in the initramfs: seconds since 1970, written by the dracut module */
@@ -66,10 +67,11 @@ struct config {
 
 /* Pure. error: "LINE: what is wrong", as ini_parse(). -EBADMSG, -ENOMEM. */
 int config_parse(const char *text, size_t size, struct config **ret, char *error, size_t error_size);
-/* Reads and checks; refuses a gate PCR that /etc/crypttab's tpm2-measure-pcr= uses too. -ENOENT: not configured, -EBADMSG with error. */
+/* Reads and checks; refuses a gate PCR that /etc/crypttab's tpm2-measure-pcr= uses too. -ENOENT: not configured, -EBADMSG with
+ * error. */
 int config_load(const char *path, struct config **ret, char *error, size_t error_size);
-/* What a boot goes on with, by passphrase, where config_load() fails: the defaults, and the file's TPM if it can be found in it. The
- * gate may be any PCR that can be one. */
+/* What a boot goes on with, by passphrase, where config_load() fails: the defaults, and the file's TPM if it can be found in it.
+ * The gate may be any PCR that can be one. */
 int config_unusable(const char *path, struct config **ret);
 struct config *config_free(struct config *config);
 DEFINE_CLEANUP(struct config *, config_free)

@@ -59,7 +59,8 @@ static int confirm_opened(struct unlocker *unlocker, const struct pair *pair) {
         return unlocker_confirm(unlocker, &body, &conversation);
 }
 
-/* The slots of generations that both parties have destroyed. Nobody can open them any more; they are only litter, so an error is none. */
+/* The slots of generations that both parties have destroyed. Nobody can open them any more; they are only litter, so an error is
+ * none. */
 static void wipe_old_slots(struct unlocker *unlocker, const struct volume *volume, const struct pair *pair) {
         _cleanup_(found_done) struct found found = {};
         _cleanup_(luks_device_freep) struct luks_device *device = NULL;

@@ -3,6 +3,6 @@
 
 #include "boot/unlock.h"
 
-/* After the volumes are open: tells the parties what they do not know yet (docs/protocol.md, 8), only where there is something to say.
- * A failure is said and repeated at the next boot. */
+/* After the volumes are open: tells the parties what they do not know yet (docs/protocol.md, 8), only where there is something to
+ * say. A failure is said and repeated at the next boot. */
 int confirm_boot(struct unlocker *unlocker); /* 0, -ECANCELED */

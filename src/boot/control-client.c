@@ -141,7 +141,8 @@ int control_wait_volume(const char *run_dir, const char *name, const char *uuid,
                 return 0;
         r = timeout_ms > 0 ? hear(fd, timeout_ms, line) : -ETIMEDOUT;
         if (r == -ETIMEDOUT) {
-                /* Never simply go away: the unlocker may be opening the volume in this moment, and systemd-cryptsetup comes next. */
+                /* Never simply go away: the unlocker may be opening the volume in this moment, and systemd-cryptsetup comes
+                 * next. */
                 if (tell(fd, "leave\n") < 0)
                         return 0;
                 r = hear(fd, LEAVE_MS, line);

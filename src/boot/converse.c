@@ -164,7 +164,8 @@ static void *attach_thread(void *userdata) {
         return NULL;
 }
 
-/* In a thread nobody is asked or waited for: a token that is not just there, or wants a person, fails, and is attached by who can wait. */
+/* In a thread nobody is asked or waited for: a token that is not just there, or wants a person, fails, and is attached by who can
+ * wait. */
 static int attach_in_thread(struct node *node, pthread_t *ret_thread, struct attach *attach) {
         attach->waiting = node->waiting;
         node->waiting = (struct node_waiting){ .run_dir = attach->waiting.run_dir };

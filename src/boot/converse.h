@@ -18,8 +18,8 @@ struct outcome {
         struct wire_confirmed confirmed; /* purpose confirm */
 };
 
-/* One conversation with both parties (docs/protocol.md 4 to 6): challenge both at once, quote, release both at once. What one party
- * answered stays while the other is asked again: call converse() until it returns 0. */
+/* One conversation with both parties (docs/protocol.md 4 to 6): challenge both at once, quote, release both at once. What one
+ * party answered stays while the other is asked again: call converse() until it returns 0. */
 struct conversation {
         enum purpose purpose;
         struct blob body;       /* owned; empty: none */
@@ -39,8 +39,8 @@ int conversation_new(enum purpose purpose, const void *body, size_t body_size, s
 struct conversation *conversation_free(struct conversation *conversation);
 DEFINE_CLEANUP(struct conversation *, conversation_free)
 
-/* One round. 0: both have answered with success. -EAGAIN: at least one has not, see outcomes. -ECANCELED. Otherwise our own side failed
- * (TPM: errors of tpm.h; -ENOMEM ...), words in node->error. Needs node->nk for every purpose but confirm. */
+/* One round. 0: both have answered with success. -EAGAIN: at least one has not, see outcomes. -ECANCELED. Otherwise our own side
+ * failed (TPM: errors of tpm.h; -ENOMEM ...), words in node->error. Needs node->nk for every purpose but confirm. */
 int converse(struct node *node, struct conversation *conversation);
 /* Purpose confirm: the tenant first and, after its answer, the verifier, with one quote. As converse(). */
 int converse_confirm(struct node *node, const struct wire_confirm_body *body, struct conversation **ret);
@@ -52,8 +52,8 @@ struct http_exchange party_post(struct config *config, enum party party, const c
 bool conversation_nonce_is_fresh(const struct conversation_nonce *nonce, uint64_t now_ms); /* not past half its time to live */
 /* The selection of the quote: one bank for both (-EBADMSG where they differ), the union of the PCRs. */
 int conversation_selection(const struct wire_challenge challenges[static 2], uint16_t *ret_bank, uint32_t *ret_mask);
-/* Opens the sealed answer of a party: halves and details, each held against the other. proven: what was quoted (TPMS_ATTEST) or signed.
- * -EBADMSG. */
+/* Opens the sealed answer of a party: halves and details, each held against the other. proven: what was quoted (TPMS_ATTEST) or
+ * signed. -EBADMSG. */
 int conversation_open(const struct node *node, enum purpose purpose, enum party party, const struct wire_sealed *sealed,
                       const struct blob *proven, const struct secret *credential, struct halves **ret_halves,
                       struct wire_details *ret_details);

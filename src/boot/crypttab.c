@@ -203,7 +203,8 @@ static int hex_digit(char c) {
         return -1;
 }
 
-/* One word of a unit's command line: in single quotes or none, \xNN and \\ escapes, %% for a percent sign. In place; the rest follows. */
+/* One word of a unit's command line: in single quotes or none, \xNN and \\ escapes, %% for a percent sign. In place; the rest
+ * follows. */
 static char *unquote_word(char **text) {
         char *in = *text + strspn(*text, " \t"), *out = in, *word = in;
         bool quoted = *in == '\'';

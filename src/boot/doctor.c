@@ -143,7 +143,8 @@ static void check_tpm(struct doctor *doctor) {
         check_gate(doctor);
 }
 
-/* Whose signature what the headers keep has to have: a node's id says it where the token is its identity, else only the configuration. */
+/* Whose signature what the headers keep has to have: a node's id says it where the token is its identity, else only the
+ * configuration. */
 static void check_offline_key(struct doctor *doctor) {
         _cleanup_(offline_token_done) struct offline_token token = {};
         const struct config *config = doctor->config;
@@ -210,7 +211,8 @@ static void check_token(struct doctor *doctor, const struct crypttab_entry *entr
                       number, error, number, path, path);
 }
 
-/* What the header keeps for the token, and what the configuration wants. Whether the token opens it a boot says: unlock --test. */
+/* What the header keeps for the token, and what the configuration wants. Whether the token opens it a boot says: unlock
+ * --test. */
 static void check_offline(struct doctor *doctor, const struct crypttab_entry *entry, const char *path,
                           const struct luks_token *token) {
         _cleanup_(luks_offline_list_done) struct luks_offline_list list = {};

@@ -11,8 +11,8 @@
 #include "boot/verbs.h"
 #include "enroll/internal.h"
 
-/* What a party would be sent: the PCRs that it asks for, quoted. Where no party answers, those that every group starts with. Of a node
- * without a TPM: a signature of its token's key. */
+/* What a party would be sent: the PCRs that it asks for, quoted. Where no party answers, those that every group starts with. Of a
+ * node without a TPM: a signature of its token's key. */
 
 enum {
         DEFAULT_BANK = 0xb,

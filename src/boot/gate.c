@@ -151,7 +151,8 @@ static int gate_open_tpm(const struct config *config, const char *run_dir, struc
         return r;
 }
 
-/* Whoever insists on a closed gate looks for this note. One that says the same stays as it is: udev looks at the TPM more than once. */
+/* Whoever insists on a closed gate looks for this note. One that says the same stays as it is: udev looks at the TPM more than
+ * once. */
 static int note_closed(const char *run_dir, const char *why, char *error, size_t error_size) {
         _cleanup_(freep) char *there = note_read(run_dir, "gate-closed");
         int r;

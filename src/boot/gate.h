@@ -4,8 +4,8 @@
 #include "boot/config.h"
 #include "tpm/tpm.h"
 
-/* The gate: a PCR that is zero until this boot has its halves or a person has taken over, and is not zero from then on. Files in the
- * run directory: tpm-seen (a TPM answered in this boot), gate-closed (why the boot may go on). */
+/* The gate: a PCR that is zero until this boot has its halves or a person has taken over, and is not zero from then on. Files in
+ * the run directory: tpm-seen (a TPM answered in this boot), gate-closed (why the boot may go on). */
 
 enum gate_state { GATE_OPEN, GATE_CLOSED };
 
@@ -13,9 +13,10 @@ enum gate_state { GATE_OPEN, GATE_CLOSED };
 enum gate_state gate_judge(const struct pcr_values *values, unsigned pcr);
 int gate_read(struct tpm *tpm, unsigned pcr, enum gate_state *ret);
 
-/* Extends the gate PCR (with any_gate: each PCR that may be it and is zero) in all active banks and reads it back. Idempotent: a gate that is closed is not extended again. Retries for some
- * seconds. -EIO and others of tpm.h where the TPM cannot be brought to it. Leaves no note: that the unlocker closed the gate is no reason
- * for the boot to go on where the gate's own unit was taken out of the way. */
+/* Extends the gate PCR (with any_gate: each PCR that may be it and is zero) in all active banks and reads it back. Idempotent: a
+ * gate that is closed is not extended again. Retries for some seconds. -EIO and others of tpm.h where the TPM cannot be brought
+ * to it. Leaves no note: that the unlocker closed the gate is no reason for the boot to go on where the gate's own unit was taken
+ * out of the way. */
 int gate_close_tpm(struct tpm *tpm, const struct config *config);
 
 /* The same from any program, and writes gate-closed: an unlocker that still has its NK is stopped first. Succeeds too where no

@@ -6,8 +6,8 @@
 
 /* The kernel's logs of what was measured, as a party asks for them (docs/protocol.md, 6, Logs). */
 
-/* The firmware's, whole: binary_bios_measurements of the configured TPM. Empty where the kernel has none: the party will say what it makes of
- * that. -ENOMEM and the like. */
+/* The firmware's, whole: binary_bios_measurements of the configured TPM. Empty where the kernel has none: the party will say what
+ * it makes of that. -ENOMEM and the like. */
 int logs_read_firmware(const struct config *config, struct blob *ret);
 /* IMA's binary_runtime_measurements without its first `from` entries. Read it after the quote. */
 int logs_read_ima(const struct config *config, uint64_t from, struct blob *ret);

@@ -11,8 +11,8 @@
 #define HAVE_ENROLL 1
 #endif
 
-/* Debian's libcurl brings GnuTLS along for protocols that we never speak. Its own way of being told not to start up by itself, which
- * would cost half a megabyte and a millisecond in every boot (gnutls_global_init(3), GNUTLS_SKIP_GLOBAL_INIT). */
+/* Debian's libcurl brings GnuTLS along for protocols that we never speak. Its own way of being told not to start up by itself,
+ * which would cost half a megabyte and a millisecond in every boot (gnutls_global_init(3), GNUTLS_SKIP_GLOBAL_INIT). */
 int _gnutls_global_init_skip(void);
 int _gnutls_global_init_skip(void) {
         return 1;
@@ -99,7 +99,8 @@ static int print_verb_help(const struct verb *verb) {
         return EXIT_OK;
 }
 
-/* Takes what every verb knows out of the command line; what is left is the verb's. help: also asked for. -EINVAL: a value is missing. */
+/* Takes what every verb knows out of the command line; what is left is the verb's. help: also asked for. -EINVAL: a value is
+ * missing. */
 static int take_common(int *argc, char *argv[], bool *ret_help, bool *ret_version) {
         int n = 1;
 

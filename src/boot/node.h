@@ -9,16 +9,18 @@ enum node_kind { NODE_TPM, NODE_TOKEN };
 
 struct node;
 
-/* Whom a node asks and tells while it waits for a token. All of it may be left out: then there is one look, and nobody is asked. */
+/* Whom a node asks and tells while it waits for a token. All of it may be left out: then there is one look, and nobody is
+ * asked. */
 struct node_waiting {
         const char *run_dir;  /* for notes of this boot; NULL: none are kept */
         uint64_t patience_ms; /* for a token to appear; 0: one look, UINT64_MAX: for ever */
-        /* A PIN from a person. -ECANCELED: whatever is under way has to end; -ENODATA: the person wants to go without. Words for any
-         * other failure in node->error. check: called now and then while the person thinks; what it returns ends the question. */
+        /* A PIN from a person. -ECANCELED: whatever is under way has to end; -ENODATA: the person wants to go without. Words for
+         * any other failure in node->error. check: called now and then while the person thinks; what it returns ends the
+         * question. */
         int (*ask)(struct node *node, const char *prompt, int (*check)(void *userdata), void *userdata, struct secret **ret);
         void (*say)(void *userdata, const char *text); /* one line; NULL: log_warning() */
-        /* What else there is to do while a person is being waited for, about once a second; it ends soon when fd, the answer, is readable.
-         * What it returns below 0 ends the waiting: -EALREADY: nobody is needed any more. */
+        /* What else there is to do while a person is being waited for, about once a second; it ends soon when fd, the answer, is
+         * readable. What it returns below 0 ends the waiting: -EALREADY: nobody is needed any more. */
         int (*meanwhile)(void *userdata, int fd);
         int (*answer)(void *userdata); /* cancel_fd is readable: 0 go on, -ECANCELED; NULL: -ECANCELED */
         void *userdata;
@@ -43,7 +45,8 @@ struct node {
 
 /* A new incident id unless one is given; connections are made when they are needed. */
 int node_new(struct config *config, const char *incident, struct node **ret);
-/* What the node proves itself with: id, and ak_public of the TPM, or the token. Errors of tpm.h or token_attach(); the words in error. */
+/* What the node proves itself with: id, and ak_public of the TPM, or the token. Errors of tpm.h or token_attach(); the words in
+ * error. */
 int node_attach(struct node *node);
 /* SHA-256 of the public key by which a person knows the machine (a TPM's EK, a token's key), and the code of both. */
 int node_digest(struct node *node, uint8_t ret_sha256[static 32], char ret_code[static CODE_LENGTH + 1]);

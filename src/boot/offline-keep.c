@@ -6,10 +6,11 @@
 #include "boot/offline-blob.h"
 #include "boot/offline.h"
 
-/* After a rotation the headers still keep the generation before. What they keep is made anew in the next boot with halves, by the token,
- * before the older generation's slots go. Nobody vouches for the token and nobody watches a boot, and what the token is given opens the
- * volumes. So it has to prove that it is the one of the enrollment: it must open the older blob, and the K_b in that must open the older
- * slot of this volume. Where it cannot, all stays as it was: an older generation that opens is better than none. */
+/* After a rotation the headers still keep the generation before. What they keep is made anew in the next boot with halves, by the
+ * token, before the older generation's slots go. Nobody vouches for the token and nobody watches a boot, and what the token is
+ * given opens the volumes. So it has to prove that it is the one of the enrollment: it must open the older blob, and the K_b in
+ * that must open the older slot of this volume. Where it cannot, all stays as it was: an older generation that opens is better
+ * than none. */
 
 static bool is_of_pair(const struct volume *volume, const struct pair *pair) {
         return volume->opened_by && strcmp(volume->opened_by->key_id, pair->u->key_id) == 0;
@@ -72,8 +73,8 @@ static const struct luks_expected *find_expected(const struct manifest *manifest
         return NULL;
 }
 
-/* Only who has the volume key can have made a slot that gives it. Which key that is the manifest of the halves says, and nothing that was
- * found on the disk. */
+/* Only who has the volume key can have made a slot that gives it. Which key that is the manifest of the halves says, and nothing
+ * that was found on the disk. */
 static int prove(const struct unlocker *unlocker, const struct pair *pair, const char *uuid, struct luks_device *device,
                  const struct offline_opened *older) {
         const struct recombine_claim claim = claim_of(unlocker, pair);

@@ -65,8 +65,8 @@ bool offline_is_token(struct pkcs11 *pkcs11, const char *opened_by, const char *
         return offline_same_token(opened_by, uri) || (pkcs11_uri(pkcs11, NULL, &whole) >= 0 && is_covered(uri, whole));
 }
 
-/* A label is the token's own word. The key of a node that proves itself by its token is its id, which is in each blob; for any other the
- * configuration, which is measured, has to say whose key has signed. */
+/* A label is the token's own word. The key of a node that proves itself by its token is its id, which is in each blob; for any
+ * other the configuration, which is measured, has to say whose key has signed. */
 static int check_vouched(struct node *node, const struct token *signer) {
         char hex[65];
 

@@ -10,7 +10,8 @@
 #include "boot/notes.h"
 #include "boot/offline-blob.h"
 
-/* A boot without the servers: K_b and manifests come out of the headers, by the token; from there on all is as after both halves. */
+/* A boot without the servers: K_b and manifests come out of the headers, by the token; from there on all is as after both
+ * halves. */
 
 enum { LOOK_MS = 300, ONCE_MS = 10000, FAULT_MS = 3000, DEVICES_MAX = 64 };
 
@@ -81,7 +82,8 @@ static void describe_token(const struct offline_token *token, char ret[static TO
         hex_write(serial, strnlen(serial, 64), ret + 65);
 }
 
-/* The volumes of one boot are opened by one token: what another one opens is not to stand beside them, be it by the name of the first. */
+/* The volumes of one boot are opened by one token: what another one opens is not to stand beside them, be it by the name of the
+ * first. */
 static int check_same_token(struct unlocker *unlocker) {
         _cleanup_(freep) char *first = unlocker->test ? NULL : note_read(unlocker->run_dir, "offline-token");
         char now[TOKEN_NOTE_SIZE], label[64];

@@ -16,8 +16,8 @@
 
 enum { PAYLOAD_TRIES = 5, PAYLOAD_PAUSE_MS = 2000, MEBIBYTE = 1024 * 1024 };
 
-/* The file as it streams in: header, then records of 64 KiB, each opened when it is whole. The digest of all of it is compared before
- * anything becomes visible. */
+/* The file as it streams in: header, then records of 64 KiB, each opened when it is whole. The digest of all of it is compared
+ * before anything becomes visible. */
 struct stream {
         const struct wire_payload *payload;
         struct unlocker *unlocker;
@@ -189,7 +189,8 @@ bool payload_is_offered(const struct conversation *conversation) {
                is_accepted(&conversation->outcomes[PARTY_VERIFIER].details, &tenant->payload);
 }
 
-/* ramfs is never swapped; where the kernel can say so of tmpfs (6.4) that is used, for its limit. Ours is kept by unpack.c as well. */
+/* ramfs is never swapped; where the kernel can say so of tmpfs (6.4) that is used, for its limit. Ours is kept by unpack.c as
+ * well. */
 static int mount_memory(const char *path, uint64_t mebibytes) {
         static const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
         _cleanup_(freep) char *options = format("mode=0700,noswap,size=%lluM", (unsigned long long) mebibytes + 16);

@@ -3,8 +3,8 @@
 
 #include "boot/unlock.h"
 
-/* The payload: RUN/payload, a file system in memory that is not swapped, of a bounded size, read-only in the end, mode 0700. Nothing in
- * it is ever run. RUN/payload-ready is there once all of it is. */
+/* The payload: RUN/payload, a file system in memory that is not swapped, of a bounded size, read-only in the end, mode 0700.
+ * Nothing in it is ever run. RUN/payload-ready is there once all of it is. */
 
 /* 0: it is there, or there is none; -ECANCELED; else it could not be had (said on the console). */
 int payload_fetch(struct unlocker *unlocker);

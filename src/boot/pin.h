@@ -11,10 +11,11 @@ int pin_read(const struct pin_source *source, struct secret **ret, char *error, 
 /* "file /path", "credential NAME". */
 void pin_source_describe(const struct pin_source *source, char *ret, size_t size);
 
-/* A PIN that nobody typed and that was wrong is not tried a second time in this boot, not by another process either. Where the file has
- * changed it is another PIN. serial: the token's. */
+/* A PIN that nobody typed and that was wrong is not tried a second time in this boot, not by another process either. Where the
+ * file has changed it is another PIN. serial: the token's. */
 bool pin_was_refused(const char *run_dir, const char *serial, const struct pin_source *source);
 int pin_note_refused(const char *run_dir, const char *serial, const struct pin_source *source);
 
-/* node_waiting.ask by systemd's password agents (console, Plymouth ...): https://systemd.io/PASSWORD_AGENTS. Ends with this process. */
+/* node_waiting.ask by systemd's password agents (console, Plymouth ...): https://systemd.io/PASSWORD_AGENTS. Ends with this
+ * process. */
 int pin_ask_agents(struct node *node, const char *prompt, int (*check)(void *userdata), void *userdata, struct secret **ret);

@@ -12,9 +12,10 @@ struct evidence {
 };
 void evidence_done(struct evidence *evidence);
 
-/* Over both nonces of the conversation, its purpose and its body; node->nk for every purpose but confirm. Errors of tpm.h or token_sign(),
- * -EBADMSG where the parties want different banks; the words in node->error. */
+/* Over both nonces of the conversation, its purpose and its body; node->nk for every purpose but confirm. Errors of tpm.h or
+ * token_sign(), -EBADMSG where the parties want different banks; the words in node->error. */
 int evidence_make(struct node *node, const struct conversation *conversation, struct evidence *ret);
-/* The JSON of a request to party. For purpose enroll with the proof that its credential was opened, and its half of the join token. */
+/* The JSON of a request to party. For purpose enroll with the proof that its credential was opened, and its half of the join
+ * token. */
 int evidence_encode(const struct node *node, const struct conversation *conversation, enum party party,
                     const struct evidence *evidence, char **ret);

@@ -31,8 +31,8 @@ static int compare_pairs(const void *a, const void *b) {
         return x->u->generation > y->u->generation ? -1 : x->u->generation < y->u->generation;
 }
 
-/* The tenant's word decides what is live: a generation that it calls staged was never confirmed to it, so its manifest may describe
- * volumes whose slots were never written. The verifier is told second, so it may still call staged what is live. */
+/* The tenant's word decides what is live: a generation that it calls staged was never confirmed to it, so its manifest may
+ * describe volumes whose slots were never written. The verifier is told second, so it may still call staged what is live. */
 static bool pair_is_usable(const struct half *u, const struct half *v) {
         return v && u->kind == v->kind && u->state == GENERATION_LIVE &&
                (v->state == GENERATION_LIVE || v->state == GENERATION_STAGED);
@@ -125,7 +125,8 @@ static const char *check_digest(const struct pair *pair) {
                        : "the verifier knows another manifest than the tenant";
 }
 
-/* Both parties answer for the manifest: the tenant with its bytes and the MAC that only K_b makes, the verifier with the digest. */
+/* Both parties answer for the manifest: the tenant with its bytes and the MAC that only K_b makes, the verifier with the
+ * digest. */
 int recombine_manifest(const struct pair *pair, const char *node_id, const struct secret *k_b, struct manifest *ret, char *error,
                        size_t error_size) {
         const struct recombine_claim claim = { .node_id = node_id,

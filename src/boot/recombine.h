@@ -33,7 +33,7 @@ struct recombine_claim {
 int recombine_claimed_manifest(const struct recombine_claim *claim, const struct secret *k_b, struct manifest *ret, char *error,
                                size_t error_size);
 
-/* The manifest of a pair of kind volumes, if its MAC under K_b and the verifier's digest are right and it speaks of this node, key
- * and generation. -EKEYREJECTED with words in error. */
+/* The manifest of a pair of kind volumes, if its MAC under K_b and the verifier's digest are right and it speaks of this node,
+ * key and generation. -EKEYREJECTED with words in error. */
 int recombine_manifest(const struct pair *pair, const char *node_id, const struct secret *k_b, struct manifest *ret, char *error,
                        size_t error_size);

@@ -101,8 +101,8 @@ static int check_members(const struct root_check *check, const char *slaves, uns
         return r;
 }
 
-/* dir: a block device's directory in sysfs. A partition rests on its disk, a mapping or an array on its members; what rests on nothing
- * is a real disk, and a real disk is not ours. */
+/* dir: a block device's directory in sysfs. A partition rests on its disk, a mapping or an array on its members; what rests on
+ * nothing is a real disk, and a real disk is not ours. */
 static int check_block(const struct root_check *check, const char *dir, unsigned depth, char *error, size_t error_size) {
         char name[NAME_SIZE] = "", uuid[NAME_SIZE] = "", partition[16];
         _cleanup_(freep) char *slaves = path_join(dir, "slaves"), *disk = NULL, *real = NULL;

@@ -3,7 +3,8 @@
 
 #include "boot/volumes.h"
 
-/* Invariant 13: the root, and what is mounted below it, rests only on volumes that this unlocker opened and the manifest calls root. */
+/* Invariant 13: the root, and what is mounted below it, rests only on volumes that this unlocker opened and the manifest calls
+ * root. */
 enum root_accepts {
         ACCEPTS_ROOT,      /* what both halves opened, as root */
         ACCEPTS_OPENED,    /* what both halves opened */
@@ -19,6 +20,6 @@ struct root_check {
 };
 /* 0; -EPERM with words in error: what rests on something else, or cannot be followed. */
 int root_check(const struct root_check *check, char *error, size_t error_size);
-/* The same for one block device, which has no mount yet: a hibernation image on a disk that anybody can write is a whole system of
- * theirs, and it starts with what this kernel's memory still holds, volume keys too. */
+/* The same for one block device, which has no mount yet: a hibernation image on a disk that anybody can write is a whole system
+ * of theirs, and it starts with what this kernel's memory still holds, volume keys too. */
 int root_check_device(const struct root_check *check, unsigned major, unsigned minor, char *error, size_t error_size);

@@ -70,8 +70,8 @@ static int open_found(struct unlocker *unlocker, struct volume *volume, const st
         return 0;
 }
 
-/* A prompt is up for it: the unit starts anew, and its first command waits for us while no passphrase can be asked. Only as long as the
- * question stands and nobody has answered it; an answer means that a person has taken over. */
+/* A prompt is up for it: the unit starts anew, and its first command waits for us while no passphrase can be asked. Only as long
+ * as the question stands and nobody has answered it; an answer means that a person has taken over. */
 static void call_back(struct volume *volume, struct pid1 *pid1, const struct pid1_unit *state, const struct found *found,
                       const char *unit) {
         if (!ask_is_pending(ASK_DIRECTORY, state->main_pid, found->device))

@@ -223,7 +223,8 @@ int lock_up_run(int argc, char *argv[] _unused_) {
         return EXIT_OK;
 }
 
-/* The device that resume= names, for a systemd whose unit does not say it. NULL: none, or said in a way that is not known here. */
+/* The device that resume= names, for a systemd whose unit does not say it. NULL: none, or said in a way that is not known
+ * here. */
 static char *resume_device(void) {
         _cleanup_(blob_done) struct blob line = {};
         char *save = NULL, *device = NULL;
@@ -239,7 +240,8 @@ static char *resume_device(void) {
         return device;
 }
 
-/* Whether the image lies where only this node can have written it: after halves, on what they opened; else on an encrypted volume. */
+/* Whether the image lies where only this node can have written it: after halves, on what they opened; else on an encrypted
+ * volume. */
 static bool image_is_ours(const char *named) {
         _cleanup_(freep) char *device = named ? strdup(named) : resume_device();
         _cleanup_(freep) struct opened *list = NULL;

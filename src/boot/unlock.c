@@ -61,8 +61,8 @@ static void unlocker_wipe(struct unlocker *unlocker) {
         volumes_done(&unlocker->volumes);
 }
 
-/* A passphrase was typed for one of our volumes: from here on a person boots this machine, and what the halves opened goes. Where it
- * does not go, because something is on it already, the check of the root stays in force and stops the boot. */
+/* A passphrase was typed for one of our volumes: from here on a person boots this machine, and what the halves opened goes. Where
+ * it does not go, because something is on it already, the check of the root stays in force and stops the boot. */
 static void hand_over(struct unlocker *unlocker) {
         _cleanup_(pid1_freep) struct pid1 *pid1 = NULL;
         _cleanup_(freep) struct opened *list = NULL;
@@ -236,8 +236,9 @@ static bool is_complete(const struct unlocker *unlocker) {
         return root && volumes_all_open(&unlocker->volumes);
 }
 
-/* What the halves did not open needs a passphrase, and whoever types it takes this boot over. Somebody has to be told: else the check of
- * the root, which knows of halves only, would stop the boot of a root that a party's wrong manifest keeps us from opening. */
+/* What the halves did not open needs a passphrase, and whoever types it takes this boot over. Somebody has to be told: else the
+ * check of the root, which knows of halves only, would stop the boot of a root that a party's wrong manifest keeps us from
+ * opening. */
 static int stay(struct unlocker *unlocker) {
         unlocker_wipe_keys(unlocker);
         for (;;) {
@@ -301,8 +302,8 @@ static int ask_meanwhile(void *userdata, int fd) {
         return fetch_meanwhile(userdata, fd);
 }
 
-/* While a person is asked for the token's PIN the servers may come back: then the machine goes on by itself, as it would have done.
- * -EALREADY: they have answered, unlocker->meanwhile has what. */
+/* While a person is asked for the token's PIN the servers may come back: then the machine goes on by itself, as it would have
+ * done. -EALREADY: they have answered, unlocker->meanwhile has what. */
 static int fetch_offline_unless(struct unlocker *unlocker) {
         int r;
 
@@ -315,7 +316,8 @@ static int fetch_offline_unless(struct unlocker *unlocker) {
         return r;
 }
 
-/* The servers are asked for offline-after seconds, then the token; where neither is there, one after the other until the time is over. */
+/* The servers are asked for offline-after seconds, then the token; where neither is there, one after the other until the time is
+ * over. */
 static int fetch_either(struct unlocker *unlocker) {
         uint64_t limit = unlocker->config->network_timeout;
         uint64_t end = limit > 0 ? clock_monotonic_ms() + limit * 1000 : UINT64_MAX;

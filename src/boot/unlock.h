@@ -41,7 +41,8 @@ void unlocker_say(struct unlocker *unlocker, const char *format, ...) _printf_(2
 int unlocker_answer(struct unlocker *unlocker);
 /* Sleeps until something happened for us or ms are over (0: for ever), answering. -ECANCELED as above. */
 int unlocker_sleep(struct unlocker *unlocker, uint64_t ms);
-/* converse() and converse_confirm() that go on after a question that was answered meanwhile. -ECANCELED: the unlocker has to end now. */
+/* converse() and converse_confirm() that go on after a question that was answered meanwhile. -ECANCELED: the unlocker has to end
+ * now. */
 int unlocker_converse(struct unlocker *unlocker, struct conversation *conversation);
 int unlocker_confirm(struct unlocker *unlocker, const struct wire_confirm_body *body, struct conversation **ret);
 
@@ -62,11 +63,11 @@ int discover_volume(const struct unlocker *unlocker, const struct volume *volume
                     struct found *ret); /* -ENOENT: not there (yet) */
 void found_done(struct found *found);
 
-/* fetch.c: both halves, with retries, for at most limit seconds (0: for ever). 0; -ECANCELED; else what was refused or not reached for
- * good, as converse(). */
+/* fetch.c: both halves, with retries, for at most limit seconds (0: for ever). 0; -ECANCELED; else what was refused or not
+ * reached for good, as converse(). */
 int fetch_halves(struct unlocker *unlocker, uint64_t limit);
-/* One try, if it is time for one, by who waits for a person; it ends when fd is readable. 0: nothing has changed; -EALREADY: both halves are
- * there, or a party refuses them (meanwhile.result); -ECANCELED. */
+/* One try, if it is time for one, by who waits for a person; it ends when fd is readable. 0: nothing has changed; -EALREADY: both
+ * halves are there, or a party refuses them (meanwhile.result); -ECANCELED. */
 int fetch_meanwhile(struct unlocker *unlocker, int fd);
 bool fetch_is_out_of_reach(int r); /* Pure. No party has said no */
 /* Pure: how long until a party is asked again, ms, -1: never. failures: how often in a row; random: any 32 bits, for jitter. */
@@ -76,8 +77,8 @@ int64_t fetch_delay_ms(const struct outcome *outcome, unsigned failures, uint32_
 int serve_prepare(struct unlocker *unlocker); /* pairs, manifests, volume keys; halves of volumes are wiped */
 void serve_pass(struct unlocker *unlocker);   /* one look at every volume */
 int serve_volumes(struct unlocker *unlocker); /* until each is open or has failed; -ECANCELED */
-/* For who waits for something else (a payload may take hours): answers, and looks at the volumes where it is time to. -ECANCELED: the
- * unlocker has to end now, and its keys and answers are gone. serve_sleep: unlocker_sleep() that does so. */
+/* For who waits for something else (a payload may take hours): answers, and looks at the volumes where it is time to. -ECANCELED:
+ * the unlocker has to end now, and its keys and answers are gone. serve_sleep: unlocker_sleep() that does so. */
 int serve_meanwhile(struct unlocker *unlocker);
 int serve_sleep(struct unlocker *unlocker, uint64_t ms);
 int serve_test(struct unlocker *unlocker);

@@ -23,8 +23,8 @@ const char *verb_run_dir(void);     /* --run-dir, or RUN_DIR */
 
 /* Loads the configuration; on failure says so once and returns the exit code, else 0. */
 int verb_load_config(struct config **ret);
-/* The same for the steps without which no boot goes on. In an initramfs a configuration that cannot be used is no reason to stop one that
- * a person has opened with a passphrase: config_unusable(). */
+/* The same for the steps without which no boot goes on. In an initramfs a configuration that cannot be used is no reason to stop
+ * one that a person has opened with a passphrase: config_unusable(). */
 int verb_load_config_to_go_on(struct config **ret);
 /* The exit code for an error of this program's modules. */
 int exit_code_of(int r);

@@ -93,8 +93,8 @@ int volumes_add(struct volumes *volumes, enum volumes_source source, struct mani
         return 0;
 }
 
-/* The note is there before the mapping is, so that a mapping whose maker was killed is closed like any other; a root it is only when
- * we know that we have opened it. */
+/* The note is there before the mapping is, so that a mapping whose maker was killed is closed like any other; a root it is only
+ * when we know that we have opened it. */
 static int note_open(struct volume *volume, const char *name, bool is_open, const char *run_dir) {
         struct opened opened = { .root = is_open && volume->root };
         int r;

@@ -35,9 +35,9 @@ struct volumes {
         enum volumes_source source; /* of the first manifest, and so of all; 0: none yet */
 };
 
-/* Adds what a manifest names, each volume with its key derived from K_b. Call with the newest generation of a key first. Takes the
- * entries out of the manifest. -EXDEV: the volumes so far have another source. One boot has one: else a root that a token opened would
- * come to stand beside data volumes that the halves opened. */
+/* Adds what a manifest names, each volume with its key derived from K_b. Call with the newest generation of a key first. Takes
+ * the entries out of the manifest. -EXDEV: the volumes so far have another source. One boot has one: else a root that a token
+ * opened would come to stand beside data volumes that the halves opened. */
 int volumes_add(struct volumes *volumes, enum volumes_source source, struct manifest *manifest, const char *node_id,
                 const struct secret *k_b);
 struct volume *volumes_find(struct volumes *volumes, const char *uuid);
@@ -47,8 +47,8 @@ bool volumes_all_open(const struct volumes *volumes);
 void volumes_wipe_keys(struct volumes *volumes); /* what they are called and whether they are open stays */
 void volumes_done(struct volumes *volumes);
 
-/* Opens one volume from device; name NULL: only tests. On success noted in the run directory (opened/NAME). The header must be what one
- * of the manifests says. -EUCLEAN, -ENOKEY, -EMEDIUMTYPE ..., words in volume->error. */
+/* Opens one volume from device; name NULL: only tests. On success noted in the run directory (opened/NAME). The header must be
+ * what one of the manifests says. -EUCLEAN, -ENOKEY, -EMEDIUMTYPE ..., words in volume->error. */
 int volume_open(struct volume *volume, const char *device, const char *name, const struct luks_options *options,
                 const char *run_dir);
 

@@ -9,7 +9,8 @@
 
 #include "crypto/tpmt.h"
 
-/* TPM 2.0 Library, Part 1: 24 (credential protection), 11.4.10 (KDFa, KDFe), B.10.4 (secrets to RSA keys), C.6.4 (to ECC keys). */
+/* TPM 2.0 Library, Part 1: 24 (credential protection), 11.4.10 (KDFa, KDFe), B.10.4 (secrets to RSA keys), C.6.4 (to ECC
+ * keys). */
 
 enum { NAME_SIZE = 34, SECRET_MAX = 32, SYMMETRIC_MAX = 32, PROTECTED_MAX = 2 + SECRET_MAX };
 

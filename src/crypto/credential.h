@@ -5,10 +5,10 @@
 
 #include "crypto/crypto.h"
 
-/* TPM2_MakeCredential in software (TPM 2.0 Library, Part 1, 24 and Annexes B.10.4, C.6.4): a credential of secret (1 to 32 bytes) for the
- * object Name (34 bytes: 0x000b and a SHA-256 digest) under an EK. ek_public: TPMT_PUBLIC of an RSA-2048/3072 or ECC P-256/P-384
- * restricted decryption key with AES-CFB. ret_id_object: TPM2B_ID_OBJECT, ret_secret: TPM2B_ENCRYPTED_SECRET, both with size fields.
- * -EBADMSG: not such a key. */
+/* TPM2_MakeCredential in software (TPM 2.0 Library, Part 1, 24 and Annexes B.10.4, C.6.4): a credential of secret (1 to 32 bytes)
+ * for the object Name (34 bytes: 0x000b and a SHA-256 digest) under an EK. ek_public: TPMT_PUBLIC of an RSA-2048/3072 or ECC
+ * P-256/P-384 restricted decryption key with AES-CFB. ret_id_object: TPM2B_ID_OBJECT, ret_secret: TPM2B_ENCRYPTED_SECRET, both
+ * with size fields. -EBADMSG: not such a key. */
 int credential_make(const void *ek_public, size_t ek_public_size, const uint8_t name[static 34], const void *secret,
                     size_t secret_size, struct blob *ret_id_object, struct blob *ret_secret);
 

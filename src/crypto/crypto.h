@@ -55,7 +55,8 @@ int incident_new(char ret[static 17]);
 int node_code(const uint8_t ek_digest[static 32], const char *node_id, char ret[static CODE_LENGTH + 1]);
 /* join = SHA-256(L("tallyboot join v1", party, T)) of a token "tj1-..." (docs/protocol.md, 7). -EINVAL: not a join token. */
 int join_token_new(char ret[static 37]);
-/* What it is called: 16 hexadecimal digits, random, no secret. Those of before ids were made have GROUP-EXPIRY, up to 95 characters. */
+/* What it is called: 16 hexadecimal digits, random, no secret. Those of before ids were made have GROUP-EXPIRY, up to 95
+ * characters. */
 enum { JOIN_TOKEN_ID_SIZE = 8, JOIN_TOKEN_ID_MAX = 95 };
 int join_token_id_new(char ret[static 2 * JOIN_TOKEN_ID_SIZE + 1]);
 bool join_token_id_is_valid(const char *text); /* either, or a token's SHA-256 in hexadecimal */

@@ -4,8 +4,8 @@
 #include "base/buffer.h"
 #include "base/secret.h"
 
-/* L(a, b, ...) of docs/protocol.md, 1: every hash, KDF, info, aad and MAC input is a list of length-prefixed fields, so that no two
- * different lists have the same bytes. */
+/* L(a, b, ...) of docs/protocol.md, 1: every hash, KDF, info, aad and MAC input is a list of length-prefixed fields, so that no
+ * two different lists have the same bytes. */
 struct field {
         const void *data;
         size_t size;

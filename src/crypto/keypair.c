@@ -160,7 +160,8 @@ int ecdh(EVP_PKEY *own, EVP_PKEY *peer, uint8_t *ret, size_t size) {
         _cleanup_(evp_pkey_ctx_freep) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, own, NULL);
         size_t written = size;
 
-        /* No second validation of the peer: ec_public_key() takes points of the curve only, and the NIST curves have cofactor 1. */
+        /* No second validation of the peer: ec_public_key() takes points of the curve only, and the NIST curves have cofactor
+         * 1. */
         if (!ctx || EVP_PKEY_derive_init(ctx) != 1 || EVP_PKEY_derive_set_peer_ex(ctx, peer, 0) != 1 ||
             EVP_PKEY_derive(ctx, ret, &written) != 1 || written != size)
                 return crypto_failed("ECDH");

@@ -3,7 +3,8 @@
 
 #include "crypto/crypto.h"
 
-/* A P-256 key pair, for HPKE or for signatures. The scalar is in locked memory and becomes an EVP_PKEY only for the time of one operation. */
+/* A P-256 key pair, for HPKE or for signatures. The scalar is in locked memory and becomes an EVP_PKEY only for the time of one
+ * operation. */
 struct keypair {
         uint8_t public[POINT_SIZE];
         struct secret *scalar; /* 32 bytes, big-endian */

@@ -3,8 +3,8 @@
 
 #include "crypto/crypto.h"
 
-/* What the offline way keeps of one generation of one key for one volume (docs/protocol.md, 14): K_b and the manifest of that volume,
- * sealed under a group key that only the node's PKCS#11 token gives back. Pure. */
+/* What the offline way keeps of one generation of one key for one volume (docs/protocol.md, 14): K_b and the manifest of that
+ * volume, sealed under a group key that only the node's PKCS#11 token gives back. Pure. */
 enum {
         OFFLINE_KEY_SIZE = 32,
         OFFLINE_MANIFEST_MAX = 65536,

@@ -35,8 +35,8 @@ int deal_seal(const uint8_t inbox[static POINT_SIZE], const char *node_id, const
 int deal_open(const struct keypair *inbox, const char *node_id, const char *key_id, uint32_t generation,
               const uint8_t enc[static POINT_SIZE], const void *ct, size_t ct_size, struct secret **ret);
 
-/* The archive inside (docs/protocol.md, 9): a push parser, bounded in memory. Feed it any pieces; it calls back. Paths are checked
- * before the callback sees them. */
+/* The archive inside (docs/protocol.md, 9): a push parser, bounded in memory. Feed it any pieces; it calls back. Paths are
+ * checked before the callback sees them. */
 struct archive_callbacks {
         int (*directory)(const char *path, unsigned mode, void *userdata);
         int (*file_begin)(const char *path, unsigned mode, uint64_t size, void *userdata);

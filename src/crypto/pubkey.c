@@ -10,8 +10,9 @@
 
 #include "crypto/tpmt.h"
 
-/* tss2 writes to standard error about all that it does not like: foreign bytes would make a server write lines, and a node write on
- * the console where somebody is asked for a passphrase. Before main(), for the environment is not to be changed among threads. */
+/* tss2 writes to standard error about all that it does not like: foreign bytes would make a server write lines, and a node
+ * write on the console where somebody is asked for a passphrase. Before main(), for the environment is not to be changed among
+ * threads. */
 __attribute__((constructor)) static void quiet_tss2(void) {
         (void) setenv("TSS2_LOG", "all+none", 0);
 }

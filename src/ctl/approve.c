@@ -44,7 +44,8 @@ static bool is_seen(const json_t *held, const char *seen) {
         return false;
 }
 
-/* A set says which values are allowed; it lets nothing through that a rule refuses, and would shut out the others of the group. */
+/* A set says which values are allowed; it lets nothing through that a rule refuses, and would shut out the others of the
+ * group. */
 static bool rules_allow(const json_t *held) {
         const json_t *rule = json_array_get(json_object_get(held, "rules"), 0);
 
@@ -57,8 +58,8 @@ static bool rules_allow(const json_t *held) {
         return false;
 }
 
-/* Both parties hold what they saw by themselves. Where they saw different boots, capturing would make two policies of two states. What is
- * captured is what is read here: its values go with the request. */
+/* Both parties hold what they saw by themselves. Where they saw different boots, capturing would make two policies of two states.
+ * What is captured is what is read here: its values go with the request. */
 static int check_held(struct ctl *ctl, const char *id, const char *seen, json_t *body) {
         struct ctl_call calls[2] = { ctl_call(SERVER_TENANT, "GET", "/v1/nodes/%s", id),
                                      ctl_call(SERVER_VERIFIER, "GET", "/v1/nodes/%s", id) };

@@ -99,7 +99,8 @@ static int copy_certificate(const char *dir, const struct blob *certificate, con
         return r < 0 ? log_error_errno(r, "%s: %m", path ? path : to) : 0;
 }
 
-/* ca.pem is what says which of the two signs: once it is the new one, ca.key may be the old one still, and never the other way round. */
+/* ca.pem is what says which of the two signs: once it is the new one, ca.key may be the old one still, and never the other way
+ * round. */
 static int swap(const char *dir, const struct blob *next) {
         _cleanup_(blob_done) struct blob now = {};
         int r = read_certificate(dir, "ca", "ca", &now);

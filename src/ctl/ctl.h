@@ -30,7 +30,8 @@ struct ctl {
         struct http_client *client; /* made at the first call */
 };
 
-/* NULL: $TALLYCTL_CONFIG, else ~/.config/tallyboot/tallyctl.conf, else /etc/tallyboot/operator/tallyctl.conf. Logs what is wrong. */
+/* NULL: $TALLYCTL_CONFIG, else ~/.config/tallyboot/tallyctl.conf, else /etc/tallyboot/operator/tallyctl.conf. Logs what is
+ * wrong. */
 int ctl_load_config(struct ctl *ctl, const char *path);
 void ctl_done(struct ctl *ctl);
 
@@ -58,7 +59,8 @@ int ctl_followed(const struct ctl_call *calls, size_t n);
 void ctl_print_answers(const struct ctl_call *calls, size_t n);
 void ctl_print_json(const json_t *value);
 void ctl_print_taken(json_t *take); /* the same, and frees it */
-/* --json: from now on ctl_print_line() keeps its lines. At the end they are printed, with what was logged as an error, where no JSON was. */
+/* --json: from now on ctl_print_line() keeps its lines. At the end they are printed, with what was logged as an error, where no
+ * JSON was. */
 int ctl_json_begin(void);
 void ctl_json_end(int code);
 /* A read from one server; logs on failure and returns an exit code; 0 sets ret_answer. */

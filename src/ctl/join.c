@@ -225,7 +225,8 @@ static void print_rows(const struct listing *listing) {
         table_print(table);
 }
 
-/* Open at one party, and at the other unknown or ended. Where one has let a node in by it, that node is on its way to the other. */
+/* Open at one party, and at the other unknown or ended. Where one has let a node in by it, that node is on its way to the
+ * other. */
 static bool say_behind(const struct row *row) {
         for (size_t i = 0; i < 2; i++) {
                 const struct share *here = row->shares + i, *there = row->shares + !i;

@@ -7,8 +7,8 @@
 #include "ctl/group.h"
 #include "ctl/keystore.h"
 
-/* A step is a transaction: short, for the running service waits for the database's lock. Of rows under a KEK, and of KEKs (each may be
- * a round trip to the HSM). */
+/* A step is a transaction: short, for the running service waits for the database's lock. Of rows under a KEK, and of KEKs (each
+ * may be a round trip to the HSM). */
 enum { ROWS_STEP = 32, KEKS_STEP = 4 };
 
 static volatile sig_atomic_t interrupted;

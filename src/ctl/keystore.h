@@ -4,7 +4,8 @@
 #include "ctl/ctl.h"
 #include "keystore/manage.h"
 
-/* What the verbs of "tallyctl keystore" share: they work on this machine alone, with a service's configuration and its database. */
+/* What the verbs of "tallyctl keystore" share: they work on this machine alone, with a service's configuration and its
+ * database. */
 struct ctl_keystore {
         char *file, *directory; /* the configuration; of relative paths in it */
         char *database;
@@ -40,7 +41,7 @@ struct ctl_keystore_arguments {
         int64_t limit; /* -1: none */
         const char *group;
 };
-/* Positive: go on; 0 or below: end with the negated exit code. wanted: a string of the letters of the options that the verb has (keystore.c),
- * 'g': one argument, GROUP. */
+/* Positive: go on; 0 or below: end with the negated exit code. wanted: a string of the letters of the options that the verb has
+ * (keystore.c), 'g': one argument, GROUP. */
 int ctl_keystore_arguments(struct ctl *ctl, int argc, char *argv[], const char *wanted, const char *usage,
                            struct ctl_keystore_arguments *ret);

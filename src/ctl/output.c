@@ -5,8 +5,8 @@
 
 #include "ctl/ctl.h"
 
-/* With --json standard output is one JSON value, whatever happens: lines for people and errors are kept until the end, and are the value
- * where a verb has none of its own. */
+/* With --json standard output is one JSON value, whatever happens: lines for people and errors are kept until the end, and are
+ * the value where a verb has none of its own. */
 static struct {
         bool on, said;
         json_t *lines, *errors;

@@ -50,8 +50,8 @@ static bool is_same(const json_t *one, const json_t *other, const char *name) {
         return json_equal(json_object_get(one, name), json_object_get(other, name)) != 0;
 }
 
-/* A joint key is the node's own: it told its public half to both parties, and one of them alone puts no other in its place. Of a dealt
- * key the tenant alone knows it. */
+/* A joint key is the node's own: it told its public half to both parties, and one of them alone puts no other in its place. Of a
+ * dealt key the tenant alone knows it. */
 static int take_generation(struct upload *upload, const json_t *key, const json_t *generation, const json_t *verifiers) {
         const json_t *there =
                 find_in(json_object_get(verifiers, "generations"), "generation", json_object_get(generation, "generation"));
@@ -107,7 +107,8 @@ static bool is_nodes_own(const json_t *key, const json_t *generation) {
                is_live(generation);
 }
 
-/* Where a party knows a key of the node's own, no other is dealt: a tenant that hides it would be asked to, and know what it dealt. */
+/* Where a party knows a key of the node's own, no other is dealt: a tenant that hides it would be asked to, and know what it
+ * dealt. */
 static int check_left_out(const struct upload *upload, const json_t *keys) {
         size_t i, g;
         json_t *key, *generation;
@@ -288,8 +289,8 @@ static int send_to_tenant(struct ctl *ctl, const struct upload *upload, json_t *
         return step(ctl, &file, NULL);
 }
 
-/* The verifier knows the new digest before the tenant serves the file, and forgets the old one after: a node that boots in between
- * finds a pair that fits, and a run that was cut short is mended by running it again. */
+/* The verifier knows the new digest before the tenant serves the file, and forgets the old one after: a node that boots in
+ * between finds a pair that fits, and a run that was cut short is mended by running it again. */
 static int publish(struct ctl *ctl, const struct upload *upload, json_t *keys) {
         int r;
 

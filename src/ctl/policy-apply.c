@@ -7,7 +7,8 @@
 #include "ctl/recorded.h"
 #include "policy/replace.h"
 
-/* Old and new side by side: an update reaches the nodes of a group one after the other. The text of the policy is all there is to it. */
+/* Old and new side by side: an update reaches the nodes of a group one after the other. The text of the policy is all there is to
+ * it. */
 
 static int current_policy(struct ctl *ctl, const char *group, struct policy *ret, int64_t versions[static 2]) {
         _cleanup_(freep) char *text = NULL;

@@ -6,7 +6,8 @@
 #include "boot/verbs.h"
 #include "enroll/internal.h"
 
-/* docs/protocol.md, 8: the tenant's answer is what makes a generation live; the verifier's follows, at the latest at the next boot. */
+/* docs/protocol.md, 8: the tenant's answer is what makes a generation live; the verifier's follows, at the latest at the next
+ * boot. */
 enum { TRIES = 4, RETRY_MS = 2000 };
 
 struct confirmation {
@@ -40,8 +41,8 @@ static const struct outcome *find_reason(const struct conversation *conversation
         return tenant->result != 0 && tenant->result != -EINPROGRESS ? tenant : verifier;
 }
 
-/* Still -EINPROGRESS: the verifier gave no nonce, so there was no quote, and the tenant was sent nothing. Anything else may have been a
- * confirmation whose answer was lost. */
+/* Still -EINPROGRESS: the verifier gave no nonce, so there was no quote, and the tenant was sent nothing. Anything else may have
+ * been a confirmation whose answer was lost. */
 static bool may_have_reached(const struct outcome *tenant) {
         return tenant->result != -EINPROGRESS && !is_refused(tenant);
 }
@@ -125,8 +126,8 @@ static int fill_manifest(const struct enroll *e, const struct secret *k_b, struc
         return r < 0 ? r : blob_copy(text, strlen(text), &body->manifest);
 }
 
-/* The bytes of manifest that go into a request: it stands in the body and the body in the request, in base64 each time, beside a quote
- * and the values of all PCRs that may be asked for (docs/protocol.md, 5 and 8). */
+/* The bytes of manifest that go into a request: it stands in the body and the body in the request, in base64 each time, beside a
+ * quote and the values of all PCRs that may be asked for (docs/protocol.md, 5 and 8). */
 enum {
         REST_OF_REQUEST = 2800,
         REST_OF_BODY = 200,

@@ -8,8 +8,8 @@
 #include "enroll/enroll.h"
 #include "luks/luks.h"
 
-/* One run: SIGINT, SIGTERM and SIGHUP are blocked for all of it, and looked for only where we wait (network, approval, terminal). So no
- * header is ever left half written by a key press. */
+/* One run: SIGINT, SIGTERM and SIGHUP are blocked for all of it, and looked for only where we wait (network, approval, terminal).
+ * So no header is ever left half written by a key press. */
 
 enum recovery_choice { RECOVERY_ASK, RECOVERY_YES, RECOVERY_NO };
 enum role_choice { ROLE_LOOK, ROLE_ROOT, ROLE_OTHER };

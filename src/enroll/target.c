@@ -149,7 +149,8 @@ int target_active_name(const char *sysfs, dev_t device, char *ret, size_t size) 
         return r < 0 ? r : r == 0 ? -ENOENT : 0;
 }
 
-/* proc(5), /proc/self/mountinfo: ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS... - TYPE SOURCE. The last mount on a point counts. */
+/* proc(5), /proc/self/mountinfo: ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS... - TYPE SOURCE. The last mount on a point
+ * counts. */
 int target_mount_device(const char *mountinfo, const char *mount_point, char *ret_source, size_t size, dev_t *ret) {
         int found = -ENOENT;
 

@@ -213,8 +213,8 @@ int volume_find_enrolled(struct volume_work *work, const char *node_id, bool aga
         return r;
 }
 
-/* What earlier runs left that were cut before they knew of their confirmation. Only where there is no room: one of them may be live at
- * the parties, and then it opens the volume until the new one is confirmed. */
+/* What earlier runs left that were cut before they knew of their confirmation. Only where there is no room: one of them may be
+ * live at the parties, and then it opens the volume until the new one is confirmed. */
 static int remove_leftovers(struct volume_work *work) {
         struct luks_token tokens[LUKS_KEYSLOTS];
         size_t n;
@@ -311,8 +311,8 @@ int volume_undo(struct volume_work *work) {
         return 0;
 }
 
-/* Enrollments before this one: not finished, replaced by --again, or of an earlier mainboard (another node id). They are not needed any
- * more, now that this one is confirmed. */
+/* Enrollments before this one: not finished, replaced by --again, or of an earlier mainboard (another node id). They are not
+ * needed any more, now that this one is confirmed. */
 static int remove_earlier(struct volume_work *work, const char *node_id) {
         struct luks_token tokens[LUKS_KEYSLOTS];
         size_t n;

@@ -232,8 +232,9 @@ static bool is_in(STACK_OF(X509) * stack, const X509 *certificate) {
         return false;
 }
 
-/* Makers renew keys under the same name, and OpenSSL takes the first certificate whose name fits and goes no other way. So of those
- * that could have issued it by name only the ones that signed it are taken; all of them where none did, for it to say what is wrong. */
+/* Makers renew keys under the same name, and OpenSSL takes the first certificate whose name fits and goes no other way. So of
+ * those that could have issued it by name only the ones that signed it are taken; all of them where none did, for it to say what
+ * is wrong. */
 static int take_issuers(STACK_OF(X509) * from, X509 *certificate, STACK_OF(X509) * to) {
         bool signer = false;
         int r = 0;
@@ -294,8 +295,8 @@ struct path {
         bool copy; /* the leaf is a readable copy of the certificate: its signature is wrong */
 };
 
-/* Lets the changed copy's signature pass: check_path() looks at the certificate's own. And the lack of a current CRL, where it may
- * lack: the older one is still looked at. Nothing else. */
+/* Lets the changed copy's signature pass: check_path() looks at the certificate's own. And the lack of a current CRL, where it
+ * may lack: the older one is still looked at. Nothing else. */
 static int pass_what_may_be(int good, X509_STORE_CTX *context) {
         const struct path *path = X509_STORE_CTX_get_app_data(context);
 

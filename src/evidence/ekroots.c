@@ -135,7 +135,8 @@ static int add_der(struct ek_trust *trust, const struct kind *kind, const struct
         return r < 0 ? r : 1;
 }
 
-/* Every one of the file; what else is in it is skipped. A broken one ends the reading: it is not known where the next one begins. */
+/* Every one of the file; what else is in it is skipped. A broken one ends the reading: it is not known where the next one
+ * begins. */
 static int add_pem(struct ek_trust *trust, const struct kind *kind, const struct blob *file, char *why, size_t size) {
         BIO *bio;
         void *item;

@@ -5,8 +5,8 @@
 #include "wire/wire.h"
 
 /* The firmware's event log, as the kernel gives it (binary_bios_measurements): TCG PC Client Platform Firmware Profile, section
- * "Event Logging", in its crypto-agile format or the older one with SHA-1 digests only. Pure; nothing is allocated, and one pass over
- * the bytes is all. Nothing here is believed: eventlog_replay() gives the PCR values to hold against a quote. */
+ * "Event Logging", in its crypto-agile format or the older one with SHA-1 digests only. Pure; nothing is allocated, and one pass
+ * over the bytes is all. Nothing here is believed: eventlog_replay() gives the PCR values to hold against a quote. */
 
 enum {
         EVENTLOG_MAX = 4 * 1024 * 1024,
@@ -115,7 +115,8 @@ struct eventlog_signatures {
 /* 1: data and size are of one signature, without its owner; 0: the end; -EBADMSG. */
 int eventlog_signature_next(struct eventlog_signatures *signatures, const uint8_t **ret, size_t *ret_size);
 
-/* UTF-16LE of size bytes, with or without one NUL at the end, to a new UTF-8 string. -EBADMSG: not UTF-16, or a NUL within; -ENOMEM. */
+/* UTF-16LE of size bytes, with or without one NUL at the end, to a new UTF-8 string. -EBADMSG: not UTF-16, or a NUL within;
+ * -ENOMEM. */
 int utf16_to_utf8(const void *data, size_t size, char **ret);
 /* With its NUL. -EINVAL: not UTF-8. */
 int utf8_to_utf16(const char *text, struct buffer *ret);

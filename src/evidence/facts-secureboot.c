@@ -3,8 +3,8 @@
 
 #include "evidence/facts-internal.h"
 
-/* PCR 7 (Platform Firmware Profile, 3.3.4.8): the digest of each event is that of its data. The separator parts configuration from what
- * verified images; so no event's type is looked at. */
+/* PCR 7 (Platform Firmware Profile, 3.3.4.8): the digest of each event is that of its data. The separator parts configuration
+ * from what verified images; so no event's type is looked at. */
 
 enum { SIGNATURES_MAX = 32768 };
 

@@ -78,7 +78,8 @@ enum known_text facts_known_text(const struct facts_reading *reading) {
         return KNOWN_NONE;
 }
 
-/* PCR 2 and 4: all that is not one of the firmware's texts is code. An application that is labelled as a text is one all the same. */
+/* PCR 2 and 4: all that is not one of the firmware's texts is code. An application that is labelled as a text is one all the
+ * same. */
 static int read_code(struct facts_reading *reading, struct fact_digests *digests) {
         enum known_text known = facts_known_text(reading);
 
@@ -209,8 +210,8 @@ static int bound_text(struct facts_reading *reading, const struct eventlog_event
         return r;
 }
 
-/* GRUB's kernel command lines start with the kernel's path; its commands that load one are measured before, so that a relative path
- * or another label hides nothing. */
+/* GRUB's kernel command lines start with the kernel's path; its commands that load one are measured before, so that a relative
+ * path or another label hides nothing. */
 static bool take_kernel_text(char *text) {
         static const char *const commands[] = { "linux",      "linux16",        "linuxefi",     "multiboot",
                                                 "multiboot2", "xen_hypervisor", "legacy_kernel" };

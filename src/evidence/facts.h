@@ -6,10 +6,11 @@
 
 /* What the logs of a boot say, as far as a quote backs it. Everything here is a copy: the log's bytes can be dropped. Pure.
  *
- * Only events of PCRs whose replay gives the quoted value are looked at (proven), and of these events only what their digest binds:
- * data that the event's digest is not the hash of is never read. An event's type and label are bound by nothing. So whatever could
- * be hidden by another type or label is not decided by them: every event of PCR 4 that is not one of the firmware's few known texts
- * is an application, for example, and an event whose data should be bound and is not puts its PCR into `unread`. */
+ * Only events of PCRs whose replay gives the quoted value are looked at (proven), and of these events only what their digest
+ * binds: data that the event's digest is not the hash of is never read. An event's type and label are bound by nothing. So
+ * whatever could be hidden by another type or label is not decided by them: every event of PCR 4 that is not one of the
+ * firmware's few known texts is an application, for example, and an event whose data should be bound and is not puts its PCR into
+ * `unread`. */
 
 enum {
         FIRMWARE_LOG_MAX = 4 * 1024 * 1024,
@@ -96,12 +97,12 @@ struct ima_state {
         uint64_t entries;
         uint8_t pcr[WIRE_DIGEST_MAX];
 };
-/* The binary_runtime_measurements (little-endian, from the kernel), replayed from *state until the quoted PCR 10 of the bank is met (the
- * longest prefix that gives it; the bank's extend is of SHA-1 template digests padded with zeros, or of the template data's own hash:
- * both are tried). 0 with *state moved on; -EBADMSG, -E2BIG; -EKEYREJECTED: no prefix gives the quoted value. */
+/* The binary_runtime_measurements (little-endian, from the kernel), replayed from *state until the quoted PCR 10 of the bank is
+ * met (the longest prefix that gives it; the bank's extend is of SHA-1 template digests padded with zeros, or of the template
+ * data's own hash: both are tried). 0 with *state moved on; -EBADMSG, -E2BIG; -EKEYREJECTED: no prefix gives the quoted value. */
 int ima_facts_read(const void *list, size_t size, const struct pcr_values *quoted, uint16_t bank, struct ima_state *state,
                    struct ima_facts *ret, char *error, size_t error_size);
 void ima_facts_done(struct ima_facts *facts);
-/* boot_aggregate as the kernel makes it: the hash over PCRs 0-9 (0-7 for SHA-1 and old kernels; both are tried). 0, -EKEYREJECTED,
- * -ENODATA: the quote has not all of them. */
+/* boot_aggregate as the kernel makes it: the hash over PCRs 0-9 (0-7 for SHA-1 and old kernels; both are tried). 0,
+ * -EKEYREJECTED, -ENODATA: the quote has not all of them. */
 int ima_aggregate_check(const struct ima_facts *facts, const struct pcr_values *quoted, uint16_t bank);

@@ -6,8 +6,8 @@
 #include "evidence/facts.h"
 
 /* The kernel's list of measurements (binary_runtime_measurements; Documentation/security/IMA-templates.rst): PCR, SHA-1 of the
- * template data, the template's name, the data. The name is bound by nothing, so all templates but the oldest are read alike: a digest,
- * a path, and what may follow. */
+ * template data, the template's name, the data. The name is bound by nothing, so all templates but the oldest are read alike: a
+ * digest, a path, and what may follow. */
 
 enum { SHA1_SIZE = 20, OLD_NAME_SIZE = 256, OLD_SIZE = SHA1_SIZE + OLD_NAME_SIZE, ALG_SHA1 = 0x4 };
 

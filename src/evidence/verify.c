@@ -204,7 +204,8 @@ static int check_state(const struct wire_evidence *evidence, const struct eviden
         return 0;
 }
 
-/* docs/protocol.md, 13. The message is made here, of what this node, purpose, NK, nonces and body are: nothing of it is the node's to say. */
+/* docs/protocol.md, 13. The message is made here, of what this node, purpose, NK, nonces and body are: nothing of it is the
+ * node's to say. */
 static int verify_token(const struct wire_evidence *evidence, const struct evidence_expected *expected,
                         struct evidence_verdict *ret) {
         const uint8_t *nk = evidence->has_nk ? evidence->nk : NULL;

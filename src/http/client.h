@@ -22,8 +22,8 @@ int http_client_new(const struct http_client_options *options, struct http_clien
 struct http_client *http_client_free(struct http_client *client);
 DEFINE_CLEANUP(struct http_client *, http_client_free)
 
-/* Base URLs of one server, tried in turn from the one that answered last: "https://host:port". Kept by the caller over exchanges so
- * that a connection and a good address are used again. */
+/* Base URLs of one server, tried in turn from the one that answered last: "https://host:port". Kept by the caller over exchanges
+ * so that a connection and a good address are used again. */
 struct http_server_list {
         char **urls;
         size_t n;
@@ -44,14 +44,14 @@ struct http_exchange {
         const char *path;   /* "/v1/..." */
         const void *body;   /* JSON unless content_type says otherwise */
         size_t body_size;
-        int body_fd; /* with body NULL and body_size: that many bytes from this file's position; -1: none. NB: set to -1 where unused */
+        int body_fd; /* with body NULL and body_size: that many bytes from this file's position; -1, not 0: none */
         const char *content_type;
         const char *authorization; /* header value or NULL */
         size_t max_answer;         /* bytes; default 256 KiB, for a sink: no limit but the sink's */
         http_sink sink;            /* a 2xx body goes here instead of answer */
         void *sink_userdata;
-        /* Called at least once a second while the exchanges last, and when extra_fd is readable: it sees to that itself, which then ends
-         * nothing. Not 0: all exchanges end with that error. */
+        /* Called at least once a second while the exchanges last, and when extra_fd is readable: it sees to that itself, which
+         * then ends nothing. Not 0: all exchanges end with that error. */
         http_meanwhile meanwhile;
         void *meanwhile_userdata;
         /* answered */
@@ -64,7 +64,8 @@ struct http_exchange {
 };
 void http_exchange_done(struct http_exchange *exchange);
 
-/* Performs all exchanges side by side; returns when all are done. 0, or -errno where nothing could be started. extra_fd (or -1): when
- * it becomes readable, everything is given up and -ECANCELED returned, unless an exchange has a meanwhile. An exchange goes on to the next address when one was not reached,
- * has a wrong certificate, or does not speak HTTP; not after its sink has had bytes. */
+/* Performs all exchanges side by side; returns when all are done. 0, or -errno where nothing could be started. extra_fd (or -1):
+ * when it becomes readable, everything is given up and -ECANCELED returned, unless an exchange has a meanwhile. An exchange goes
+ * on to the next address when one was not reached, has a wrong certificate, or does not speak HTTP; not after its sink has had
+ * bytes. */
 int http_client_perform(struct http_client *client, struct http_exchange *exchanges, size_t n, int extra_fd);

@@ -132,8 +132,8 @@ void connection_close(struct connection *connection) {
         connection_free(connection);
 }
 
-/* After a refusal the other side may still be sending: closing now would reset the connection and could lose the answer. So only our
- * end is closed, and what still comes is thrown away for a moment. */
+/* After a refusal the other side may still be sending: closing now would reset the connection and could lose the answer. So only
+ * our end is closed, and what still comes is thrown away for a moment. */
 static void linger(struct connection *connection) {
         say_goodbye(connection);
         (void) shutdown(connection->fd, SHUT_WR);

@@ -13,7 +13,8 @@
 #include "http/server.h"
 #include "http/tls-files.h"
 
-/* Inside of the server. Everything but the handler runs on the loop's thread; the workers see a connection's job and nothing else. */
+/* Inside of the server. Everything but the handler runs on the loop's thread; the workers see a connection's job and nothing
+ * else. */
 
 enum {
         LINGER_MS = 2000,

@@ -32,8 +32,8 @@ static bool admit_address(struct http_server *server, const struct http_peer *pe
         return false;
 }
 
-/* Full: the one that has waited longest makes room. Where all are at work, this one more is taken, and the next wait in the kernel's
- * queue until something comes to its end. */
+/* Full: the one that has waited longest makes room. Where all are at work, this one more is taken, and the next wait in the
+ * kernel's queue until something comes to its end. */
 static void on_accept(struct evconnlistener *listener _unused_, evutil_socket_t fd, struct sockaddr *address, int length _unused_,
                       void *userdata) {
         struct http_server *server = userdata;

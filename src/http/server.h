@@ -9,8 +9,8 @@
  * taken closes the one that has waited longest for its peer; of an address that has its share, one of its own. TLS 1.2 at the
  * least, 1.3 by default, session tickets off. */
 
-/* From the client certificate; the server verified it against client_ca. For each request of a connection it does so again: what has expired,
- * or is not from the CA that was read last, gets 401, or finds its connection closed. */
+/* From the client certificate; the server verified it against client_ca. For each request of a connection it does so again: what
+ * has expired, or is not from the CA that was read last, gets 401, or finds its connection closed. */
 struct http_peer {
         bool present;
         char uri[256]; /* the subjectAltName URI that starts with "urn:tallyboot:"; "" where there is none, or several */
@@ -37,10 +37,11 @@ struct http_response {
         unsigned retry_after;     /* seconds; 0: no header */
 };
 
-/* Fills response; one without a status becomes a 500 problem. Runs on a worker thread. Any method that HTTP knows arrives here. */
+/* Fills response; one without a status becomes a 500 problem. Runs on a worker thread. Any method that HTTP knows arrives
+ * here. */
 typedef void (*http_handler)(const struct http_request *request, struct http_response *response, void *userdata);
-/* Looks at a request before its body is read: head has no body. 0, and how large the body may be, and whether it is to be streamed into
- * a file; or the status (of docs/protocol.md, 11) to refuse it with. Runs on the loop. */
+/* Looks at a request before its body is read: head has no body. 0, and how large the body may be, and whether it is to be
+ * streamed into a file; or the status (of docs/protocol.md, 11) to refuse it with. Runs on the loop. */
 struct http_limit {
         size_t max;
         bool to_file;
@@ -50,7 +51,8 @@ typedef int (*http_limit_fn)(const struct http_request *head, struct http_limit 
 /* Whether streamed uploads may take more of the disk; asked before each piece. Where not they end with 503. Runs on the loop. */
 typedef bool (*http_has_room)(void *userdata);
 
-/* What ended without a handler: "tls", "timeout", "evicted", "address-full", "memory-full", or "http-" and a status. Runs on the loop. */
+/* What ended without a handler: "tls", "timeout", "evicted", "address-full", "memory-full", or "http-" and a status. Runs on the
+ * loop. */
 typedef void (*http_counted)(const char *what, const char *address, void *userdata);
 
 /* After a SIGHUP, for a line in the log: 0, or why the old certificates stay, in words. Runs on the loop. */

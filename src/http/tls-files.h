@@ -5,8 +5,8 @@
 
 #include "base/macro.h"
 
-/* PEM files of either side. -ENOENT and the like: not readable; -EBADMSG: not PEM; -EPERM: the key is readable by group or others;
- * -EKEYREJECTED: the key is not the certificate's. */
+/* PEM files of either side. -ENOENT and the like: not readable; -EBADMSG: not PEM; -EPERM: the key is readable by group or
+ * others; -EKEYREJECTED: the key is not the certificate's. */
 enum {
         TLS_FILE_MAX = 1024 * 1024, /* certificates */
         TLS_KEY_MAX = 64 * 1024,    /* a private key, in locked memory */
@@ -26,8 +26,8 @@ int tls_store_load(const char *ca_file, X509_STORE **ret_store, STACK_OF(X509_NA
 
 /* Versions, options, no tickets, no session cache: the same on both sides. */
 #define TLS_URI_PREFIX "urn:tallyboot:"
-/* The one subjectAltName URI that begins with urn:tallyboot:. -ENOENT: there is none; -ENOTUNIQ: there are several, and no telling who
- * this is; -EBADMSG: not of printable ASCII characters, or too long. */
+/* The one subjectAltName URI that begins with urn:tallyboot:. -ENOENT: there is none; -ENOTUNIQ: there are several, and no
+ * telling who this is; -EBADMSG: not of printable ASCII characters, or too long. */
 int tls_certificate_uri(X509 *certificate, char *ret, size_t size);
 /* Whether that is urn:tallyboot:ROLE. */
 bool tls_certificate_has_role(X509 *certificate, const char *role);

@@ -4,8 +4,8 @@
 #include <linux/keyctl.h>
 #include <sys/syscall.h>
 
-/* All for whoever possesses it; view, read and search for the same user: to read by its number is not to possess, where the session has
- * no link to the user's keyring. Nothing for group and others. */
+/* All for whoever possesses it; view, read and search for the same user: to read by its number is not to possess, where the
+ * session has no link to the user's keyring. Nothing for group and others. */
 enum { PERMISSIONS = 0x3f0b0000, VALUE_MAX = 64 };
 
 static int keyring_errno(void) {
@@ -55,8 +55,9 @@ int bootkey_get(const char *name, struct secret **ret) {
         return 0;
 }
 
-/* Permissions are given by who possesses a key, and a session without a link to the user's keyring (a service of systemd) does not possess what
- * is in there: so the key is made in this thread's keyring, and shared when it may be read. In place of one of the same name. */
+/* Permissions are given by who possesses a key, and a session without a link to the user's keyring (a service of systemd) does
+ * not possess what is in there: so the key is made in this thread's keyring, and shared when it may be read. In place of one of
+ * the same name. */
 int bootkey_put(const char *name, const struct secret *secret) {
         long id = 0;
         int r = 0;

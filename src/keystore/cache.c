@@ -15,7 +15,8 @@ static void cached_drop(struct keystore *keystore, size_t i) {
         keystore->cached[i] = keystore->cached[--keystore->n_cached];
 }
 
-/* The cache is asked with the row itself: a key that a rolled-back transaction made, or that another process replaced, is never used. */
+/* The cache is asked with the row itself: a key that a rolled-back transaction made, or that another process replaced, is never
+ * used. */
 struct kek *cache_find(struct keystore *keystore, const struct kek_row *row) {
         uint64_t now = clock_monotonic_ms();
         struct kek *kek = NULL;
@@ -122,7 +123,8 @@ static struct seen *seen_of(struct keystore *keystore, const char *name) {
         return items;
 }
 
-/* While we run, what is accepted does not go back, whatever the database says; a read that began before it went on sees it as it was. */
+/* While we run, what is accepted does not go back, whatever the database says; a read that began before it went on sees it as it
+ * was. */
 int seen_check(struct keystore *keystore, const struct store_txn *txn, const struct kek_row *row) {
         bool back = false;
         struct seen *seen;

@@ -102,7 +102,8 @@ int keystore_warm(struct keystore *keystore, const char *group, unsigned uses) {
         return r;
 }
 
-/* The newest KEK of a group, inside a write. It asks the HSM only where keystore_warm() was not called, or somebody else was faster. */
+/* The newest KEK of a group, inside a write. It asks the HSM only where keystore_warm() was not called, or somebody else was
+ * faster. */
 static int kek_for_new(struct keystore *keystore, struct store_txn *txn, const char *group, int64_t *ret_generation,
                        struct kek **ret) {
         _cleanup_(master_unrefp) struct master_ref *master = NULL;

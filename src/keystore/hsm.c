@@ -123,8 +123,8 @@ words:
         return r;
 }
 
-/* Where none is configured: KWP, or where the token lacks it what is as well bound. CKM_AES_KEY_WRAP_PAD is another thing at each maker:
- * not without a MAC. GCM takes none. */
+/* Where none is configured: KWP, or where the token lacks it what is as well bound. CKM_AES_KEY_WRAP_PAD is another thing at each
+ * maker: not without a MAC. GCM takes none. */
 static int check_mechanism(struct hsm *hsm, struct pkcs11 *pkcs11) {
         struct wrap_how *how = &hsm->options.how;
         int r;

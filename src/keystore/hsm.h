@@ -4,8 +4,8 @@
 #include "keystore/keystore.h"
 #include "pkcs11/wrap.h"
 
-/* A token, and one thread that asks it: a token that hangs holds up this thread and nobody else, for those who wait give up. It is opened
- * again by itself when it was away. */
+/* A token, and one thread that asks it: a token that hangs holds up this thread and nobody else, for those who wait give up. It
+ * is opened again by itself when it was away. */
 struct hsm;
 
 struct hsm_options {

@@ -29,7 +29,8 @@ struct master_ref {
         struct master *master;
 };
 
-/* What was the highest of each, and when it was first seen (ms, monotonic): a database that goes back while we run is found out. */
+/* What was the highest of each, and when it was first seen (ms, monotonic): a database that goes back while we run is found
+ * out. */
 struct seen {
         char name[KEK_NAME_MAX + 1];
         int64_t oldest, newest, master;

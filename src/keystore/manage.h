@@ -3,13 +3,13 @@
 
 #include "keystore/keystore.h"
 
-/* What `tallyctl keystore` does, beside a running service or without one. Every step is one transaction of bounded size: killed between
- * any two (or in one), everything still opens, and the same calls go on where they were. */
+/* What `tallyctl keystore` does, beside a running service or without one. Every step is one transaction of bounded size: killed
+ * between any two (or in one), everything still opens, and the same calls go on where they were. */
 
 /* The key ceremony. Makes the key that options->master names (file: the file; pkcs11: the AES key, and the MAC key where one is
- * configured, in the token; tpm: a sealed object, which the database keeps). store NULL: only that. With a store: the database knows
- * it from then on (its first master, or one more beside that of options->old).
- * -EEXIST: there is such a key already (the file, the label): nothing was changed. */
+ * configured, in the token; tpm: a sealed object, which the database keeps). store NULL: only that. With a store: the database
+ * knows it from then on (its first master, or one more beside that of options->old). -EEXIST: there is such a key already (the
+ * file, the label): nothing was changed. */
 int keystore_init(const struct keystore_options *options, struct store *store, const char *party, char *error, size_t error_size);
 
 struct keystore_master {
@@ -44,8 +44,9 @@ int keystore_rotate(struct keystore *keystore, const char *group, int64_t *ret_g
 /* Wraps at most max rows under the newest KEK. 1: more are left. 0: none are, the older KEKs are destroyed, and are accepted
  * nowhere any more. */
 int keystore_rotate_step(struct keystore *keystore, const char *group, unsigned max, struct keystore_progress *ret);
-/* Wraps at most max KEKs under the current master. 1: more are left. 0: none are, and the database has forgotten the other masters. KEKs
- * go through this process' memory, those of always-sensitive, too: rotate afterwards where they should never have been outside. */
+/* Wraps at most max KEKs under the current master. 1: more are left. 0: none are, and the database has forgotten the other
+ * masters. KEKs go through this process' memory, those of always-sensitive, too: rotate afterwards where they should never have
+ * been outside. */
 int keystore_rewrap_step(struct keystore *keystore, unsigned max, struct keystore_progress *ret);
 /* What was deleted is in no file of the database any more. -EBUSY: a reader was in the way for all of ten seconds. */
 int keystore_scrub(struct store *store);

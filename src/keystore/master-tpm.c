@@ -151,8 +151,8 @@ static int write_parameters(const uint8_t salt[static MASTER_TPM_SALT], const st
         return 0;
 }
 
-/* Seals, tries it where the gate is still open, and closes the gate: the secret is in the keyring, nobody needs it from the TPM again
- * before the next start. */
+/* Seals, tries it where the gate is still open, and closes the gate: the secret is in the keyring, nobody needs it from the TPM
+ * again before the next start. */
 static int seal(const struct keystore_options *options, const struct secret *secret, bool gate_known, struct blob *ret,
                 char *error, size_t error_size) {
         const struct tpm_seal how = { .mask = options->pcrs, .gate = options->gate_pcr };
@@ -268,8 +268,8 @@ static int close_again(const struct keystore_options *options, unsigned gate, ch
         return gate_close(tpm, options, gate, error, error_size);
 }
 
-/* Of the keyring, else of the TPM. Without a resource manager the processes of one service are in each other's way there: the slower one
- * finds in the keyring what the other one got. */
+/* Of the keyring, else of the TPM. Without a resource manager the processes of one service are in each other's way there: the
+ * slower one finds in the keyring what the other one got. */
 static int secret_get(const struct keystore_options *options, const struct master_tpm *found, const char *name,
                       struct secret **ret, char *error, size_t error_size) {
         int r = -EBUSY;

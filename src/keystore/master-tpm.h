@@ -4,8 +4,8 @@
 #include "keystore/master.h"
 #include "tpm/seal.h"
 
-/* The master key is HKDF(secret, salt): the secret is sealed by this machine's TPM, the salt is in the row beside the sealed blob. Unsealed
- * once a boot: the secret goes into the kernel's keyring (bootkey.h), then the gate PCR is closed. */
+/* The master key is HKDF(secret, salt): the secret is sealed by this machine's TPM, the salt is in the row beside the sealed
+ * blob. Unsealed once a boot: the secret goes into the kernel's keyring (bootkey.h), then the gate PCR is closed. */
 
 enum { MASTER_TPM_SALT = 32 };
 
@@ -20,8 +20,8 @@ int master_tpm_parse(const struct blob *parameters, struct master_tpm *ret);
 
 /* What init lets a person write down: the sealed secret itself, while this boot has it. -ENOENT. */
 int master_tpm_secret(const struct blob *parameters, struct secret **ret);
-/* The way back, after PCRs changed or the TPM is another one: takes the secret for this boot, as if it had been unsealed. Whether it is
- * the right one, the keystore finds out when it is opened; master_tpm_forget() where it is not. */
+/* The way back, after PCRs changed or the TPM is another one: takes the secret for this boot, as if it had been unsealed. Whether
+ * it is the right one, the keystore finds out when it is opened; master_tpm_forget() where it is not. */
 int master_tpm_remember(const struct blob *parameters, const struct secret *secret, char *error, size_t error_size);
 void master_tpm_forget(const struct blob *parameters);
 /* The same secret and salt, sealed to the PCRs as they are now (and this TPM). The gate is closed. */

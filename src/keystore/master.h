@@ -3,8 +3,8 @@
 
 #include "keystore/keystore.h"
 
-/* A master key makes and opens the blobs of KEKs. One file a kind: master-file.c, master-tpm.c, master-pkcs11.c. The kinds whose key is
- * in this process' memory once it is there (file, tpm) only say how it comes there; master.c does the rest. */
+/* A master key makes and opens the blobs of KEKs. One file a kind: master-file.c, master-tpm.c, master-pkcs11.c. The kinds whose
+ * key is in this process' memory once it is there (file, tpm) only say how it comes there; master.c does the rest. */
 struct master;
 
 /* A KEK that stays where the master is: its blob, and the encoded fields that it is bound to. */
@@ -16,17 +16,17 @@ struct master_inside {
 struct master_ops {
         const char *name; /* "file", "tpm", "pkcs11" */
 
-        /* The key ceremony. ret_parameters: what the database's row of this master keeps, the sealed object of a TPM for example; left
-         * empty where there is nothing. -EEXIST: there is one already. */
+        /* The key ceremony. ret_parameters: what the database's row of this master keeps, the sealed object of a TPM for example;
+         * left empty where there is nothing. -EEXIST: there is one already. */
         int (*create)(const struct keystore_options *options, const char *party, struct blob *ret_parameters, char *error,
                       size_t error_size);
-        /* Comes to the key. source: options->master or options->old. parameters: of the row that is tried (the rows of this kind are
-         * tried one after the other, the newest first, while it is -EKEYREJECTED); empty where there is no row yet, or it has none.
-         * In-memory kinds set master->secret (32 bytes); the others master->data. */
+        /* Comes to the key. source: options->master or options->old. parameters: of the row that is tried (the rows of this kind
+         * are tried one after the other, the newest first, while it is -EKEYREJECTED); empty where there is no row yet, or it has
+         * none. In-memory kinds set master->secret (32 bytes); the others master->data. */
         int (*open)(struct master *master, const struct keystore_options *options, const struct keystore_source *source,
                     const struct blob *parameters, char *error, size_t error_size);
-        /* Kinds with the key elsewhere (NULL: in memory). id: the master's generation. key NULL: a new one of 32 bytes. -ENOLINK: not
-         * to be reached now. */
+        /* Kinds with the key elsewhere (NULL: in memory). id: the master's generation. key NULL: a new one of 32 bytes. -ENOLINK:
+         * not to be reached now. */
         int (*wrap)(struct master *master, int64_t id, const struct field *binding, size_t n, const struct secret *key,
                     struct blob *ret, struct secret **ret_key);
         int (*unwrap)(struct master *master, int64_t id, const struct field *binding, size_t n, const void *data, size_t size,
@@ -61,8 +61,8 @@ int master_open(const struct keystore_options *options, const struct keystore_so
 struct master *master_close(struct master *master);
 DEFINE_CLEANUP(struct master *, master_close)
 
-/* The KEK's blob. Of the in-memory kinds: "tbk1", 8 bytes master id, nonce, AES-256-GCM with the first 12 bytes and the binding as
- * additional data, under a key derived from the secret for this alone. */
+/* The KEK's blob. Of the in-memory kinds: "tbk1", 8 bytes master id, nonce, AES-256-GCM with the first 12 bytes and the binding
+ * as additional data, under a key derived from the secret for this alone. */
 int master_wrap(struct master *master, int64_t id, const struct field *binding, size_t n, const struct secret *key,
                 struct blob *ret, struct secret **ret_key);
 /* -EKEYREJECTED: changed, cut, of another master or binding. */

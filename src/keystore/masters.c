@@ -223,7 +223,8 @@ static int row_fill(struct master *master, const struct keystore_source *source,
         return r;
 }
 
-/* The token is asked first and the database's lock taken then: of two that do this at once, the slower one begins anew (-EEXIST). */
+/* The token is asked first and the database's lock taken then: of two that do this at once, the slower one begins anew
+ * (-EEXIST). */
 int masters_register(struct store *store, struct master *master, const struct keystore_source *source,
                      const struct blob *parameters, int64_t *ret_id) {
         struct master_row row = {};
@@ -310,8 +311,8 @@ static int register_again(struct keystore *keystore, const struct keystore_sourc
         return r;
 }
 
-/* A database of before the generations has one master, a file, and knows nothing of rows of masters: whichever of the two it is becomes
- * the first row. */
+/* A database of before the generations has one master, a file, and knows nothing of rows of masters: whichever of the two it is
+ * becomes the first row. */
 static int upgrade(struct keystore *keystore, const struct keystore_options *options, char *error, size_t error_size) {
         const struct keystore_source *sources[] = { &options->master, &options->old };
         const struct master_rows none = {};

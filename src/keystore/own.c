@@ -4,8 +4,8 @@
 #include "base/clock.h"
 #include "keystore/internal.h"
 
-/* What hangs off the service's own KEK: MAC keys, key pairs, the key of the floors. Made here, once, when the keystore is opened: later
- * calls only read, and can come from inside a write. */
+/* What hangs off the service's own KEK: MAC keys, key pairs, the key of the floors. Made here, once, when the keystore is opened:
+ * later calls only read, and can come from inside a write. */
 
 const char *own_name(int64_t id) {
         return id == OWN_INBOX ? "inbox" : id == OWN_AUDIT ? "audit" : id == OWN_FLOOR ? "floor" : NULL;

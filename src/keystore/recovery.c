@@ -147,7 +147,8 @@ int keystore_recovery_secret(struct store *store, struct secret **ret) {
         return r;
 }
 
-/* Opens the keystore by it: nothing else knows whether it is the right one. A secret that this boot had before comes back if it is not. */
+/* Opens the keystore by it: nothing else knows whether it is the right one. A secret that this boot had before comes back if it
+ * is not. */
 static int try_secret(const struct keystore_options *options, struct store *store, const char *party,
                       const struct blob *parameters, const struct secret *secret, char *error, size_t error_size) {
         _cleanup_(keystore_closep) struct keystore *keystore = NULL;

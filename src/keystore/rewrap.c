@@ -4,7 +4,8 @@
 #include "keystore/internal.h"
 #include "keystore/manage.h"
 
-/* KEKs from one master to another: read; unwrapped and wrapped with no lock held; written where the row is still what was read. */
+/* KEKs from one master to another: read; unwrapped and wrapped with no lock held; written where the row is still what was
+ * read. */
 
 enum { STEP_MAX = 256 };
 

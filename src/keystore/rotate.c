@@ -4,8 +4,8 @@
 #include "keystore/internal.h"
 #include "keystore/manage.h"
 
-/* A new generation of a group's KEK, and what is under the older ones wrapped under it, a few rows at a time: read; wrapped anew with no
- * lock held; written where the row is still what was read. A service beside goes on with either generation. */
+/* A new generation of a group's KEK, and what is under the older ones wrapped under it, a few rows at a time: read; wrapped anew
+ * with no lock held; written where the row is still what was read. A service beside goes on with either generation. */
 
 enum { STEP_MAX = 4096, GENERATIONS_MAX = 8 };
 

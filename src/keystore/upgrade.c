@@ -3,8 +3,8 @@
 
 #include "keystore/internal.h"
 
-/* A database of before the generations: one master, a file, with a key derived from it for each use; group keys without generation.
- * Everything is wrapped anew in one transaction. The halves themselves stay as they are. */
+/* A database of before the generations: one master, a file, with a key derived from it for each use; group keys without
+ * generation. Everything is wrapped anew in one transaction. The halves themselves stay as they are. */
 
 enum { BATCH = 256 };
 enum old_use { OLD_CHECK, OLD_GROUP, OLD_MAC, OLD_INBOX, OLD_AUDIT, _OLD_USES };

@@ -22,7 +22,8 @@ bool luks_fingerprint_is(const struct secret *volume_key, const char *uuid, cons
                bytes_equal_ct(own, fingerprint, sizeof(own));
 }
 
-/* libcryptsetup opens a null-cipher segment without a word (2.6.1): the disk would be read as plain text that anyone can write. */
+/* libcryptsetup opens a null-cipher segment without a word (2.6.1): the disk would be read as plain text that anyone can
+ * write. */
 static bool cipher_is_null(const char *cipher) {
         return strncmp(cipher, "cipher_null", 11) == 0 || strncmp(cipher, "null", 4) == 0 ||
                strstr(cipher, "cipher_null") != NULL;
@@ -101,8 +102,8 @@ static int view_keyslot(const json_t *root, int keyslot, struct luks_view *view,
         return 0;
 }
 
-/* Exactly one digest may claim the segment, and exactly one the keyslot, and they are the same: else libcryptsetup could hold the key
- * of our slot against a digest that nobody checked. */
+/* Exactly one digest may claim the segment, and exactly one the keyslot, and they are the same: else libcryptsetup could hold the
+ * key of our slot against a digest that nobody checked. */
 static int view_digest(const json_t *root, int keyslot, struct luks_view *view, char *error, size_t error_size) {
         json_t *digests = json_object_get(root, "digests"), *digest;
         const char *id;

@@ -85,7 +85,8 @@ static bool header_size_is_valid(uint64_t size) {
         return false;
 }
 
-/* Section 2.1: over the binary header with the checksum's own field zero, and the JSON area. cryptsetup writes sha256 and nothing else. */
+/* Section 2.1: over the binary header with the checksum's own field zero, and the JSON area. cryptsetup writes sha256 and nothing
+ * else. */
 static int checksum_is_right(const struct copy *copy, const uint8_t *area, size_t area_size) {
         uint8_t binary[LUKS_BINARY_SIZE], digest[EVP_MAX_MD_SIZE];
         unsigned size = 0;
@@ -203,8 +204,8 @@ static int read_area(const struct source *source, uint64_t hdr_size, const json_
         return 0;
 }
 
-/* All of them, for it is not known yet which one is ours: a few hundred kilobytes. One that cannot be read is missed only if it is
- * the one that the manifest names. */
+/* All of them, for it is not known yet which one is ours: a few hundred kilobytes. One that cannot be read is missed only if it
+ * is the one that the manifest names. */
 static int read_areas(const struct source *source, struct luks_header *header) {
         const json_t *keyslots = json_object_get(header->json, "keyslots");
 

@@ -37,15 +37,15 @@ struct luks_view {
         unsigned key_size, sector_size;
         uint64_t keyslots_size;
 };
-/* Finds them and refuses what is never opened unattended: requirements, re-encryption, null ciphers, more than one segment, a slot or
- * segment that more than one digest claims. -EUCLEAN with words in error. */
+/* Finds them and refuses what is never opened unattended: requirements, re-encryption, null ciphers, more than one segment, a
+ * slot or segment that more than one digest claims. -EUCLEAN with words in error. */
 int luks_view(const struct luks_header *header, int keyslot, struct luks_view *ret, char *error, size_t error_size);
 
 /* -EUCLEAN where the header asks for anything (re-encryption above all). */
 int luks_check_requirements(const struct luks_header *header, char *error, size_t error_size);
 
-/* The JSON of the header that a volume is opened from: what was held against the manifest, and nothing else that is on the disk but flags
- * that weaken nothing. A new string. */
+/* The JSON of the header that a volume is opened from: what was held against the manifest, and nothing else that is on the disk
+ * but flags that weaken nothing. A new string. */
 int luks_compose_json(const struct luks_header *header, const struct luks_expected *expected, char **ret);
 
 /* The header alone, without the areas of its keyslots. */
@@ -71,8 +71,8 @@ bool luks_name_is_valid(const char *text);
 
 int luks_fingerprint(const void *volume_key, size_t size, const char *uuid, uint8_t ret[static 32]);
 
-/* libcryptsetup's words go to the debug log, the last of its errors is kept for ours. External token plugins are switched off: which
- * of them is loaded is said by the header, which anyone with the disk can write. */
+/* libcryptsetup's words go to the debug log, the last of its errors is kept for ours. External token plugins are switched off:
+ * which of them is loaded is said by the header, which anyone with the disk can write. */
 void luks_library_setup(struct crypt_device *cd);
 const char *luks_library_error(void); /* the last one, "" where there was none */
 void luks_library_error_clear(void);

@@ -5,8 +5,8 @@
 #include "base/secret.h"
 #include "crypto/crypto.h"
 
-/* LUKS2 volumes, over libcryptsetup. Errors: -EMEDIUMTYPE not LUKS2 (LUKS1, or no LUKS at all), -EBADMSG header damaged, -ENOKEY no slot
- * opens with that, -EBUSY in use by that name, -EUCLEAN header is not what the manifest says (with words in error). */
+/* LUKS2 volumes, over libcryptsetup. Errors: -EMEDIUMTYPE not LUKS2 (LUKS1, or no LUKS at all), -EBADMSG header damaged, -ENOKEY
+ * no slot opens with that, -EBUSY in use by that name, -EUCLEAN header is not what the manifest says (with words in error). */
 
 enum { LUKS_UUID_LENGTH = 36, LUKS_KEYSLOTS = 32, LUKS_NAME_MAX = 128 };
 
@@ -38,7 +38,8 @@ int manifest_parse(const void *text, size_t size, struct manifest *ret); /* stri
 char *manifest_format(const struct manifest *manifest);
 void manifest_done(struct manifest *manifest);
 
-/* The header of a device, read once and bounded: both copies' binary headers and JSON, and the keyslot areas asked for. Never goes back to the disk. */
+/* The header of a device, read once and bounded: both copies' binary headers and JSON, and the keyslot areas asked for. Never
+ * goes back to the disk. */
 struct luks_header;
 int luks_header_read(const char *device, struct luks_header **ret);
 struct luks_header *luks_header_free(struct luks_header *header);
@@ -48,20 +49,20 @@ const char *luks_header_uuid(const struct luks_header *header);
 /* What the header says, for a new manifest entry of slot keyslot. volume_key: the dm-crypt key, for the fingerprint. */
 int luks_describe(const struct luks_header *header, int keyslot, const struct secret *volume_key, const char *name, bool root,
                   struct luks_expected *ret);
-/* The same for a further slot of ours, of a volume that was opened as its manifest says: -EUCLEAN where the header, read again since, is
- * another one. Else whoever changes it in between would have her own described, and vouched for. */
+/* The same for a further slot of ours, of a volume that was opened as its manifest says: -EUCLEAN where the header, read again
+ * since, is another one. Else whoever changes it in between would have her own described, and vouched for. */
 int luks_describe_again(const struct luks_header *header, const struct luks_expected *opened, int keyslot,
                         const struct secret *volume_key, struct luks_expected *ret);
-/* Holds the header against what the manifest says. -EUCLEAN with what differs, in words, in error; iteration counts, cipher, sizes,
- * segments, digest, requirements, re-encryption: nothing is opened before this. */
+/* Holds the header against what the manifest says. -EUCLEAN with what differs, in words, in error; iteration counts, cipher,
+ * sizes, segments, digest, requirements, re-encryption: nothing is opened before this. */
 int luks_check(const struct luks_header *header, const struct luks_expected *expected, char *error, size_t error_size);
 
 struct luks_options { /* of crypttab and the command line */
         bool discard, readonly, no_read_workqueue, no_write_workqueue, same_cpu_crypt, submit_from_crypt_cpus;
         const char *header; /* detached header device, or NULL */
 };
-/* Opens the volume from the checked copy of the header (sealed memfd; docs/boot: activation), by keyslot number, after luks_check(),
- * and compares the fingerprint of the volume key. name NULL: tests the key, maps nothing. */
+/* Opens the volume from the checked copy of the header (sealed memfd; docs/boot: activation), by keyslot number, after
+ * luks_check(), and compares the fingerprint of the volume key. name NULL: tests the key, maps nothing. */
 int luks_open_checked(const struct luks_header *header, const struct luks_expected *expected, const char *device,
                       const struct secret *key, const char *name, const struct luks_options *options, char *error,
                       size_t error_size);
@@ -80,8 +81,8 @@ int luks_unlock_passphrase(struct luks_device *device, const struct secret *pass
 int luks_unlock_slot(struct luks_device *device, int slot, const struct secret *key, struct secret **ret_volume_key);
 /* Adds our slot (pbkdf2, 1,000 iterations, sha256, priority normal) into the number given or any (-1). -ENOSPC: no slot free. */
 int luks_slot_add(struct luks_device *device, const struct secret *volume_key, const struct secret *key, int slot, int *ret_slot);
-/* A passphrase, with the header's default (argon2id) parameters; or, recovery, a recovery key of 256 bits, which needs no stretching, as
- * systemd-cryptenroll makes it: pbkdf2, 1,000 iterations, and a systemd-recovery token. */
+/* A passphrase, with the header's default (argon2id) parameters; or, recovery, a recovery key of 256 bits, which needs no
+ * stretching, as systemd-cryptenroll makes it: pbkdf2, 1,000 iterations, and a systemd-recovery token. */
 int luks_slot_add_passphrase(struct luks_device *device, const struct secret *volume_key, const struct secret *passphrase,
                              bool recovery, int *ret_slot);
 /* Whether a volume key is the one of which a manifest has the fingerprint. */
@@ -93,8 +94,9 @@ int luks_slot_first_free(struct luks_device *device); /* number or -ENOSPC */
 uint32_t luks_slots_other(struct luks_device *device);
 uint32_t luks_slots_active(struct luks_device *device);
 
-/* The token: {"type":"tallyboot","keyslots":["N"],"version":1,"node":id,"key":hex,"generation":N,"state":"staged"|"live","slot":N}. "keyslots" is
- * empty until the slot exists. For people and inventory: nothing is decided by it. */
+/* The token:
+ * {"type":"tallyboot","keyslots":["N"],"version":1,"node":id,"key":hex,"generation":N,"state":"staged"|"live","slot":N}.
+ * "keyslots" is empty until the slot exists. For people and inventory: nothing is decided by it. */
 struct luks_token {
         int number; /* LUKS2 token number; -1: new */
         char node_id[NODE_ID_LENGTH + 1];
@@ -111,18 +113,20 @@ int luks_token_list(struct luks_device *device, struct luks_token ret[static LUK
 int luks_token_remove(struct luks_device *device, int number);
 /* The number of the first token that says it is ours and is not as it has to be, with why; -ENOENT: none. */
 int luks_token_malformed(struct luks_device *device, char *error, size_t error_size);
-/* Whether the token's slot is there and is one that we made: assigned to this token and to no other, or (a run that was cut between slot and
- * token) assigned to nobody, and made with our parameters. Only such a slot is ever wiped. */
+/* Whether the token's slot is there and is one that we made: assigned to this token and to no other, or (a run that was cut
+ * between slot and token) assigned to nobody, and made with our parameters. Only such a slot is ever wiped. */
 bool luks_token_owns_slot(struct luks_device *device, const struct luks_token *token);
-/* Whether a device carries a tallyboot token (a live one first), and its UUID, read cheaply; for `wait`. 0, -ENOENT, -EMEDIUMTYPE. */
+/* Whether a device carries a tallyboot token (a live one first), and its UUID, read cheaply; for `wait`. 0, -ENOENT,
+ * -EMEDIUMTYPE. */
 int luks_probe_token(const char *device, char ret_uuid[static LUKS_UUID_LENGTH + 1], struct luks_token *ret);
 /* All of them, as cheaply. 0 with none too. */
 int luks_probe_tokens(const char *device, char ret_uuid[static LUKS_UUID_LENGTH + 1], struct luks_token ret[static LUKS_KEYSLOTS],
                       size_t *ret_n);
 
-/* A second token beside it, of the node's offline way (docs/protocol.md, 14): {"type":"tallyboot-offline","keyslots":[],"version":1,"node":id,
- * "key":hex,"generation":N,"mechanism":text,"group_key":bin,"sealed":bin,"signature":bin or left out}. What it says is a claim until it is
- * opened; "keyslots" is empty, so that nothing else takes it for a way to open a slot. */
+/* A second token beside it, of the node's offline way (docs/protocol.md, 14):
+ * {"type":"tallyboot-offline","keyslots":[],"version":1,"node":id,
+ * "key":hex,"generation":N,"mechanism":text,"group_key":bin,"sealed":bin,"signature":bin or left out}. What it says is a claim
+ * until it is opened; "keyslots" is empty, so that nothing else takes it for a way to open a slot. */
 enum { LUKS_OFFLINE_MAX = 8 };
 struct luks_offline {
         int number; /* LUKS2 token number; -1: new */
@@ -143,7 +147,8 @@ void luks_offline_list_done(struct luks_offline_list *list);
 int luks_offline_parse(const char *json, struct luks_offline *ret, char *error, size_t error_size);
 /* Whether a token's JSON says that it is of this type, well formed or not. */
 bool luks_offline_is_called(const char *json);
-/* Sets number. The header changes as a whole: libcryptsetup writes one copy after the other. -ENOSPC: no room for it in the header. */
+/* Sets number. The header changes as a whole: libcryptsetup writes one copy after the other. -ENOSPC: no room for it in the
+ * header. */
 int luks_offline_write(struct luks_device *device, struct luks_offline *offline);
 int luks_offline_list(struct luks_device *device, struct luks_offline_list *ret);
 /* Of a device that is not open yet, read cheaply. 0 with none too; -EMEDIUMTYPE. */

@@ -8,17 +8,18 @@
 #include "base/log.h"
 #include "luks/internal.h"
 
-/* The volume is opened from a header that is made here of nothing but what was held against the manifest: the segment, the digest, our
- * keyslot and its area. It lies in a sealed memfd, which is all that libcryptsetup is given as metadata device, so what is on the disk by
- * then, and how another JSON parser would have read it, decides nothing.
+/* The volume is opened from a header that is made here of nothing but what was held against the manifest: the segment, the
+ * digest, our keyslot and its area. It lies in a sealed memfd, which is all that libcryptsetup is given as metadata device, so
+ * what is on the disk by then, and how another JSON parser would have read it, decides nothing.
  *
- * Why the volume key's fingerprint is compared by hand only where nothing is mapped: getting the key out (crypt_volume_key_get) runs the
- * digest, and so does every activation; with the digest that luksFormat chooses that is 66 ms each. An activation by passphrase runs it
- * once, against the digest that the manifest pins (its parameters and value), as it pins the keyslot, its area and thereby the key. Where
- * nothing is mapped (enrollment's last test, unlock --test), crypt_volume_key_get costs the same as the test and gives the key as well. */
+ * Why the volume key's fingerprint is compared by hand only where nothing is mapped: getting the key out (crypt_volume_key_get)
+ * runs the digest, and so does every activation; with the digest that luksFormat chooses that is 66 ms each. An activation by
+ * passphrase runs it once, against the digest that the manifest pins (its parameters and value), as it pins the keyslot, its area
+ * and thereby the key. Where nothing is mapped (enrollment's last test, unlock --test), crypt_volume_key_get costs the same as
+ * the test and gives the key as well. */
 
-/* Nothing vouches for the flags that the disk asks for. Those that only say which CPU does the work are taken; what weakens a volume
- * (discard, a journal left out) is the operator's to say, in crypttab or on the command line. */
+/* Nothing vouches for the flags that the disk asks for. Those that only say which CPU does the work are taken; what weakens a
+ * volume (discard, a journal left out) is the operator's to say, in crypttab or on the command line. */
 static json_t *harmless_flags(const struct luks_header *header) {
         static const char *const harmless[] = { "same-cpu-crypt", "submit-from-crypt-cpus", "no-read-workqueue",
                                                 "no-write-workqueue" };
@@ -200,9 +201,10 @@ static int test_key(struct crypt_device *cd, const struct luks_expected *expecte
         return bytes_equal_ct(fingerprint, expected->fingerprint, sizeof(fingerprint)) ? 0 : -EKEYREJECTED;
 }
 
-/* The volume key goes to the kernel as a "logon" key of this thread's own keyring (libcryptsetup's default, where the kernel has it): no
- * process can read such a key back, the mapping's table shows its name instead of the key, and libcryptsetup unlinks it as soon as
- * dm-crypt holds it. Turning the keyring off would put the key itself into the table, for every root's dmsetup to see. */
+/* The volume key goes to the kernel as a "logon" key of this thread's own keyring (libcryptsetup's default, where the kernel
+ * has it): no process can read such a key back, the mapping's table shows its name instead of the key, and libcryptsetup
+ * unlinks it as soon as dm-crypt holds it. Turning the keyring off would put the key itself into the table, for every root's
+ * dmsetup to see. */
 static int activate(struct crypt_device *cd, const struct luks_expected *expected, const struct secret *key, const char *name,
                     const struct luks_options *options) {
         int r;

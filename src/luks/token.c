@@ -10,8 +10,8 @@ static int refuse(char *error, size_t error_size, const char *words) {
         return -EBADMSG;
 }
 
-/* "keyslots" is empty (the slot is not there yet) or names exactly the slot that "slot" names: libcryptsetup keeps the former in step
- * with the header (it drops a slot that is killed), the latter is what enrollment meant to use. */
+/* "keyslots" is empty (the slot is not there yet) or names exactly the slot that "slot" names: libcryptsetup keeps the former in
+ * step with the header (it drops a slot that is killed), the latter is what enrollment meant to use. */
 static bool keyslots_are_right(const json_t *json, int64_t slot) {
         const json_t *keyslots = json_object_get(json, "keyslots");
         char text[24];

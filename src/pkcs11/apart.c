@@ -12,7 +12,8 @@
 #include "pkcs11/message.h"
 #include "pkcs11/process.h"
 
-/* A module that hangs must not hold up its user for ever; a person at a keypad and a card that makes an RSA key take their time. */
+/* A module that hangs must not hold up its user for ever; a person at a keypad and a card that makes an RSA key take their
+ * time. */
 enum { CALL_MS = 60 * 1000, KEYPAD_MS = 300 * 1000, GENERATE_MS = 600 * 1000, END_MS = 2000 };
 
 struct apart {

@@ -5,9 +5,9 @@
 #include "pkcs11/internal.h"
 #include "pkcs11/wrap.h"
 
-/* The calls, made in a process of the module's own: this program, started again under the name that apart_serve() knows. (p11-kit's
- * remote does the same for whole modules, but version 0.24 passes on neither AES but ECB nor ECDH.) A process that ended is -ENODEV,
- * and the next call starts another, and logs in again as after a lost session. */
+/* The calls, made in a process of the module's own: this program, started again under the name that apart_serve() knows.
+ * (p11-kit's remote does the same for whole modules, but version 0.24 passes on neither AES but ECB nor ECDH.) A process that
+ * ended is -ENODEV, and the next call starts another, and logs in again as after a lost session. */
 #define APART_NAME "tallyboot-pkcs11"
 
 /* Between the two processes, for -EACCES: the PIN that was right before was given to the token once more, and is wrong now. */

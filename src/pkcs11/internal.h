@@ -77,7 +77,8 @@ const char *mechanism_name(CK_MECHANISM_TYPE type, char ret[static 32]);
 
 /* uri.c */
 int uri_parse(const char *text, P11KitUri **ret); /* words are set */
-/* elf.c. Whether the file is a shared object for this machine and whole: of the first size bytes of a file of file_size bytes. Pure. */
+/* elf.c. Whether the file is a shared object for this machine and whole: of the first size bytes of a file of file_size bytes.
+ * Pure. */
 int elf_check(const void *head, size_t size, uint64_t file_size, const char **ret_why);
 
 /* module.c */
@@ -142,7 +143,8 @@ void purpose_read(struct pkcs11 *pkcs11, struct pkcs11_key *key);
 
 /* public.c, sign.c, generate.c, mechanism.c */
 int key_public(struct pkcs11 *pkcs11, const struct pkcs11_key *key, struct blob *ret);
-/* Of the key pair that the URI names, from what the token shows of it: before login, too, where that is a public key or certificate. */
+/* Of the key pair that the URI names, from what the token shows of it: before login, too, where that is a public key or
+ * certificate. */
 int key_public_by_uri(struct pkcs11 *pkcs11, const char *uri, struct blob *ret);
 /* Fills type and bits by an object's CKA_EC_PARAMS; -ENODATA: it shows none. */
 int key_curve(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE handle, struct pkcs11_key *key);

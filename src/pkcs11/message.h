@@ -4,8 +4,9 @@
 #include "crypto/fields.h"
 #include "pkcs11/wrap.h"
 
-/* What goes between a program and the process that a module runs in: a 32-bit length and that many bytes, the fields of a call or of
- * its answer. Neither side believes the other: every read is bounded, and checked. Locked memory, for PINs and keys are in it. */
+/* What goes between a program and the process that a module runs in: a 32-bit length and that many bytes, the fields of a call
+ * or of its answer. Neither side believes the other: every read is bounded, and checked. Locked memory, for PINs and keys are
+ * in it. */
 enum message_kind {
         MESSAGE_OPEN = 1,
         MESSAGE_PIN,

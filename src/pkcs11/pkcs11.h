@@ -4,14 +4,14 @@
 #include "base/buffer.h"
 #include "base/secret.h"
 
-/* Smart cards and HSMs: a PKCS#11 module, loaded and initialized, and a session with the one token that a URI names. The only user
- * of p11-kit. Several threads may use one struct pkcs11; the calls then wait for each other.
+/* Smart cards and HSMs: a PKCS#11 module, loaded and initialized, and a session with the one token that a URI names. The only
+ * user of p11-kit. Several threads may use one struct pkcs11; the calls then wait for each other.
  *
- * What every call may return, beside what is said at it: -ENODEV the token was removed, or the module's process ended (open again);
- * -EBUSY the token is in use by somebody else; -EOPNOTSUPP the token lacks a mechanism, which pkcs11_error() names; -EACCES not
- * logged in, or the key may not be used for this; -EIO anything else that the token or its module reported.
- * A session that the token lost is opened again once, and the call made again, where no harm can come of it: it must be the same
- * token (serial number), and the PIN that it accepted before is given to it again at most once, and not when it is the last try. */
+ * What every call may return, beside what is said at it: -ENODEV the token was removed, or the module's process ended (open
+ * again); -EBUSY the token is in use by somebody else; -EOPNOTSUPP the token lacks a mechanism, which pkcs11_error() names;
+ * -EACCES not logged in, or the key may not be used for this; -EIO anything else that the token or its module reported. A session
+ * that the token lost is opened again once, and the call made again, where no harm can come of it: it must be the same token
+ * (serial number), and the PIN that it accepted before is given to it again at most once, and not when it is the last try. */
 struct pkcs11;
 
 struct pkcs11_where {
@@ -48,18 +48,18 @@ struct pkcs11_pin {
         bool locked;
 };
 
-/* For a program whose time counts, before it has a thread or a secret: the process of the first module that will be apart is made now, as
- * a copy of this one. Loading the program's libraries once more for it would take longer than all that it does. */
+/* For a program whose time counts, before it has a thread or a secret: the process of the first module that will be apart is made
+ * now, as a copy of this one. Loading the program's libraries once more for it would take longer than all that it does. */
 int pkcs11_prepare(void);
 /* error: words for a person, also where ret is not set. -EINVAL: not a URI, or one with pin-value (a PIN has no place in a
- * configuration); -ENODEV: no token matches (yet: a token may come later); -ENOTUNIQ: two match, and error names both; -ELIBBAD: the
- * module is missing, for another architecture, not a module, or fails in C_Initialize. A module that ends the process in
+ * configuration); -ENODEV: no token matches (yet: a token may come later); -ENOTUNIQ: two match, and error names both; -ELIBBAD:
+ * the module is missing, for another architecture, not a module, or fails in C_Initialize. A module that ends the process in
  * C_Initialize ends ours, unless it is apart (then: -ELIBBAD). */
 int pkcs11_open(const struct pkcs11_where *where, struct pkcs11 **ret, char *error, size_t error_size);
 struct pkcs11 *pkcs11_close(struct pkcs11 *pkcs11);
 DEFINE_CLEANUP(struct pkcs11 *, pkcs11_close)
-/* While another thread waits in a call (for a person at a keypad): the module's process is killed, and that call ends with -ENODEV. A
- * module in our own process cannot be interrupted: false. */
+/* While another thread waits in a call (for a person at a keypad): the module's process is killed, and that call ends with
+ * -ENODEV. A module in our own process cannot be interrupted: false. */
 bool pkcs11_interrupt(struct pkcs11 *pkcs11);
 
 const char *pkcs11_label(const struct pkcs11 *pkcs11);  /* of the token */
@@ -77,14 +77,15 @@ int pkcs11_login_unattended(struct pkcs11 *pkcs11, const struct secret *pin);
 
 /* The one key that the object part of the URI names: id, object (label). -ENOKEY: none, or none before login; -ENOTUNIQ: two. */
 int pkcs11_find(struct pkcs11 *pkcs11, const char *uri, enum pkcs11_class class, struct pkcs11_key *ret);
-/* DER SubjectPublicKeyInfo: from the private object itself, else the public object or the certificate with its id. -ENOKEY: none. */
+/* DER SubjectPublicKeyInfo: from the private object itself, else the public object or the certificate with its id. -ENOKEY:
+ * none. */
 int pkcs11_public(struct pkcs11 *pkcs11, const struct pkcs11_key *private_key, struct blob *ret);
-/* Of the whole message. P-256: SHA-256, 64 bytes r || s; P-384: SHA-384, 96 bytes r || s; RSA of 2048 bits and more: PSS, SHA-256,
- * MGF1 with SHA-256, 32 bytes of salt. */
+/* Of the whole message. P-256: SHA-256, 64 bytes r || s; P-384: SHA-384, 96 bytes r || s; RSA of 2048 bits and more: PSS,
+ * SHA-256, MGF1 with SHA-256, 32 bytes of salt. */
 int pkcs11_sign(struct pkcs11 *pkcs11, const struct pkcs11_key *key, const void *message, size_t size, struct blob *ret);
 
-/* A new key that stays in the token: CKA_TOKEN, CKA_PRIVATE, CKA_SENSITIVE, not extractable. AES: 256 bits. -EEXIST: the token has
- * one of this label and class already. */
+/* A new key that stays in the token: CKA_TOKEN, CKA_PRIVATE, CKA_SENSITIVE, not extractable. AES: 256 bits. -EEXIST: the token
+ * has one of this label and class already. */
 struct pkcs11_new {
         enum pkcs11_type type;
         unsigned bits; /* RSA: 2048 to 4096 */
@@ -100,6 +101,6 @@ int pkcs11_mechanisms(struct pkcs11 *pkcs11, char **ret);
 /* A URI that names this token and no other, and the key (NULL: the token alone). */
 int pkcs11_uri(struct pkcs11 *pkcs11, const struct pkcs11_key *key, char **ret);
 
-/* Configuration. Pure. -EINVAL with words: not a PKCS#11 URI, or with pin-value. ret_pin_source: the pin-source attribute, NULL where
- * there is none; may be NULL. */
+/* Configuration. Pure. -EINVAL with words: not a PKCS#11 URI, or with pin-value. ret_pin_source: the pin-source attribute, NULL
+ * where there is none; may be NULL. */
 int pkcs11_uri_check(const char *uri, char **ret_pin_source, char *error, size_t error_size);

@@ -100,8 +100,8 @@ static bool take_prepared(pid_t *ret_pid, int *ret_fd) {
         return there;
 }
 
-/* Not fork(): other threads may hold any lock. The name of the file may mean another program by now, after an upgrade; /proc/self/exe
- * is this one. */
+/* Not fork(): other threads may hold any lock. The name of the file may mean another program by now, after an upgrade;
+ * /proc/self/exe is this one. */
 int process_spawn(const char *name, pid_t *ret_pid, int *ret_fd) {
         char *const arguments[] = { (char *) name, NULL };
         posix_spawn_file_actions_t actions;
@@ -133,8 +133,8 @@ int process_spawn(const char *name, pid_t *ret_pid, int *ret_fd) {
         return 0;
 }
 
-/* Before main(), in every program that has this module: so no program can forget it, and none has to be installed for it. Under this name
- * main() is never reached, whatever is wrong: it would do what the program does, and start another. */
+/* Before main(), in every program that has this module: so no program can forget it, and none has to be installed for it. Under
+ * this name main() is never reached, whatever is wrong: it would do what the program does, and start another. */
 static void __attribute__((constructor)) become_apart(int argc, char **argv) {
         struct stat st;
 

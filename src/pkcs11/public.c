@@ -98,7 +98,8 @@ static int certificate_public(struct pkcs11 *pkcs11, CK_OBJECT_HANDLE object, st
         return to_spki(X509_get0_pubkey(x509), ret);
 }
 
-/* The object of another class that belongs to the key: with its id; the one of them, for a card's other certificates have others. */
+/* The object of another class that belongs to the key: with its id; the one of them, for a card's other certificates have
+ * others. */
 static int companion(struct pkcs11 *pkcs11, const struct pkcs11_key *key, CK_OBJECT_CLASS class, CK_OBJECT_HANDLE *ret) {
         CK_ATTRIBUTE wanted[2] = { { CKA_CLASS, &class, sizeof(class) } };
         CK_OBJECT_HANDLE handle = 0;

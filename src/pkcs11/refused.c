@@ -5,8 +5,8 @@
 
 #include "crypto/internal.h"
 
-/* A program that tries again, with the PIN of its configuration, would lock the token: so that it need not remember, it is remembered
- * here, for as long as the process lives, also when the token is opened anew. */
+/* A program that tries again, with the PIN of its configuration, would lock the token: so that it need not remember, it is
+ * remembered here, for as long as the process lives, also when the token is opened anew. */
 enum { REFUSED_MAX = 32 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

@@ -6,7 +6,8 @@
 #include "crypto/crypto.h"
 #include "pkcs11/message.h"
 
-/* The other end of apart.c: each function reads a call, makes it, and writes what it returned. Everything is read before it is made. */
+/* The other end of apart.c: each function reads a call, makes it, and writes what it returned. Everything is read before it is
+ * made. */
 
 struct server {
         struct pkcs11 *pkcs11;

@@ -6,8 +6,8 @@
 
 enum { URI_MAX = 4096 };
 
-/* RFC 7512. Stricter than p11-kit: what it does not know would match more than the operator meant, so it is refused; so is an object
- * that cannot be a key, and a PIN in a file that is no secret. */
+/* RFC 7512. Stricter than p11-kit: what it does not know would match more than the operator meant, so it is refused; so is an
+ * object that cannot be a key, and a PIN in a file that is no secret. */
 int uri_parse(const char *text, P11KitUri **ret) {
         _cleanup_(p11_uri_freep) P11KitUri *uri = NULL;
         CK_ATTRIBUTE *class;

@@ -71,8 +71,8 @@ int wrap_rsa_open(struct wrap_task *task, struct secret **ret);
 int wrap_ecdh_make(struct wrap_task *task, const struct secret *key);
 int wrap_ecdh_open(struct wrap_task *task, struct secret **ret);
 
-/* wrap-mac.c. The check of task->blob's other parts: a MAC by the token, or by the wrapped key itself; none where the mechanism has
- * additional data. wrap_mac_check() needs no key where the blob has a MAC, wrap_confirm_check() comes after opening. */
+/* wrap-mac.c. The check of task->blob's other parts: a MAC by the token, or by the wrapped key itself; none where the mechanism
+ * has additional data. wrap_mac_check() needs no key where the blob has a MAC, wrap_confirm_check() comes after opening. */
 int wrap_check_make(struct wrap_task *task, const struct secret *key);
 int wrap_mac_check(struct wrap_task *task);
 int wrap_confirm_check(struct wrap_task *task, const struct secret *key);

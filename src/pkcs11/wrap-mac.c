@@ -124,7 +124,8 @@ int wrap_confirm_check(struct wrap_task *task, const struct secret *key) {
         return bytes_equal_ct(expected, task->blob.check, sizeof(expected)) ? 0 : refuse("its confirmation is wrong");
 }
 
-/* PKCS#11 has a dozen codes for this, and some tokens say no more than that it failed: then the token is asked whether it is well. */
+/* PKCS#11 has a dozen codes for this, and some tokens say no more than that it failed: then the token is asked whether it is
+ * well. */
 int wrap_refused(struct pkcs11 *pkcs11, CK_RV rv, const char *what) {
         static const CK_RV vague[] = {
                 CKR_GENERAL_ERROR,  CKR_FUNCTION_FAILED,       CKR_DATA_INVALID,

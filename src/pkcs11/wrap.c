@@ -109,8 +109,8 @@ static int make_blob(struct wrap_task *task, const struct secret *key, struct bl
         return 0;
 }
 
-/* Whoever can write blobs must not choose how they are held against: what has no MAC where one is configured (but for GCM, which is
- * bound without), or a weaker one, is refused. */
+/* Whoever can write blobs must not choose how they are held against: what has no MAC where one is configured (but for GCM, which
+ * is bound without), or a weaker one, is refused. */
 int wrap_check_info(const struct wrap_how *how, const struct wrap_info *info) {
         if (info->generation != how->generation)
                 return fail(ESTALE, "the key was wrapped under generation %u of the wrapping key, not %u", info->generation,

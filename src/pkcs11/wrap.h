@@ -4,13 +4,13 @@
 #include "crypto/fields.h"
 #include "pkcs11/pkcs11.h"
 
-/* Keys wrapped by a key that never leaves its token (docs/keys.md). A wrapped key is a blob that says how it was made, and is bound to
- * what the caller says that it is for: who opens it must say the same.
+/* Keys wrapped by a key that never leaves its token (docs/keys.md). A wrapped key is a blob that says how it was made, and is
+ * bound to what the caller says that it is for: who opens it must say the same.
  *
  * How the binding holds: GCM: as additional data. With a MAC key: the MAC covers all of it and is checked before anything is
- * unwrapped. KWP and KEY_WRAP_PAD without a MAC key: by a value HMAC(key, binding), so that a blob in another's place is found out,
- * but who knows one wrapped key in the clear can make it pass for another: give a MAC key where that counts. RSA_OAEP and ECDH: the
- * same value, or additional data; anyone can wrap to a public key, so the caller signs the blob where that matters. */
+ * unwrapped. KWP and KEY_WRAP_PAD without a MAC key: by a value HMAC(key, binding), so that a blob in another's place is found
+ * out, but who knows one wrapped key in the clear can make it pass for another: give a MAC key where that counts. RSA_OAEP and
+ * ECDH: the same value, or additional data; anyone can wrap to a public key, so the caller signs the blob where that matters. */
 
 enum wrap_mechanism {
         WRAP_KWP = 1,          /* CKM_AES_KEY_WRAP_KWP, RFC 5649 */
@@ -53,8 +53,9 @@ int wrap_mechanism_from_string(const char *text, enum wrap_mechanism *ret);
 const char *wrap_mac_to_string(enum wrap_mac mac); /* "none", "sha256-hmac", "aes-cmac", "aes-mac-64" */
 int wrap_mac_from_string(const char *text, enum wrap_mac *ret);
 
-/* Whether the token has all that how asks for: keys, their types and uses, mechanisms. At start, so that not the first release finds
- * out. -EOPNOTSUPP, -ENOKEY, -EINVAL (CBC_PAD without MAC, a key of another type) with words in pkcs11_error(). Needs login. */
+/* Whether the token has all that how asks for: keys, their types and uses, mechanisms. At start, so that not the first release
+ * finds out. -EOPNOTSUPP, -ENOKEY, -EINVAL (CBC_PAD without MAC, a key of another type) with words in pkcs11_error(). Needs
+ * login. */
 int wrap_check(struct pkcs11 *pkcs11, const struct wrap_how *how);
 
 /* Words to put behind what wrap_check() found missing: "; it has CKM_AES_GCM CKM_AES_CMAC", of all that could be asked for. */
@@ -69,9 +70,9 @@ int wrap_make(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct fi
 int wrap_open(struct pkcs11 *pkcs11, const struct wrap_how *how, const struct field *binding, size_t n, const void *blob,
               size_t size, struct secret **ret);
 
-/* A key that never is in anybody's memory: made by the token, wrapped, and used by the token. It needs a MAC key, which alone can bind
- * it, and a mechanism by which the token wraps keys (not GCM where that only encrypts). wrap_open() opens such a blob too, into our
- * memory: what keeps whoever may use the wrapping key from doing so is the token's own policy (CKA_UNWRAP_TEMPLATE). */
+/* A key that never is in anybody's memory: made by the token, wrapped, and used by the token. It needs a MAC key, which alone can
+ * bind it, and a mechanism by which the token wraps keys (not GCM where that only encrypts). wrap_open() opens such a blob too,
+ * into our memory: what keeps whoever may use the wrapping key from doing so is the token's own policy (CKA_UNWRAP_TEMPLATE). */
 struct wrap_use {
         bool seal;         /* else open */
         const uint8_t *iv; /* of AES-256-GCM, 12 bytes */

@@ -49,8 +49,8 @@ static void describe_difference(const struct policy_set *set, const struct pcr_b
                 hex_write(bank->values[pcr], size, ret->got);
 }
 
-/* The values that a set is held against. The firmware may never have extended another bank than the node's: what is in one that nobody
- * measured into, whoever starts the machine puts there. */
+/* The values that a set is held against. The firmware may never have extended another bank than the node's: what is in one that
+ * nobody measured into, whoever starts the machine puts there. */
 static const struct pcr_bank *bank_for(const struct policy_set *set, const struct policy_input *input) {
         return set->bank == input->bank && input->pcrs ? pcr_values_bank(input->pcrs, set->bank) : NULL;
 }

@@ -31,7 +31,8 @@ static bool is_listed(const struct policy_rules *rules, const struct ima_entry *
         return false;
 }
 
-/* The first entry that no rule allows, or SIZE_MAX. A list that only has to be there is not looked at, but for what nobody can know. */
+/* The first entry that no rule allows, or SIZE_MAX. A list that only has to be there is not looked at, but for what nobody can
+ * know. */
 static size_t find_unlisted(const struct policy_rules *rules, const struct ima_facts *ima, uint64_t *budget, size_t *ret_n) {
         bool judged = rules->digests[LIST_IMA_DIGEST].n > 0 || rules->ima_files.n > 0;
         size_t first = SIZE_MAX;

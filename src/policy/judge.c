@@ -125,8 +125,8 @@ static bool facts_have(const struct fact_digests *facts, const struct rule_diges
         return false;
 }
 
-/* Whether the policy has this list and the log proves PCR 7, which all that is held against lists is measured into. If only the log is
- * missing, that is the finding. ret: the rule's name. */
+/* Whether the policy has this list and the log proves PCR 7, which all that is held against lists is measured into. If only the
+ * log is missing, that is the finding. ret: the rule's name. */
 static bool can_judge_list(struct judgement *judgement, enum digest_list which, char *ret, size_t size) {
         const struct rule_digests *list = judgement->policy->rules->digests + which;
         char why[256];
@@ -210,8 +210,8 @@ static enum image image_of(const struct policy_rules *rules, const struct fact_d
         return IMAGE_UNKNOWN;
 }
 
-/* Boot loaders, then, where UKIs are listed, one of them, then at most the kernel in it. A kernel without its UKI, or started by the
- * firmware after the UKI gave up, has whatever command line and initramfs somebody gave it. */
+/* Boot loaders, then, where UKIs are listed, one of them, then at most the kernel in it. A kernel without its UKI, or started by
+ * the firmware after the UKI gave up, has whatever command line and initramfs somebody gave it. */
 static const char *check_images(const struct policy_rules *rules, const struct boot_facts *facts, size_t *ret_at) {
         const struct fact_digests *applications = &facts->applications;
         bool wants_uki = rules->digests[LIST_UKI].n > 0;

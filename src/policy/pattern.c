@@ -29,7 +29,8 @@ static bool is_any(struct part part) {
         return part.size == 2 && memcmp(part.text, "**", 2) == 0;
 }
 
-/* Only the last star is ever tried again: what came before it has matched in the shortest way, and a longer one gives nothing more. */
+/* Only the last star is ever tried again: what came before it has matched in the shortest way, and a longer one gives nothing
+ * more. */
 static bool part_match(struct part pattern, struct part text, uint64_t *budget) {
         size_t p = 0, t = 0, star = SIZE_MAX, from = 0;
 

@@ -140,8 +140,9 @@ static int compare_offsets(const void *a, const void *b) {
         return x < y ? -1 : x > y;
 }
 
-/* "Calculating the PE Image Hash": the headers without checksum and certificate entry, the sections in the file's order, then what
- * is left in the file before the certificates. "Left" is counted, as in the text and in the firmware: gaps between sections shift it. */
+/* "Calculating the PE Image Hash": the headers without checksum and certificate entry, the sections in the file's order, then
+ * what is left in the file before the certificates. "Left" is counted, as in the text and in the firmware: gaps between sections
+ * shift it. */
 static int digest_update(const struct pe *pe, EVP_MD_CTX *context) {
         const struct pe_section *sorted[PE_SECTIONS_MAX] = {};
         size_t end = pe->security_offset > 0 ? pe->security_offset : pe->headers_size, after = pe->checksum_offset + 4;

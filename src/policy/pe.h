@@ -4,8 +4,8 @@
 #include "base/buffer.h"
 #include "wire/wire.h"
 
-/* PE/COFF images, as UEFI firmware reads them: Microsoft's "PE Format" and "Windows Authenticode Portable Executable Signature Format".
- * Pure, bounded: nothing is followed, everything is inside the bytes or refused. */
+/* PE/COFF images, as UEFI firmware reads them: Microsoft's "PE Format" and "Windows Authenticode Portable Executable Signature
+ * Format". Pure, bounded: nothing is followed, everything is inside the bytes or refused. */
 
 enum { PE_SECTIONS_MAX = 96, PE_SIZE_MAX = 512 * 1024 * 1024 };
 

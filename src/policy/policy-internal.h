@@ -18,8 +18,8 @@ enum {
 bool value_is(const uint8_t *value, size_t size, uint8_t byte);
 bool set_name_is_valid(const char *name);
 struct policy_set *policy_find(const struct policy *policy, const char *name);
-/* Whether a boot that matches it is allowed by that: it holds a measured value, or there are rules that say what boots. Zeros alone match
- * whatever measures nothing there. */
+/* Whether a boot that matches it is allowed by that: it holds a measured value, or there are rules that say what boots. Zeros
+ * alone match whatever measures nothing there. */
 bool policy_set_counts(const struct policy *policy, const struct policy_set *set);
 /* A new, empty set at the end. Moves the others. -E2BIG: too many. */
 int policy_append(struct policy *policy, const char *name, struct policy_set **ret);

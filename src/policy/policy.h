@@ -4,15 +4,17 @@
 #include "evidence/facts.h"
 #include "wire/wire.h"
 
-/* A group's policy: tallyboot-policy(5). Named sets of exact PCR values, rules on what the logs of a boot say, rules on the release.
+/* A group's policy: tallyboot-policy(5). Named sets of exact PCR values, rules on what the logs of a boot say, rules on the
+ * release.
  *
  *     [set debian-12.7]
  *     bank = sha256
  *     pcr 0 = HEX
  *     pcr 8 = zero
  *
- * "zero" means all zero bits, and is the only way to allow them outside 0-7 (docs/protocol.md, 5.9). A boot is allowed when one set
- * matches whole (or there is none), every rule holds, and a measured value of that set or a [firmware] rule says what may boot. Pure. */
+ * "zero" means all zero bits, and is the only way to allow them outside 0-7 (docs/protocol.md, 5.9). A boot is allowed when one
+ * set matches whole (or there is none), every rule holds, and a measured value of that set or a [firmware] rule says what may
+ * boot. Pure. */
 
 enum { POLICY_TEXT_MAX = 1024 * 1024 };
 
@@ -100,6 +102,6 @@ bool policy_wants_ima(const struct policy *policy);
 /* A set made from a verified boot's values, zeros by name, without the gate; appended to the policy. -EEXIST: that name is
  * there. */
 int policy_capture(struct policy *policy, const char *name, const struct pcr_values *pcrs, uint16_t bank, unsigned gate);
-/* What the policy leaves uncovered, in words, or "": initramfs (9 or 11), boot loader (4), command line, add-ons (12, 13); of nodes with a
- * token everything. ret owns. */
+/* What the policy leaves uncovered, in words, or "": initramfs (9 or 11), boot loader (4), command line, add-ons (12, 13); of
+ * nodes with a token everything. ret owns. */
 char *policy_uncovered(const struct policy *policy);

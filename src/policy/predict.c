@@ -80,7 +80,8 @@ static int extend(const struct predicting *p, uint8_t *value, const void *data, 
         return r < 0 ? r : pcr_bank_extend(p->input->bank, value, digest);
 }
 
-/* systemd-stub 252, in this order; .pcrsig signs what the others give and is left out. Each as its name with NUL, then its content. */
+/* systemd-stub 252, in this order; .pcrsig signs what the others give and is left out. Each as its name with NUL, then its
+ * content. */
 static int measure_sections(struct predicting *p) {
         static const char *const names[] = { ".linux", ".osrel", ".cmdline", ".initrd", ".splash", ".dtb", ".pcrpkey" };
         int r;
@@ -313,8 +314,8 @@ static void look_at_loaded(struct predicting *p, const struct boot_facts *facts)
         p->base.command_line_measured = facts->loaded.n == 2;
 }
 
-/* systemd measures a word where the boot goes on, each by a unit of its own that an image can lack. Evidence of a running system has them
- * all, of the initramfs the first. -ENOENT: no such words. */
+/* systemd measures a word where the boot goes on, each by a unit of its own that an image can lack. Evidence of a running system
+ * has them all, of the initramfs the first. -ENOENT: no such words. */
 static int match_phases(const struct predicting *p, const uint8_t *start, const uint8_t *quoted, bool *ret_enters) {
         static const char *const words[] = { "enter-initrd", "leave-initrd", "sysinit", "ready" };
 
@@ -336,8 +337,8 @@ static int match_phases(const struct predicting *p, const uint8_t *start, const 
         return -ENOENT;
 }
 
-/* What the boot's log gives for PCR 11, and what was measured after it. The values are those of the evidence, with PCR 11 as the stub
- * left it. */
+/* What the boot's log gives for PCR 11, and what was measured after it. The values are those of the evidence, with PCR 11 as the
+ * stub left it. */
 static int without_phases(struct predicting *p, struct pcr_values *ret) {
         const struct pcr_bank *known = pcr_values_bank(p->input->pcrs, p->input->bank);
         struct eventlog_pcrs log;

@@ -4,8 +4,8 @@
 #include "policy/pe.h"
 #include "policy/policy.h"
 
-/* The PCR values that a new unified kernel image will give, on a machine of which one boot is known: PCR 4, 9 and 11 are computed,
- * the others taken from that boot. As systemd-stub 252 measures, and Linux' EFI stub from 5.18 on. Pure. */
+/* The PCR values that a new unified kernel image will give, on a machine of which one boot is known: PCR 4, 9 and 11 are
+ * computed, the others taken from that boot. As systemd-stub 252 measures, and Linux' EFI stub from 5.18 on. Pure. */
 
 enum predict_phase { PHASE_AS_BEFORE, PHASE_NONE, PHASE_ENTER_INITRD };
 

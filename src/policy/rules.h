@@ -83,8 +83,8 @@ bool rules_say_what_boots(const struct policy_rules *rules);
 bool rules_have_ima(const struct policy_rules *rules);
 bool rules_have_driver(const struct policy_rules *rules);
 
-/* "*" is any run of bytes but the separator, "?" one such byte; a part between separators that is "**" alone is any number of parts.
- * Time: at most the product of both lengths, each step counted against *budget; false when that is used up. */
+/* "*" is any run of bytes but the separator, "?" one such byte; a part between separators that is "**" alone is any number of
+ * parts. Time: at most the product of both lengths, each step counted against *budget; false when that is used up. */
 bool pattern_match(const char *pattern, const char *text, char separator, uint64_t *budget);
 /* -EINVAL with words: more than "**" in one part, too long. */
 int pattern_check(const char *pattern, char separator, char *error, size_t size);

@@ -41,10 +41,10 @@ static struct cover rules_cover(const struct policy_rules *rules) {
 }
 
 /* UEFI (TCG PC Client Platform Firmware Profile, 3.3.4): 4 is the boot loader or UKI. 2 are drivers, of cards and, by Driver####
- * variables that anybody with root or at the console writes, of the ESP: they run before the boot loader, and can measure in its name. GRUB
- * measures commands into 8, files into 9; Linux the initrd into 9; systemd-stub the sections of a UKI, its command line and initrd among
- * them, into 11, another command line and credentials into 12, system extensions into 13. The digest of a UKI is over all its sections:
- * but what comes beside it, and takes their place, shows in 12 and 13 only. */
+ * variables that anybody with root or at the console writes, of the ESP: they run before the boot loader, and can measure in its
+ * name. GRUB measures commands into 8, files into 9; Linux the initrd into 9; systemd-stub the sections of a UKI, its command
+ * line and initrd among them, into 11, another command line and credentials into 12, system extensions into 13. The digest of a
+ * UKI is over all its sections: but what comes beside it, and takes their place, shows in 12 and 13 only. */
 static void append_uncovered(const struct policy_set *set, const char *who, const struct cover *cover, struct buffer *buffer) {
         bool twelve = cover->addons || fixes(set, 12), thirteen = cover->addons || fixes(set, 13);
         bool uki_alone = cover->uki && twelve && thirteen;

@@ -67,8 +67,8 @@ static int tpm_identity(struct service *service, const struct wire_registration 
         return r < 0 ? r : identity_complete(&identity, ret);
 }
 
-/* EK (certificate, restricted decryption key) and AK (template) of a registration, or a token's key. On -EKEYREJECTED and -EBADMSG error
- * says why, for the log; -EOPNOTSUPP where the EK is of a type that no credential can be made for. */
+/* EK (certificate, restricted decryption key) and AK (template) of a registration, or a token's key. On -EKEYREJECTED and
+ * -EBADMSG error says why, for the log; -EOPNOTSUPP where the EK is of a type that no credential can be made for. */
 static int identity_check(struct service *service, const struct wire_registration *registration, struct identity *ret,
                           char *error, size_t error_size) {
         *error = 0;

@@ -5,7 +5,8 @@
 #include "evidence/token.h"
 #include "service/service.h"
 
-/* The registrar: a directory of endorsement and attestation keys. Nobody has to trust it with more: each party checks all of it again. */
+/* The registrar: a directory of endorsement and attestation keys. Nobody has to trust it with more: each party checks all of it
+ * again. */
 
 enum { REGISTER_CHALLENGE_SIZE = 28, REGISTER_TOKEN_CHALLENGE_SIZE = 60, REGISTER_TTL_MS = 120000 };
 
@@ -21,13 +22,15 @@ struct identity {
 };
 
 /* Stateless challenges (challenge.c): number (4) || time in ms (8) || random (16); the credential's secret is HMAC(MAC key,
- * L("tallyboot register v1", number, time, random, SHA-256 of the registration's fields)), so it proves this registration and no other. */
+ * L("tallyboot register v1", number, time, random, SHA-256 of the registration's fields)), so it proves this registration and no
+ * other. */
 int challenge_make(struct keystore *keystore, const struct wire_registration *registration, uint64_t now_ms,
                    uint8_t ret_challenge[static REGISTER_CHALLENGE_SIZE], uint8_t ret_secret[static 32]);
 /* -ESTALE: too old; -EKEYREJECTED: the proof is not of this registration, challenge and node id. */
 int challenge_check(struct keystore *keystore, const struct wire_registration *registration, const char *id, uint64_t now_ms);
-/* A token opens no credential, so its challenge has what shows that it is ours: the 28 bytes above and HMAC(MAC key, L("tallyboot token
- * challenge v1", number, time, random, SHA-256 of the registration's fields)). The proof is a signature of wire_token_register_message(). */
+/* A token opens no credential, so its challenge has what shows that it is ours: the 28 bytes above and HMAC(MAC key, L("tallyboot
+ * token challenge v1", number, time, random, SHA-256 of the registration's fields)). The proof is a signature of
+ * wire_token_register_message(). */
 int challenge_make_token(struct keystore *keystore, const struct wire_registration *registration, uint64_t now_ms,
                          uint8_t ret_challenge[static REGISTER_TOKEN_CHALLENGE_SIZE]);
 int challenge_check_token(struct keystore *keystore, const struct wire_registration *registration, const char *id,

@@ -92,7 +92,8 @@ static int remember_boot(struct admission *a, struct store_txn *txn) {
                           NULL);
 }
 
-/* The node may have been seen elsewhere, or an operator may have spoken, since that was decided: then the next try decides anew. */
+/* The node may have been seen elsewhere, or an operator may have spoken, since that was decided: then the next try decides
+ * anew. */
 static int suspend_absent(struct admission *a, struct store_txn *txn) {
         int64_t changes;
         int r;
@@ -209,8 +210,8 @@ static bool in_window(const struct admission *a) {
         return window > 0 && a->now >= began && (a->now - began) / 1000 < window;
 }
 
-/* Seconds until another NK of a node with a token is answered. Where this clock is behind the one that wrote the row, that was just
- * now: two processes on one store may differ. Further behind, it was set back, and keeps nobody out. */
+/* Seconds until another NK of a node with a token is answered. Where this clock is behind the one that wrote the row, that was
+ * just now: two processes on one store may differ. Further behind, it was set back, and keeps nobody out. */
 static unsigned token_wait(const struct admission *a) {
         uint64_t began = (uint64_t) a->node.boot_time, interval = a->policy.release.token_interval * 1000;
         uint64_t passed = a->now >= began ? a->now - began : began - a->now <= CLOCK_SKEW_MS ? 0 : interval;
@@ -218,8 +219,8 @@ static unsigned token_wait(const struct admission *a) {
         return a->node.has_nk && passed < interval ? (unsigned) ((interval - passed + 999) / 1000) : 0;
 }
 
-/* A token counts no boots, so nothing says that an NK is of another boot. What it cannot be used for is answers one after the other: whoever
- * holds it for a moment gets one, and the log shows it. */
+/* A token counts no boots, so nothing says that an NK is of another boot. What it cannot be used for is answers one after the
+ * other: whoever holds it for a moment gets one, and the log shows it. */
 static int token_row(struct admission *a) {
         struct node *node = &a->node;
         bool same_nk = node->has_nk && bytes_equal_ct(node->nk, a->nk_digest, sizeof(node->nk));

@@ -289,8 +289,9 @@ static int check_tpm(struct admission *a) {
         return r < 0 || a->refusal.problem ? r : check_firmware(a);
 }
 
-/* The AK of a node that is not known here is the registrar's word, and keys in software cost nothing: a quote by it proves something once
- * the TPM has opened the credential, and where nobody vouches for that TPM, once all is right. Else who lies there fills the audit log. */
+/* The AK of a node that is not known here is the registrar's word, and keys in software cost nothing: a quote by it proves
+ * something once the TPM has opened the credential, and where nobody vouches for that TPM, once all is right. Else who lies there
+ * fills the audit log. */
 static int check_new(struct admission *a) {
         bool right;
         int r;

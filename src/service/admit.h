@@ -5,9 +5,9 @@
 #include "service/nonce.h"
 #include "service/policy-cache.h"
 
-/* One release request on its way through docs/protocol.md, 5. admit.c does 1 to 9 (what evidence is); boot.c (rotate, too), enroll.c and
- * confirm.c do the rest, each for its purpose, and end in one write transaction in which everything that can have changed since is
- * looked at again. */
+/* One release request on its way through docs/protocol.md, 5. admit.c does 1 to 9 (what evidence is); boot.c (rotate, too),
+ * enroll.c and confirm.c do the rest, each for its purpose, and end in one write transaction in which everything that can have
+ * changed since is looked at again. */
 
 /* What a proven node is refused for: goes to the audit log, with more words than to the node. */
 struct refusal {
@@ -78,8 +78,8 @@ int release_enroll(struct admission *a, struct http_response *response);
 int release_rotate(struct admission *a, struct http_response *response);
 int release_confirm(struct admission *a, struct http_response *response);
 
-/* 1 and 2, of the evidence's text. 0, or -ECANCELED with the problem in response, or an error of ours. late_ms: how much longer than
- * usual the nonce lives. */
+/* 1 and 2, of the evidence's text. 0, or -ECANCELED with the problem in response, or an error of ours. late_ms: how much longer
+ * than usual the nonce lives. */
 int admit_begin(struct admission *a, const struct service_call *call, const struct wire_span *text, uint64_t late_ms,
                 struct http_response *response);
 /* 3 to 9: the same. 0: the quote is of the pinned AK, fresh and right; state and policy are the purpose's to look at. */
@@ -98,7 +98,8 @@ int admit_use_nonce(struct admission *a, struct store_txn *txn); /* -ESTALE: use
 int admit_recheck(struct admission *a, struct store_txn *txn);   /* -EAGAIN: node or group changed since; a->node is fresh */
 int admit_record_refusal(struct admission *a, struct store_txn *txn);
 int admit_require_state(struct admission *a); /* approved; else a refusal is set */
-/* One NK a boot, or with a token one in the policy's interval: sets a->refusal, or a->row and a->node's boot row (not yet saved). */
+/* One NK a boot, or with a token one in the policy's interval: sets a->refusal, or a->row and a->node's boot row (not yet
+ * saved). */
 int admit_boot_row(struct admission *a);
 json_t *admit_detail(const struct admission *a); /* {"purpose", "boot"} */
 /* What store_write() of such a transaction returned, as an answer: -ESTALE is the problem stale-nonce. */
@@ -118,7 +119,7 @@ int release_halves_add(struct halves *halves, const struct generation *what, str
 int release_answer(struct admission *a, struct http_response *response);
 json_t *release_detail(const struct admission *a); /* admit_detail() and "keys" */
 
-/* What the registrar knows of a node that this party does not, checked by this party (registrar-read.c). 0; -ENOENT; -EPERM: revoked
- * there; -EKEYREJECTED: the certificate or the key is not acceptable; -EBUSY: too many at once; -ENOLINK and the like. */
+/* What the registrar knows of a node that this party does not, checked by this party (registrar-read.c). 0; -ENOENT; -EPERM:
+ * revoked there; -EKEYREJECTED: the certificate or the key is not acceptable; -EBUSY: too many at once; -ENOLINK and the like. */
 int registrar_read(struct party_service *party, const char *id, const char *incident, struct node *ret);
 void registrar_problem(const struct service_call *call, struct http_response *response, int r);

@@ -3,8 +3,8 @@
 
 #include "service/service.h"
 
-/* The keystore's own thread: wipes KEKs that are past their time, says when the HSM is away and back, takes a changed section [keystore].
- * Off the loop and off the workers: a token may take its time. */
+/* The keystore's own thread: wipes KEKs that are past their time, says when the HSM is away and back, takes a changed section
+ * [keystore]. Off the loop and off the workers: a token may take its time. */
 struct atrest;
 int atrest_start(struct service *service, struct atrest **ret);
 struct atrest *atrest_stop(struct atrest *atrest);

@@ -86,7 +86,8 @@ static void records_handler(const struct service_call *call, struct http_respons
                 service_json(response, 200, json_pack("{s:o}", "records", ask.records));
 }
 
-/* Of the service itself: its own database is an older one, and the operator knows. Of another: its next head is the first again. */
+/* Of the service itself: its own database is an older one, and the operator knows. Of another: its next head is the first
+ * again. */
 static int accept_log(struct store_txn *txn, const struct service_call *call, const char *role, json_t **ret_detail) {
         struct audit_peer peer;
         int r;

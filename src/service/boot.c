@@ -46,8 +46,8 @@ static int record_release(struct admission *a, struct store_txn *txn) {
         return party_audit(txn, a->call, "release", a->id, detail);
 }
 
-/* An operator's word on the next boot is used by the next boot, also where that one needed none. What it let pass is held, so that it
- * can be looked at and captured. */
+/* An operator's word on the next boot is used by the next boot, also where that one needed none. What it let pass is held, so
+ * that it can be looked at and captured. */
 static int use_next_boot(struct admission *a, struct store_txn *txn) {
         struct node *node = &a->node;
         const struct decision *decision = &a->decision;

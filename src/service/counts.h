@@ -5,8 +5,9 @@
 
 #include "base/macro.h"
 
-/* What was refused before anything was proven is counted here, in bounded memory, and not recorded one by one: a flood fills no disk. Once
- * a minute, where there was something, the numbers and a few samples become one record of the audit log. Thread-safe. */
+/* What was refused before anything was proven is counted here, in bounded memory, and not recorded one by one: a flood fills
+ * no disk. Once a minute, where there was something, the numbers and a few samples become one record of the audit log.
+ * Thread-safe. */
 struct counts;
 int counts_new(struct counts **ret);
 struct counts *counts_free(struct counts *counts);
@@ -21,6 +22,6 @@ void counts_add(struct counts *counts, const char *reason, const struct counts_s
 bool counts_are_few(struct counts *counts, const char *reason);
 /* {reason: number, ...} since the start. */
 json_t *counts_totals(struct counts *counts);
-/* {"since": time, "counts": {reason: number}, "samples": [{"reason","address","node","incident"}]} of what came since the last time, which
- * is now. -ENODATA: nothing. */
+/* {"since": time, "counts": {reason: number}, "samples": [{"reason","address","node","incident"}]} of what came since the last
+ * time, which is now. -ENODATA: nothing. */
 int counts_take(struct counts *counts, json_t **ret);

@@ -47,7 +47,8 @@ static bool rule_failed(const struct policy_decision *decision, const char *sect
         return false;
 }
 
-/* Rules on the release are of where and when, not of what was booted: no word of an operator on the next boot's values changes them. */
+/* Rules on the release are of where and when, not of what was booted: no word of an operator on the next boot's values changes
+ * them. */
 static bool release_rule_failed(const struct policy_decision *decision) {
         return rule_failed(decision, "[release]");
 }
@@ -63,7 +64,8 @@ static int words(const struct policy_decision *decision, struct decision *ret) {
         return ret->differences && ret->findings ? 0 : -ENOMEM;
 }
 
-/* Nobody has said yet what this node may boot. Sets and rules on firmware are not for tokens, so for these their lack says nothing. */
+/* Nobody has said yet what this node may boot. Sets and rules on firmware are not for tokens, so for these their lack says
+ * nothing. */
 static bool waits_for_policy(const struct admission *a) {
         bool none = node_has_token(&a->node) ? a->group.policy_version == 0 : policy_allows_nothing(&a->policy);
 
@@ -93,8 +95,8 @@ static int refuse(struct admission *a, const struct policy_decision *decision) {
         return 0;
 }
 
-/* A node's first boot, in a group that accepts it unseen: a set of its values joins the policy. Values that no policy can have, or one
- * set too many, are refused like any boot that does not match. */
+/* A node's first boot, in a group that accepts it unseen: a set of its values joins the policy. Values that no policy can have,
+ * or one set too many, are refused like any boot that does not match. */
 static int capture_unseen(struct admission *a) {
         _cleanup_(policy_done) struct policy policy = {};
         char *name = a->decision.captured, error[256];

@@ -7,7 +7,8 @@
 #include "base/log.h"
 #include "service/service.h"
 
-/* What endorsement keys are held against: read at start and after a SIGHUP, as a whole; while it cannot be read the old one stays. */
+/* What endorsement keys are held against: read at start and after a SIGHUP, as a whole; while it cannot be read the old one
+ * stays. */
 
 enum { FILES_MAX = 4096, CERTIFICATES_SIZE_MAX = 1 << 20, CRL_SIZE_MAX = 16 << 20, LIST_SIZE_MAX = 4 << 20 };
 

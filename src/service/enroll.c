@@ -131,8 +131,8 @@ static int make_room(struct admission *a, struct store_txn *txn, bool *ret_room)
         return key_delete(a->party, txn, a->id, oldest->key);
 }
 
-/* The gate may be anything here and no policy is asked, and a run that was cut has left a keyslot that these halves open: they go to the
- * NK of that run alone. Whoever starts another system on this machine has another one. */
+/* The gate may be anything here and no policy is asked, and a run that was cut has left a keyslot that these halves open: they go
+ * to the NK of that run alone. Whoever starts another system on this machine has another one. */
 static bool is_of_this_run(const struct admission *a, const struct generation *existing) {
         return existing->has_nk && bytes_equal_ct(existing->nk, a->nk_digest, sizeof(existing->nk));
 }
@@ -242,8 +242,8 @@ static int forget_gone(struct admission *a, struct store_txn *txn) {
                                      "why", "gone, and others wait"));
 }
 
-/* -EUSERS: one more that waits for approval and that nobody vouches for. The transaction is rolled back then. Counted last, so that who
- * finds no room has not used up what his network may do. */
+/* -EUSERS: one more that waits for approval and that nobody vouches for. The transaction is rolled back then. Counted last, so
+ * that who finds no room has not used up what his network may do. */
 static int check_room(struct admission *a, struct store_txn *txn, const struct node *node) {
         const struct service *service = a->party->service;
         int64_t waiting;

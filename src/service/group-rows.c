@@ -130,8 +130,8 @@ uint32_t group_pcrs(const struct group *group, const struct policy *policy, uint
         return (policy->n == 0 || pcrs == 0 ? pcrs | PCRS_DEFAULT : pcrs) | UINT32_C(1) << group->gate;
 }
 
-/* Nobody is let in by it: which kind a node is, is its own. But who mixes both in a group has judged them to need the same, or has taken the
- * wrong group. */
+/* Nobody is let in by it: which kind a node is, is its own. But who mixes both in a group has judged them to need the same, or
+ * has taken the wrong group. */
 int group_warning(struct store_txn *txn, const char *group, const struct policy *policy, char ret[static GROUP_WARNING_SIZE]) {
         int64_t n;
         int r;

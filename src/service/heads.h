@@ -13,7 +13,7 @@ int keeper_start(struct service *service, struct keeper **ret);
 struct keeper *keeper_stop(struct keeper *keeper);
 DEFINE_CLEANUP(struct keeper *, keeper_stop)
 
-/* One exchange with each of the others that is posted to, where it is due: heads_every seconds, or heads_records records, after the last;
- * an hour after it in any case. at_start: it is, where there is any record: a database that is older than it was is to be found out
- * before the first release. */
+/* One exchange with each of the others that is posted to, where it is due: heads_every seconds, or heads_records records, after
+ * the last; an hour after it in any case. at_start: it is, where there is any record: a database that is older than it was is to
+ * be found out before the first release. */
 void heads_exchange(struct service *service, bool at_start);

@@ -4,8 +4,9 @@
 #include "audit/head.h"
 #include "service/service.h"
 
-/* A database that is older than the newest head of it that another service has recorded, a backup that was put back, releases nothing
- * before an operator has said that he knows (audit/past.h): it may not know who was revoked. Operators are answered as ever. */
+/* A database that is older than the newest head of it that another service has recorded, a backup that was put back, releases
+ * nothing before an operator has said that he knows (audit/past.h): it may not know who was revoked. Operators are answered as
+ * ever. */
 
 /* head: of ours, as another service has it. Says in the journal when the database is held from now on. */
 int hold_take(struct service *service, const struct audit_head *head);

@@ -8,7 +8,8 @@
 
 enum { JOIN_SECONDS_MAX = 91 * 24 * 3600 }; /* 90 days; clocks differ */
 
-/* A token of before has no id that both parties know. Its group and its end are the same at both; several of one second have one id. */
+/* A token of before has no id that both parties know. Its group and its end are the same at both; several of one second have one
+ * id. */
 const char join_migration[] = "ALTER TABLE join_tokens ADD COLUMN id TEXT;"
                               "ALTER TABLE join_tokens ADD COLUMN who TEXT;" /* made it; NULL: before this was kept */
                               "ALTER TABLE join_tokens ADD COLUMN made BIGINT;"

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-/* Firmware logs that were proven, so that the next boot with the same values need not send them: whole, bounded, the least used out. */
+/* Firmware logs that were proven, so that the next boot with the same values need not send them: whole, bounded, the least used
+ * out. */
 enum {
         KNOWN_LOG_MAX = 1024 * 1024, /* a larger one is sent at each boot */
         KNOWN_LOGS_OF_NODE = 4,

@@ -151,8 +151,8 @@ static int read_list(struct admission *a, const struct ima_row *from) {
         return 0;
 }
 
-/* Of the whole list, whichever part of it came now. Not said in a->logs.ima: there the first entry of an appended part would pass for
- * boot_aggregate. */
+/* Of the whole list, whichever part of it came now. Not said in a->logs.ima: there the first entry of an appended part would pass
+ * for boot_aggregate. */
 static bool aggregate_is_right(const struct admission *a) {
         const struct ima_row *row = &a->logs.row;
         struct ima_facts whole = {

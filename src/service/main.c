@@ -192,7 +192,8 @@ static void on_reloaded(int result, const char *error, void *userdata) {
         (void) sd_notify(0, "READY=1");
 }
 
-/* Where bodies that are streamed lie while they are worked on: on the disk of the database, unless there is a place for payloads. */
+/* Where bodies that are streamed lie while they are worked on: on the disk of the database, unless there is a place for
+ * payloads. */
 static char *temporary_dir(const struct service_config *config) {
         const char *slash = strrchr(config->database, '/');
 

@@ -58,7 +58,8 @@ int nonce_verify(const struct secret *mac_key, const uint8_t data[static WIRE_NO
         if (!bytes_equal_ct(expected, data, WIRE_NONCE_SIZE))
                 return -EKEYREJECTED;
 
-        /* The time is ours, of this replica or of another one: authentic, and still it may lie ahead of a clock that was set back. */
+        /* The time is ours, of this replica or of another one: authentic, and still it may lie ahead of a clock that was set
+         * back. */
         if (nonce.time > now)
                 return nonce.time - now > NONCE_EARLY_MS ? -ESTALE : 0;
         return now - nonce.time > ttl_ms ? -ESTALE : 0;
@@ -97,8 +98,8 @@ int nonce_check(struct keystore *keystore, const uint8_t data[static WIRE_NONCE_
         return r < 0 ? r : nonce_verify(key, data, scope, now, ttl_ms);
 }
 
-/* A row outlives its nonce, and the logs that may come with it later (release-logs.c), by an hour, so that a clock that is set back
- * brings none to life again. */
+/* A row outlives its nonce, and the logs that may come with it later (release-logs.c), by an hour, so that a clock that is set
+ * back brings none to life again. */
 int nonce_use(struct store_txn *txn, const uint8_t data[static WIRE_NONCE_SIZE], uint64_t ttl_ms, uint64_t now) {
         uint64_t expires;
         struct nonce nonce;

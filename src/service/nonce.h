@@ -4,8 +4,8 @@
 #include "keystore/keystore.h"
 #include "wire/wire.h"
 
-/* Nonces, credentials and tickets (docs/protocol.md, 3 and 6): made under MAC keys that a party's replicas share, so that nothing is
- * kept until they are used. The *_mac functions are pure. */
+/* Nonces, credentials and tickets (docs/protocol.md, 3 and 6): made under MAC keys that a party's replicas share, so that nothing
+ * is kept until they are used. The *_mac functions are pure. */
 
 enum { NONCE_EARLY_MS = 5000, TICKET_TTL_MS = 3600 * 1000 };
 
@@ -50,12 +50,13 @@ int ticket_new(struct keystore *keystore, const char *node_id, uint64_t version,
 int ticket_check(struct keystore *keystore, const uint8_t data[static WIRE_TICKET_SIZE], const char *node_id, uint64_t now,
                  uint64_t *ret_version);
 
-/* A log ticket lets one node send the logs of one quote (docs/protocol.md, 3). The body may take a while longer than the ticket lives. */
+/* A log ticket lets one node send the logs of one quote (docs/protocol.md, 3). The body may take a while longer than the ticket
+ * lives. */
 enum { LOG_UPLOAD_MS = 15 * 60 * 1000 };
 int log_ticket_encode(const struct secret *mac_key, uint32_t number, const struct nonce_scope *scope,
                       const uint8_t attest_digest[static 32], uint64_t expiry, uint8_t ret[static WIRE_LOG_TICKET_SIZE]);
-/* -EKEYREJECTED: not made for this party and node under this key; -ESTALE: expired more than grace_ms ago. The purpose is not bound:
- * the attest structure is. */
+/* -EKEYREJECTED: not made for this party and node under this key; -ESTALE: expired more than grace_ms ago. The purpose is not
+ * bound: the attest structure is. */
 int log_ticket_verify(const struct secret *mac_key, const uint8_t data[static WIRE_LOG_TICKET_SIZE],
                       const struct nonce_scope *scope, uint64_t now, uint64_t grace_ms, uint8_t ret_attest_digest[static 32]);
 int log_ticket_new(struct keystore *keystore, const struct nonce_scope *scope, const uint8_t attest_digest[static 32],

@@ -6,8 +6,8 @@
 #include "base/log.h"
 #include "service/service.h"
 
-/* Certificates that count no more, by whose they are: a line each, operator:NAME, monitor:NAME, tenant, verifier or registrar. There is no
- * list that the CA signs: the CA lies off line, and a stolen key is to be locked out in a minute. */
+/* Certificates that count no more, by whose they are: a line each, operator:NAME, monitor:NAME, tenant, verifier or registrar.
+ * There is no list that the CA signs: the CA lies off line, and a stolen key is to be locked out in a minute. */
 
 enum { LIST_SIZE_MAX = 1 << 20 };
 

@@ -9,7 +9,8 @@
 #include "evidence/token.h"
 #include "service/admit.h"
 
-/* Anyone can ask for a challenge: at most so many workers wait for the registrar at once, the others go on serving nodes that are known. */
+/* Anyone can ask for a challenge: at most so many workers wait for the registrar at once, the others go on serving nodes that are
+ * known. */
 enum { READS_MAX = 4 };
 static atomic_int reads;
 

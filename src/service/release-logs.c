@@ -7,7 +7,8 @@
 #include "service/admit.h"
 #include "service/limiter.h"
 
-/* A release with its logs (docs/protocol.md, 6, Logs): the ticket opens the door for the body, the rest is a release like any other. */
+/* A release with its logs (docs/protocol.md, 6, Logs): the ticket opens the door for the body, the rest is a release like any
+ * other. */
 
 static int check_ticket(const struct service_call *call, uint64_t grace_ms, uint8_t ret_attest_digest[static 32]) {
         const struct nonce_scope scope = { .party = call_party(call)->definition->party,

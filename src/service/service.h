@@ -109,9 +109,9 @@ typedef void (*service_handler)(const struct service_call *call, struct http_res
 
 struct service_route {
         const char *method;
-        /* "/v1/nodes/{id}/release". A parameter is one path segment and is checked before the handler runs: {id} a node id, {key} a
-         * key id, {name} a group's name (1-64 of a-z A-Z 0-9 . _ -), {version} decimal digits, {token} a join token's id or sha256;
-         * anything else is a 404. */
+        /* "/v1/nodes/{id}/release". A parameter is one path segment and is checked before the handler runs: {id} a node id, {key}
+         * a key id, {name} a group's name (1-64 of a-z A-Z 0-9 . _ -), {version} decimal digits, {token} a join token's id or
+         * sha256; anything else is a 404. */
         const char *pattern;
         unsigned roles;  /* mask of service_role; ROLE_ANYONE: a certificate is not looked at */
         size_t max_body; /* bytes; 0: WIRE_REQUEST_MAX */
@@ -134,7 +134,8 @@ struct service_definition {
 };
 
 /* The whole life of a daemon; returns the exit code (0; 1 it failed; 2 wrong usage or configuration). Options: --config FILE
- * (default /etc/tallyboot/ROLE.conf), --check, --help, --version. Socket activation, READY/RELOADING/STOPPING, SIGTERM, SIGHUP. */
+ * (default /etc/tallyboot/ROLE.conf), --check, --help, --version. Socket activation, READY/RELOADING/STOPPING, SIGTERM,
+ * SIGHUP. */
 int service_main(int argc, char *argv[], const struct service_definition *definition);
 
 /* Configuration (config.c). error: "FILE:LINE: what is wrong". */
@@ -152,8 +153,8 @@ bool service_ek_revoked(struct service *service, const uint8_t digest[static 32]
 bool service_firmware_refused(struct service *service, const struct ek_identity *tpm, uint64_t firmware, char *ret_why,
                               size_t size);
 
-/* Whose certificates count no more (refuse.c): [service] client-refuse, read at start and after a SIGHUP, logged; while it cannot be used
- * the old list stays. */
+/* Whose certificates count no more (refuse.c): [service] client-refuse, read at start and after a SIGHUP, logged; while it cannot
+ * be used the old list stays. */
 int service_refuse_load(struct service *service);
 bool service_refuses_client(struct service *service, const char *uri); /* of a peer that has a role */
 /* The file's text, which is changed -> "\nurn:tallyboot:operator:ann\n...". -EBADMSG, with the line in error. */
@@ -168,8 +169,8 @@ enum service_role service_peer_role(const struct http_peer *peer, char *ret_who,
 /* For handlers (answer.c). */
 #define SERVICE_NO_GROUP "There is no such group (tallyctl group list; group set makes one)."
 const char *service_parameter(const struct service_call *call, const char *name); /* asserts that it is in the pattern */
-/* A problem document; name is of the table in docs/protocol.md, 11, and gives the status. Never what differs in PCRs. rate-limited
- * and unavailable get Retry-After: 5 unless response->retry_after is set. */
+/* A problem document; name is of the table in docs/protocol.md, 11, and gives the status. Never what differs in PCRs.
+ * rate-limited and unavailable get Retry-After: 5 unless response->retry_after is set. */
 void service_problem(const struct service_call *call, struct http_response *response, const char *name, const char *title, ...)
         _printf_(4, 5);
 void service_no_node(const struct service_call *call, struct http_response *response);  /* the problem "unknown-node" */
@@ -199,8 +200,8 @@ extern const struct service_route service_common_routes[];
 extern const struct service_route service_metrics_routes[];
 void service_count_answer(const struct service_call *call, int status);
 
-/* The JSON-speaking client of this service towards another one (client.c): certificate and key of [service]. 0 with the HTTP status and
- * the answer; -ENOLINK, -ETIMEDOUT, -EKEYREJECTED, ... with words in error. */
+/* The JSON-speaking client of this service towards another one (client.c): certificate and key of [service]. 0 with the HTTP
+ * status and the answer; -ENOLINK, -ETIMEDOUT, -EKEYREJECTED, ... with words in error. */
 struct service_request {
         const char *to;       /* "registrar" or "verifier": the section of the configuration with its addresses and CA */
         const char *incident; /* NULL or "": none */

@@ -3,8 +3,8 @@
 
 #include "http/server.h"
 
-/* Room on the disk. Below [limits] free-space nothing new is taken (registrations, enrollments, uploads): what is left is for releases and
- * operators. When that is gone too, releases are refused, for their record must be on the disk first. */
+/* Room on the disk. Below [limits] free-space nothing new is taken (registrations, enrollments, uploads): what is left is for
+ * releases and operators. When that is gone too, releases are refused, for their record must be on the disk first. */
 enum space { SPACE_GOOD, SPACE_LOW, SPACE_NONE };
 
 struct service;

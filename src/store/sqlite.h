@@ -15,7 +15,8 @@ DEFINE_CLEANUP(struct sqlite *, sqlite_close)
 int sqlite_run(struct sqlite *connection, const char *sql);
 /* False after COMMIT or ROLLBACK, and where SQLite itself had to roll back (disk full, I/O error). */
 bool sqlite_in_transaction(const struct sqlite *connection);
-/* Writes the WAL into the database and cuts it to nothing, so that what was deleted is in neither file. -EBUSY: readers in the way. */
+/* Writes the WAL into the database and cuts it to nothing, so that what was deleted is in neither file. -EBUSY: readers in the
+ * way. */
 int sqlite_checkpoint(struct sqlite *connection);
 
 struct store_txn {

@@ -37,8 +37,8 @@ struct store_value store_null(void) {
         return (struct store_value){ .type = STORE_NULL };
 }
 
-/* Made by us with mode 0600, whatever the umask: SQLite gives its -wal and -shm the mode of the database. An existing file is looked
- * at by name only: closing a descriptor of it would drop the locks that this process has on it. */
+/* Made by us with mode 0600, whatever the umask: SQLite gives its -wal and -shm the mode of the database. An existing file is
+ * looked at by name only: closing a descriptor of it would drop the locks that this process has on it. */
 static int database_file(const char *path, char *error, size_t error_size) {
         struct stat st;
         int fd;

@@ -3,9 +3,9 @@
 
 #include "base/buffer.h"
 
-/* One interface over SQLite (WAL, synchronous=FULL) and, later, PostgreSQL. SQL is written once, for both: $1, $2, ... as parameters,
- * types BIGINT, TEXT, BLOB. Reads run on any thread; writes go through one commit thread that puts many of them into one
- * durable transaction (group commit), each in a savepoint of its own. */
+/* One interface over SQLite (WAL, synchronous=FULL) and, later, PostgreSQL. SQL is written once, for both: $1, $2, ... as
+ * parameters, types BIGINT, TEXT, BLOB. Reads run on any thread; writes go through one commit thread that puts many of them into
+ * one durable transaction (group commit), each in a savepoint of its own. */
 struct store;
 struct store_txn; /* inside a read or a write */
 
@@ -31,11 +31,12 @@ struct store_migration {
         const char *sql;
 };
 
-/* path: the database file, made 0600 when missing, in an existing directory. role: "tenant" ...; a database of another role is refused. */
+/* path: the database file, made 0600 when missing, in an existing directory. role: "tenant" ...; a database of another role is
+ * refused. */
 int store_open(const char *path, const char *role, const struct store_migration *migrations, size_t n, struct store **ret,
                char *error, size_t error_size);
-/* A service's database as it is, beside the service or without it: it must be there, and nothing is migrated. ret_role: of the service
- * that made it. -ENOENT with words: not there; -EPROTONOSUPPORT: no service has made it yet. */
+/* A service's database as it is, beside the service or without it: it must be there, and nothing is migrated. ret_role: of the
+ * service that made it. -ENOENT with words: not there; -EPROTONOSUPPORT: no service has made it yet. */
 enum { STORE_ROLE_SIZE = 64 };
 int store_attach(const char *path, struct store **ret, char ret_role[static STORE_ROLE_SIZE], char *error, size_t error_size);
 struct store *store_close(struct store *store);

@@ -6,8 +6,8 @@
 #include "crypto/payload.h"
 #include "tenant/tenant.h"
 
-/* Keylime's way, for a payload that must be ready when a node is approved: K_b is made here, split, and forgotten. First U is stored,
- * staged; then the verifier takes V; then U is live. What is cut short in between is a generation that nobody uses. */
+/* Keylime's way, for a payload that must be ready when a node is approved: K_b is made here, split, and forgotten. First U is
+ * stored, staged; then the verifier takes V; then U is live. What is cut short in between is a generation that nobody uses. */
 
 struct deal {
         const struct service_call *call;

@@ -85,8 +85,8 @@ int payload_object(struct store_txn *txn, const char *node, json_t **ret) {
         return *ret ? 0 : -ENOMEM;
 }
 
-/* A rotation's node seals the current payload's key to the new generation. One of another version is not kept: the operator who set
- * that version has sealed it to what was live. */
+/* A rotation's node seals the current payload's key to the new generation. One of another version is not kept: the operator who
+ * set that version has sealed it to what was live. */
 int payload_reseal(struct store_txn *txn, const char *node, const struct wire_confirm_body *body) {
         uint64_t version;
         int r;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* libcryptsetup-token-tallyboot.so, and by a second name (libcryptsetup looks for one library for each type) -tallyboot-offline.so: makes
- * our two tokens readable in `cryptsetup luksDump`, and refuses a malformed one where somebody writes it. It opens nothing: a volume is
- * opened by the unlocker alone, which does not go by what the token says. */
+/* libcryptsetup-token-tallyboot.so, and by a second name (libcryptsetup looks for one library for each type)
+ * -tallyboot-offline.so: makes our two tokens readable in `cryptsetup luksDump`, and refuses a malformed one where somebody
+ * writes it. It opens nothing: a volume is opened by the unlocker alone, which does not go by what the token says. */
 #include <libcryptsetup.h>
 #include <stdio.h>
 

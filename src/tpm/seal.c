@@ -7,8 +7,8 @@
 #include "tpm/sealed.h"
 #include "tpm/tpm-internal.h"
 
-/* Seals to a storage primary key (the TCG's template, so that it is the same key after every start) under PolicyPCR. Both sessions are
- * salted with that key: what goes to the TPM and what comes back is encrypted on its bus. */
+/* Seals to a storage primary key (the TCG's template, so that it is the same key after every start) under PolicyPCR. Both
+ * sessions are salted with that key: what goes to the TPM and what comes back is encrypted on its bus. */
 
 enum { UNSEAL_TRIES = 5 };
 

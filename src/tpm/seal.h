@@ -3,8 +3,8 @@
 
 #include "tpm/tpm.h"
 
-/* A secret that one TPM alone gives back, and only while its PCRs have the values that they had, and its gate PCR is still zero: closing
- * that (tpm_seal_gate_close) ends it until the machine is switched off and on. docs/keys.md, "In the TPM". */
+/* A secret that one TPM alone gives back, and only while its PCRs have the values that they had, and its gate PCR is still zero:
+ * closing that (tpm_seal_gate_close) ends it until the machine is switched off and on. docs/keys.md, "In the TPM". */
 
 enum { SEALED_MAX = 4096 }; /* bytes of a sealed blob */
 
@@ -19,11 +19,12 @@ bool tpm_seal_gate_is_valid(unsigned pcr);
 /* One PCR or more of 0 to 22, the gate not among them, nor 16, which every program may reset. */
 bool tpm_seal_is_valid(const struct tpm_seal *seal);
 
-/* secret: 32 bytes. The gate may be closed already: what is sealed can be opened after the next start. ret is no secret, and not for
- * another TPM. -EINVAL: seal is not valid, or a PCR of mask has never been extended (words in tpm_last_error()). */
+/* secret: 32 bytes. The gate may be closed already: what is sealed can be opened after the next start. ret is no secret, and not
+ * for another TPM. -EINVAL: seal is not valid, or a PCR of mask has never been extended (words in tpm_last_error()). */
 int tpm_seal(struct tpm *tpm, const struct tpm_seal *seal, const struct secret *secret, struct blob *ret);
-/* -EBADMSG: not a sealed blob, or not as tpm_seal() makes it. -EKEYREJECTED: of another TPM, or of this one before it was cleared.
- * -EALREADY: the gate is closed. -EACCES: PCRs changed (the words name them), or the owner's authorization value is set. */
+/* -EBADMSG: not a sealed blob, or not as tpm_seal() makes it. -EKEYREJECTED: of another TPM, or of this one before it was
+ * cleared. -EALREADY: the gate is closed. -EACCES: PCRs changed (the words name them), or the owner's authorization value is
+ * set. */
 int tpm_unseal(struct tpm *tpm, const void *data, size_t size, struct secret **ret);
 /* What a blob wants, without a TPM. -EBADMSG. */
 int tpm_sealed_read(const void *data, size_t size, struct tpm_seal *ret);

@@ -26,8 +26,8 @@ void sealed_selection(const struct tpm_seal *seal, TPML_PCR_SELECTION *ret) {
         };
 }
 
-/* Part 3, 23.7: H(0 || TPM_CC_PolicyPCR || selection || H(values)). By the values that are wanted and not by those that the TPM has: the
- * gate may be closed when this is made. */
+/* Part 3, 23.7: H(0 || TPM_CC_PolicyPCR || selection || H(values)). By the values that are wanted and not by those that the TPM
+ * has: the gate may be closed when this is made. */
 static int policy_digest(const struct sealed *sealed, TPM2B_DIGEST *ret) {
         _cleanup_(buffer_done) struct buffer values = {}, policy = {};
         uint8_t marshalled[64], digest[SHA256_SIZE] = {};

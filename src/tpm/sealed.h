@@ -20,8 +20,8 @@ struct sealed {
 
 /* "tbseal1" 00, bank (2), mask (4), gate (1), primary (32), the values, TPM2B_PUBLIC, TPM2B_PRIVATE; big-endian. */
 int sealed_write(const struct sealed *sealed, struct blob *ret);
-/* -EBADMSG also where the object is not what tpm_seal() makes of such PCRs: it may move to no other TPM, and has this policy and no other
- * authorization. So one that somebody made elsewhere, to know the secret, is not used. */
+/* -EBADMSG also where the object is not what tpm_seal() makes of such PCRs: it may move to no other TPM, and has this policy and
+ * no other authorization. So one that somebody made elsewhere, to know the secret, is not used. */
 int sealed_parse(const void *data, size_t size, struct sealed *ret);
 
 /* What the TPM is to make of it. */

@@ -60,7 +60,8 @@ bool tpm_again(TSS2_RC rc, struct tpm_wait *wait);
                 _rc;                            \
         })
 
-/* An object or session that the command names is in the TPM no more: it was reset or cleared (Part 3, 24.6 flushes both hierarchies). */
+/* An object or session that the command names is in the TPM no more: it was reset or cleared (Part 3, 24.6 flushes both
+ * hierarchies). */
 bool tpm_is_gone(TSS2_RC rc);
 
 static inline void esys_freep(void *p) {

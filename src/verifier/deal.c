@@ -6,8 +6,8 @@
 #include "crypto/payload.h"
 #include "verifier/verifier.h"
 
-/* A half that the tenant made. Every other V is made here; this one is taken only after an operator said so to us, once, within an
- * hour, for a new generation of a key that is not joint. */
+/* A half that the tenant made. Every other V is made here; this one is taken only after an operator said so to us, once, within
+ * an hour, for a new generation of a key that is not joint. */
 
 enum { DEAL_SECONDS = 3600 };
 
@@ -110,7 +110,8 @@ static int take_txn(struct store_txn *txn, void *userdata) {
         r = load(deal, txn, &node, &highest);
         if (r < 0)
                 return r;
-        /* The tenant may be ahead by tries that failed half-way. Not further: the last number there is would be the key's last. */
+        /* The tenant may be ahead by tries that failed half-way. Not further: the last number there is would be the key's
+         * last. */
         if (deal->generation <= highest || deal->generation - highest > ROTATE_AHEAD_MAX)
                 return conflict(deal, "This is not the next generation of the key.");
 

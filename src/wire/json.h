@@ -3,8 +3,8 @@
 
 #include "wire/wire.h"
 
-/* Inside of wire/: reading and writing members one after the other with the error kept, so that a message reads as the list of its
- * members. After the first failure nothing more is read or written. */
+/* Inside of wire/: reading and writing members one after the other with the error kept, so that a message reads as the list of
+ * its members. After the first failure nothing more is read or written. */
 
 enum {
         WIRE_JSON_MAX = 16 * 1024 * 1024, /* bytes of any text that is parsed */

@@ -6,9 +6,9 @@
 #include "base/buffer.h"
 #include "crypto/crypto.h"
 
-/* Messages of docs/protocol.md as structs; JSON on the wire. Pure. Parsers are strict (UTF-8, no duplicate names, no NUL, missing or
- * mistyped member: -EBADMSG) and bounded. Encoders return a new string, NULL when out of memory. Every struct has a _done() that
- * frees what it owns and can be called on {}. */
+/* Messages of docs/protocol.md as structs; JSON on the wire. Pure. Parsers are strict (UTF-8, no duplicate names, no NUL, missing
+ * or mistyped member: -EBADMSG) and bounded. Encoders return a new string, NULL when out of memory. Every struct has a _done()
+ * that frees what it owns and can be called on {}. */
 
 enum {
         WIRE_BANKS_MAX = 4,
@@ -107,9 +107,8 @@ struct wire_evidence { /* the body of a release request: a quote, or a token's s
         struct blob attest;    /* TPMS_ATTEST */
         struct blob signature; /* TPMT_SIGNATURE */
         struct pcr_values pcrs;
-        struct blob
-                token_signature; /* of wire_token_evidence_message(); not empty: attest, signature, pcrs and proof are not there */
-        struct blob body;        /* empty: none */
+        struct blob token_signature; /* of wire_token_evidence_message(); with it no attest, signature, pcrs and proof */
+        struct blob body;            /* empty: none */
         bool has_proof, has_join;
         uint8_t proof[32], join[32];
 };
@@ -120,8 +119,8 @@ int wire_evidence_parse(const char *text, size_t size, struct wire_evidence *ret
 int wire_qualifying_data(const char *node_id, enum purpose purpose, const uint8_t *nk /* NULL: none */,
                          const uint8_t nonces[static 2][WIRE_NONCE_SIZE], const struct blob *body, uint8_t ret[static 32]);
 
-/* What a token's key signs (docs/protocol.md, 13): a fixed prefix of 64 bytes, then L(...) of the challenge's, or of the same fields as
- * the quote's. SHA-256 of the evidence message is the aad of what is sealed in answer to it. */
+/* What a token's key signs (docs/protocol.md, 13): a fixed prefix of 64 bytes, then L(...) of the challenge's, or of the same
+ * fields as the quote's. SHA-256 of the evidence message is the aad of what is sealed in answer to it. */
 int wire_token_register_message(const char *node_id, const struct blob *challenge, struct blob *ret);
 int wire_token_evidence_message(const char *node_id, enum purpose purpose, const uint8_t *nk /* NULL: none */,
                                 const uint8_t nonces[static 2][WIRE_NONCE_SIZE], const struct blob *body, struct blob *ret);
@@ -249,7 +248,8 @@ struct wire_span { /* bytes of somebody else */
         const uint8_t *data;
         size_t size;
 };
-/* The body of release/logs: L(evidence JSON, firmware log, IMA list); empty: not asked for. -EBADMSG; -E2BIG: one is over its limit. */
+/* The body of release/logs: L(evidence JSON, firmware log, IMA list); empty: not asked for. -EBADMSG; -E2BIG: one is over its
+ * limit. */
 struct wire_logs {
         struct wire_span evidence, firmware, ima;
 };

@@ -56,8 +56,8 @@ static void read_list(const struct pcr_values *quoted, const uint8_t *list, size
         ima_facts_done(&facts);
 }
 
-/* 32 bytes of quoted PCR 10, then the list. Zeros are met at once: then the list is all that is left out. Once as it is, and once with
- * the value that the first entries of this list give, so that a changed list is not only seen to be one. */
+/* 32 bytes of quoted PCR 10, then the list. Zeros are met at once: then the list is all that is left out. Once as it is, and once
+ * with the value that the first entries of this list give, so that a changed list is not only seen to be one. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         struct pcr_values quoted = { .n = 1, .banks[0] = { .alg = 0xb, .mask = 0xffffff } };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The first kilobytes of a disk: reader, and the view of every slot that a check starts with. Input that starts with { is a JSON area:
- * the binary header and its checksum, which no fuzzer would guess, are made around it. */
+/* The first kilobytes of a disk: reader, and the view of every slot that a check starts with. Input that starts with { is a JSON
+ * area: the binary header and its checksum, which no fuzzer would guess, are made around it. */
 #include <string.h>
 
 #include "luks/internal.h"

@@ -6,7 +6,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* An image that an operator was given, and a prediction from it: whatever it holds. Sections can claim more memory than the file has. */
+/* An image that an operator was given, and a prediction from it: whatever it holds. Sections can claim more memory than the file
+ * has. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         static const struct pcr_values pcrs = { .n = 1, .banks[0] = { .alg = 0x0b } };
         const struct predict_input input = { .uki = data, .uki_size = size, .pcrs = &pcrs, .bank = 0x0b };

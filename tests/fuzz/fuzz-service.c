@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Paths, queries and peers, as the three daemons take them apart. Input: method, path, query, URI of the certificate, Authorization,
- * body; a line each. */
+/* Paths, queries and peers, as the three daemons take them apart. Input: method, path, query, URI of the certificate,
+ * Authorization, body; a line each. */
 #include <stdio.h>
 #include <string.h>
 

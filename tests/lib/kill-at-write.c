@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* LD_PRELOAD: the process is killed at its KILL_AT-th change of a file, before it or (KILL_HALF=1) in the middle of it. KILL_COUNT names a
- * file that gets the number of changes of a run that went through. */
+/* LD_PRELOAD: the process is killed at its KILL_AT-th change of a file, before it or (KILL_HALF=1) in the middle of it.
+ * KILL_COUNT names a file that gets the number of changes of a run that went through. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* NSS's software token, whose C_Initialize wants to be told where its files are: as no other module does, and as nobody tells it who does
- * not know NSS. NSS_TOKEN names the folder. */
+/* NSS's software token, whose C_Initialize wants to be told where its files are: as no other module does, and as nobody tells it
+ * who does not know NSS. NSS_TOKEN names the folder. */
 
 #include <dlfcn.h>
 #include <p11-kit/pkcs11.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* SoftHSM, in trouble: a PKCS#11 module that passes everything on, but for what the files in the folder $TROUBLED_TOKEN say. A file is
- * there: it happens; "once": the file is removed by it.
+/* SoftHSM, in trouble: a PKCS#11 module that passes everything on, but for what the files in the folder $TROUBLED_TOKEN say. A
+ * file is there: it happens; "once": the file is removed by it.
  *
  *      keypad          the token says that it has one; a login without PIN takes the file's content for what was typed
  *      low last locked flags of the PIN

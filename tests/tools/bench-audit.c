@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Durable audit records a second: threads that each wait for their record to be on the disk, as workers do, and the commit thread that
- * puts what waits into one transaction.
+/* Durable audit records a second: threads that each wait for their record to be on the disk, as workers do, and the commit thread
+ * that puts what waits into one transaction.
  *
  *     bench-audit DATABASE THREADS SECONDS     prints records a second */
 #include <pthread.h>

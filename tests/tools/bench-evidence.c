@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* bench-evidence [ROUNDS]: microseconds of processor for a proven boot, step by step, each line "NAME MEDIAN LEAST" of ROUNDS runs that
- * take turns. "openssl" is the floor: one EVP_DigestVerify with a key that is there. The log is 50 KB, of a machine with GRUB and a full
- * dbx; the list 10,000 lines. */
+/* bench-evidence [ROUNDS]: microseconds of processor for a proven boot, step by step, each line "NAME MEDIAN LEAST" of ROUNDS
+ * runs that take turns. "openssl" is the floor: one EVP_DigestVerify with a key that is there. The log is 50 KB, of a machine
+ * with GRUB and a full dbx; the list 10,000 lines. */
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>

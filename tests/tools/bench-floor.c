@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The floor of an unlock: the same TPM commands, connections and keyslot, with nothing around them. What `tallyboot unlock --test` needs
- * more than this is ours.
+/* The floor of an unlock: the same TPM commands, connections and keyslot, with nothing around them. What `tallyboot unlock
+ * --test` needs more than this is ours.
  *
  *     bench-floor TCTI CA HOST PORT PORT VOLUME SLOT KEY-FILE */
 #include <libcryptsetup.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* luks-enroll PASSPHRASE NODE KEY GENERATION K_B DEVICE:NAME:root|other...: gives LUKS2 files a slot of this generation of a key, token
- * and all, and prints the manifest. K_B in hexadecimal: this is for tests, where a K_b is no secret. */
+/* luks-enroll PASSPHRASE NODE KEY GENERATION K_B DEVICE:NAME:root|other...: gives LUKS2 files a slot of this generation of a key,
+ * token and all, and prints the manifest. K_B in hexadecimal: this is for tests, where a K_b is no secret. */
 #include <stdio.h>
 #include <string.h>
 

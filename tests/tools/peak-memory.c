@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* peak-memory COMMAND...: the peak resident size of the command in KiB, on standard output, its own output on standard error. A small
- * parent: ru_maxrss of a child starts with what its parent had at the fork. */
+/* peak-memory COMMAND...: the peak resident size of the command in KiB, on standard output, its own output on standard error. A
+ * small parent: ru_maxrss of a child starts with what its parent had at the fork. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* token-key MODULE TOKEN PIN aes|generic|rsa|p256 wrap|mac|sign LABEL: a key in a PKCS#11 token that pkcs11-tool cannot make as it has to
- * be (secrets that make MACs). "mechanisms" in place of the type: what the token has, and no key. */
+/* token-key MODULE TOKEN PIN aes|generic|rsa|p256 wrap|mac|sign LABEL: a key in a PKCS#11 token that pkcs11-tool cannot make as
+ * it has to be (secrets that make MACs). "mechanisms" in place of the type: what the token has, and no key. */
 #include <stdio.h>
 #include <string.h>
 

@@ -4,8 +4,8 @@
 #include "soft-quote.h"
 #include "test.h"
 
-/* Attacks on evidence_verify(): what the node's root could send. Each takes the right evidence and spoils one thing; the quotes are
- * signed after that, for what is tested is not the signature. Invariants as in docs/threat-model.md. */
+/* Attacks on evidence_verify(): what the node's root could send. Each takes the right evidence and spoils one thing; the quotes
+ * are signed after that, for what is tested is not the signature. Invariants as in docs/threat-model.md. */
 struct attack {
         struct soft_ak ak;
         struct wire_evidence evidence;

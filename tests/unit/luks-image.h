@@ -5,7 +5,8 @@
 
 #include "luks/luks.h"
 
-/* Real LUKS2 files for tests, made by cryptsetup once for each program, copied for each test, edited as an attacker with the disk would. */
+/* Real LUKS2 files for tests, made by cryptsetup once for each program, copied for each test, edited as an attacker with the disk
+ * would. */
 struct luks_image {
         char *path;
         int slot; /* ours */

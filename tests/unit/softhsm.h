@@ -4,8 +4,8 @@
 #include "base/secret.h"
 #include "pkcs11/pkcs11.h"
 
-/* SoftHSM for a test program: a configuration and a folder of tokens of its own, which SOFTHSM2_CONF names from then on. Fails the
- * test where it cannot be had. */
+/* SoftHSM for a test program: a configuration and a folder of tokens of its own, which SOFTHSM2_CONF names from then on. Fails
+ * the test where it cannot be had. */
 #define SOFTHSM_MODULE "/usr/lib/softhsm/libsofthsm2.so"
 #define SOFTHSM_PIN "1234"
 #define SOFTHSM_SO_PIN "12345678"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* After a rotation: what the header keeps is made anew by the token of the enrollment, and by no other; whatever a power cut leaves, there
- * is a generation that opens. */
+/* After a rotation: what the header keeps is made anew by the token of the enrollment, and by no other; whatever a power cut
+ * leaves, there is a generation that opens. */
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -297,7 +297,8 @@ static void another_token_gets_nothing(void **state) {
         nothing_changed(f);
 }
 
-/* And what his token opens into the header, with a K_b of his own that vouches for a manifest: it opens no slot of this volume. */
+/* And what his token opens into the header, with a K_b of his own that vouches for a manifest: it opens no slot of this
+ * volume. */
 static void forge(struct fixture *f, struct secret *k_b) {
         _cleanup_(secret_freep) struct secret *manifest_key = NULL;
         uint8_t mac[32];

@@ -66,8 +66,8 @@ static size_t noted(struct opened *ret) {
         return n;
 }
 
-/* Killed in this moment (by who closes the gate, after 8 s), the mapping is there and has to be closed before a shell; a root that the
- * check of the root believes in it is not yet. */
+/* Killed in this moment (by who closes the gate, after 8 s), the mapping is there and has to be closed before a shell; a root
+ * that the check of the root believes in it is not yet. */
 static void what_is_being_opened_is_on_record_and_no_root_yet(void **state) {
         struct luks_image *image = *state;
         struct volume volume = a_root();
@@ -158,7 +158,8 @@ static void halves_and_token_are_never_mixed(void **state _unused_) {
         }
 }
 
-/* A disk that is gone, and whose name another one has by now: that its unit says "opened" is no passphrase typed for the first. */
+/* A disk that is gone, and whose name another one has by now: that its unit says "opened" is no passphrase typed for the
+ * first. */
 static void a_name_is_the_open_volumes(void **state _unused_) {
         struct volume items[3] = { { .name = "data" }, { .name = "data", .state = VOLUME_OPEN }, { .name = "data" } };
         struct volumes volumes = { .items = items, .n = ELEMENTSOF(items) };

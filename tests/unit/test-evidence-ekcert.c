@@ -8,8 +8,8 @@
 #include "evidence/evidence.h"
 #include "soft-certificate.h"
 
-/* ek_check() against chains made here: each takes what is right and spoils one thing (invariant 3: the EK certificate is checked by
- * each party for itself). And against the chain of a software TPM, tests/vectors/ek. */
+/* ek_check() against chains made here: each takes what is right and spoils one thing (invariant 3: the EK certificate is checked
+ * by each party for itself). And against the chain of a software TPM, tests/vectors/ek. */
 
 static const struct certificate_spec root_spec = { .subject = "Maker Root", .ca = true, .key_usage = "critical,keyCertSign" };
 static const struct certificate_spec issuer_spec = { .subject = "Maker Issuer", .ca = true, .key_usage = "critical,keyCertSign" };

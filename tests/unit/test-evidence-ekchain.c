@@ -238,8 +238,8 @@ static void review_says(void **state) {
         ek_trust_free(trust);
 }
 
-/* Real ones: two with text before them, issuers in multi-valued names, a CA with an extended key usage, signatures with SHA-1, several
- * of them twice; intermediates whose root is not there, and nine that name their issuer by the serial number of another
+/* Real ones: two with text before them, issuers in multi-valued names, a CA with an extended key usage, signatures with SHA-1,
+ * several of them twice; intermediates whose root is not there, and nine that name their issuer by the serial number of another
  * certificate of it. */
 static void makers_certificates_are_reviewed(void **state) {
         static const char directory[] = "../shared/data/tpm-roots";

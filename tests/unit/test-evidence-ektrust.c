@@ -7,7 +7,8 @@
 #include "crypto/credential.h"
 #include "ek-maker.h"
 
-/* What EKs are held against beside a path to a root: CRLs, the list of those that need no certificate, rules of refusal (invariant 3). */
+/* What EKs are held against beside a path to a root: CRLs, the list of those that need no certificate, rules of refusal
+ * (invariant 3). */
 
 static void expect_proof(struct ek_trust *trust, const struct wire_registration *registration, enum ek_proof proof) {
         struct ek_verdict verdict;

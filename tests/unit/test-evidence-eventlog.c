@@ -6,7 +6,8 @@
 #include "evidence/eventlog.h"
 #include "soft-log.h"
 
-/* The firmware's log: those of tests/vectors/eventlog (their PCR values were read from the TPM of the same boot), and made ones. */
+/* The firmware's log: those of tests/vectors/eventlog (their PCR values were read from the TPM of the same boot), and made
+ * ones. */
 
 static struct soft_log made;
 

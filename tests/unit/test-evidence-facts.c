@@ -9,8 +9,8 @@
 #include "evidence/facts.h"
 #include "soft-log.h"
 
-/* What logs prove. The attacker of these tests boots something else, and then writes the log: he has any text, type and data that he
- * wants, but the digests are those that the TPM saw. */
+/* What logs prove. The attacker of these tests boots something else, and then writes the log: he has any text, type and data that
+ * he wants, but the digests are those that the TPM saw. */
 
 enum {
         BSA = (int) 0x80000003,

@@ -312,8 +312,8 @@ static void test_changed(void **state) {
         secret_free(a.secret);
 }
 
-/* From a file to the HSM, and on to another key in it with another MAC, with a keystore beside that has the old configuration and one
- * that has both. */
+/* From a file to the HSM, and on to another key in it with another MAC, with a keystore beside that has the old configuration and
+ * one that has both. */
 static void test_move(void **state) {
         struct keystore_progress progress;
         struct half a, b;

@@ -255,8 +255,8 @@ static void test_rotate_service(void **state) {
         free_halves();
 }
 
-/* An older generation put back: the KEK's row, then the half's with it. The floor's row says so, and what was put back of it, while we
- * run, is known not to be the newest. */
+/* An older generation put back: the KEK's row, then the half's with it. The floor's row says so, and what was put back of it,
+ * while we run, is known not to be the newest. */
 static void test_older_generation_put_back(void **state) {
         (void) state;
         make_halves();

@@ -12,8 +12,8 @@
 #include "keystore/master-tpm.h"
 #include "swtpm.h"
 
-/* A master key in a software TPM. The kernel's keyring of this machine outlives the TPM's power cycles here, so a restart of a whole
- * machine is both: the TPM's, and master_tpm_forget(). */
+/* A master key in a software TPM. The kernel's keyring of this machine outlives the TPM's power cycles here, so a restart of a
+ * whole machine is both: the TPM's, and master_tpm_forget(). */
 
 static struct swtpm *swtpm;
 static struct keystore_options options;
@@ -282,8 +282,8 @@ static void test_services_of_systemd(_unused_ void **state) {
         assert_int_equal(get_one(), -ENOENT);
 }
 
-/* Two processes on one database that start at once, after a power cycle: this TPM has room for the objects of one (three places, two are
- * needed), so that the other one is refused, and then finds the key. */
+/* Two processes on one database that start at once, after a power cycle: this TPM has room for the objects of one (three places,
+ * two are needed), so that the other one is refused, and then finds the key. */
 static void test_start_at_once(_unused_ void **state) {
         _cleanup_(blob_done) struct blob parameters = create();
         _cleanup_(secret_freep) struct secret *expected = opened(&parameters);

@@ -11,8 +11,8 @@
 #include "keystore/manage.h"
 #include "scratch.h"
 
-/* A database of before the generations, written here by what its format was: each use of the master key has a key derived from it; group
- * keys, MAC keys and key pairs are wrapped by those. */
+/* A database of before the generations, written here by what its format was: each use of the master key has a key derived from
+ * it; group keys, MAC keys and key pairs are wrapped by those. */
 
 enum { HALVES = 600, UPGRADE_STEPS = 3 };
 

@@ -318,7 +318,8 @@ static void test_rewrap(void **state) {
         expect_half(&call);
 }
 
-/* A group key that was made in a transaction that did not happen is not used afterwards: its halves could never be opened again. */
+/* A group key that was made in a transaction that did not happen is not used afterwards: its halves could never be opened
+ * again. */
 static void test_rolled_back_group(void **state) {
         _cleanup_(secret_freep) struct secret *a = new_half();
         struct half_call call = { .group = "web", .node = "n1", .generation = 1, .secret = a };

@@ -15,9 +15,9 @@
 #include "swtpm.h"
 #include "test.h"
 
-/* Other implementations of PKCS#11 than SoftHSM: opencryptoki's software token, with its daemon, in namespaces of our own, for it has
- * its files in the system's folders; and tpm2-pkcs11 with a software TPM. Where one is not there, or namespaces are not allowed, its
- * tests are skipped by name. */
+/* Other implementations of PKCS#11 than SoftHSM: opencryptoki's software token, with its daemon, in namespaces of our own, for it
+ * has its files in the system's folders; and tpm2-pkcs11 with a software TPM. Where one is not there, or namespaces are not
+ * allowed, its tests are skipped by name. */
 
 #define OPENCRYPTOKI "/usr/lib/x86_64-linux-gnu/pkcs11/libopencryptoki.so"
 #define TPM2_PKCS11 "/usr/lib/x86_64-linux-gnu/pkcs11/libtpm2_pkcs11.so"

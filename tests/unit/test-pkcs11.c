@@ -72,8 +72,8 @@ static void test_uri(void **state) {
         assert_refused("pkcs11:token=one;type=cert", SOFTHSM_MODULE, -EINVAL, "something else than a key");
 }
 
-/* No module is named: p11-kit's configuration, where Debian's package of SoftHSM puts it. What else is there must not look for a TPM, or
- * write into the home. */
+/* No module is named: p11-kit's configuration, where Debian's package of SoftHSM puts it. What else is there must not look for a
+ * TPM, or write into the home. */
 static void test_configured_modules(void **state) {
         struct pkcs11 *pkcs11 = NULL;
         char error[512];

@@ -250,8 +250,8 @@ static void test_inside(void **state) {
         store_close(store);
 }
 
-/* Writes that wait together are one transaction: that is what makes thousands of durable records a second out of some hundred times that a
- * disk can be asked to keep something. Each sees what was committed before the transaction that it is in. */
+/* Writes that wait together are one transaction: that is what makes thousands of durable records a second out of some hundred
+ * times that a disk can be asked to keep something. Each sees what was committed before the transaction that it is in. */
 
 enum { TOGETHER = 64 };
 

@@ -8,7 +8,8 @@
 #include "base/file.h"
 #include "wire/wire.h"
 
-/* Every message of tests/vectors/wire.json: there and back; and with each member, at any depth, missing, doubled, of another type. */
+/* Every message of tests/vectors/wire.json: there and back; and with each member, at any depth, missing, doubled, of another
+ * type. */
 
 #define ROUND(message)                                                          \
         static int round_##message(const char *text, size_t size, char **ret) { \
