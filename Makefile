@@ -53,9 +53,9 @@ NODE := boot enroll luks tpm pkcs11 http evidence wire crypto base
 SERVICE := service http wire evidence policy audit store keystore tpm pkcs11 crypto base
 LIBS_crypto := -lcrypto -ltss2-mu
 LIBS_keys := -ltss2-esys -ltss2-rc -ltss2-tctildr -lp11-kit
-LIBS_service := -levent_core -levent_openssl -levent_pthreads -lhttp_parser -lcurl -ljansson -lsqlite3 -lssl $(LIBS_crypto) \
-	-lsystemd -lpthread $(LIBS_keys)
-LIBS_node := -lcurl -ljansson -lcryptsetup -lssl $(LIBS_crypto) -lsystemd -lpthread -ldl $(LIBS_keys)
+LIBS_service := -levent_core -levent_openssl -levent_pthreads -lhttp_parser -ljansson -lsqlite3 -lssl $(LIBS_crypto) \
+	-lsystemd -lpthread -ldl $(LIBS_keys)
+LIBS_node := -ljansson -lcryptsetup -lssl $(LIBS_crypto) -lsystemd -lpthread -ldl $(LIBS_keys)
 LIBS_all := $(LIBS_service) $(LIBS_node)
 
 tallyboot_MAIN := boot

@@ -102,6 +102,31 @@ tallyboot_install_units() {
     $SYSTEMCTL -q --root "$initdir" add-wants sysinit.target tallyboot-unlock.service
 }
 
+# The libraries that a shared object is linked with.
+tallyboot_libraries() {
+    ldd "${dracutsysrootdir-}$1" 2> /dev/null | sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p'
+}
+
+# A shared object and what it is linked with: dracut itself follows only files that may be executed.
+tallyboot_inst_library() {
+    local -a libraries
+    mapfile -t libraries < <(tallyboot_libraries "$1")
+    inst_library "$1"
+    [[ ${#libraries[@]} -eq 0 ]] || inst_multiple "${libraries[@]}"
+}
+
+# Opened with dlopen() too, and nothing works without it.
+tallyboot_install_libcurl() {
+    local dir
+    # shellcheck disable=SC2154 # dracut's
+    for dir in $libdirs; do
+        [[ -e ${dracutsysrootdir-}$dir/libcurl.so.4 ]] || continue
+        tallyboot_inst_library "$dir/libcurl.so.4"
+        return
+    done
+    derror "tallyboot: libcurl.so.4 is missing: this image can ask no server, and each boot needs a passphrase. Install libcurl."
+}
+
 install() {
     tallyboot_refuse_sshd || return 1
     tallyboot_refuse_resume_hook || return 1
@@ -109,6 +134,7 @@ install() {
     inst_multiple tallyboot systemctl
     # Opened with dlopen(), so no dependency says so: the TPM's transport, name resolution, unwinding of threads.
     inst_libdir_file 'libtss2-tcti-device.so*' 'libnss_dns.so*' 'libnss_files.so*' 'libgcc_s.so*'
+    tallyboot_install_libcurl
     inst_multiple -o /etc/services /etc/protocols
     if [[ ! -e $initdir/etc/nsswitch.conf ]]; then
         mkdir -p "$initdir/etc"

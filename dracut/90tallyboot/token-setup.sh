@@ -66,11 +66,6 @@ tallyboot_token_modules() {
     done | LC_ALL=C sort -u
 }
 
-# The libraries that a shared object is linked with.
-tallyboot_libraries() {
-    ldd "${dracutsysrootdir-}$1" 2> /dev/null | sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p'
-}
-
 # Whether the module talks to readers of smart cards: it, or a library that it is linked with, names PC/SC's.
 tallyboot_token_needs_pcsc() {
     local file
@@ -89,14 +84,6 @@ tallyboot_token_installkernel() {
     done < <(tallyboot_token_modules | grep .)
 }
 
-# A shared object and what it is linked with: dracut itself follows only files that may be executed.
-tallyboot_token_inst_library() {
-    local -a libraries
-    mapfile -t libraries < <(tallyboot_libraries "$1")
-    inst_library "$1"
-    [[ ${#libraries[@]} -eq 0 ]] || inst_multiple "${libraries[@]}"
-}
-
 tallyboot_token_install_module() {
     local tokens
     case $(readlink -f "${dracutsysrootdir-}$1") in
@@ -111,7 +98,7 @@ tallyboot_token_install_module() {
             inst_simple /etc/opensc/opensc.conf
             ;;
     esac
-    tallyboot_token_inst_library "$1"
+    tallyboot_inst_library "$1"
 }
 
 # The daemon with its socket, the driver for USB readers, and drivers for serial ones that are configured. Our units instead of the
@@ -125,7 +112,7 @@ tallyboot_token_install_pcsc() {
         [[ -e $bundle ]] || continue
         inst_simple "${bundle#"${dracutsysrootdir-}"}/Contents/Info.plist"
         for file in "$bundle"/Contents/Linux/*.so; do
-            tallyboot_token_inst_library "${file#"${dracutsysrootdir-}"}"
+            tallyboot_inst_library "${file#"${dracutsysrootdir-}"}"
         done
     done
     mkdir -p "$initdir/etc/reader.conf.d"
@@ -133,7 +120,7 @@ tallyboot_token_install_pcsc() {
         grep -qs '^[[:space:]]*LIBPATH' "$file" || continue
         inst_simple "${file#"${dracutsysrootdir-}"}"
         while read -r file; do
-            tallyboot_token_inst_library "$file"
+            tallyboot_inst_library "$file"
         done < <(sed -n 's/^[[:space:]]*LIBPATH[[:space:]]*//p' "$file")
     done
     inst_simple "$moddir/token/pcscd.service" "$systemdsystemunitdir/pcscd.service"

@@ -144,6 +144,9 @@ void doctor_check_initramfs(struct doctor *doctor) {
         else if (!memmem(listing.data, listing.size, "bin/tallyboot", strlen("bin/tallyboot")))
                 found(doctor, FOUND_PROBLEM, "initramfs", "%s is without tallyboot: dracut --force (and not initramfs-tools)",
                       image);
+        else if (!memmem(listing.data, listing.size, "/libcurl.so.4", strlen("/libcurl.so.4")))
+                found(doctor, FOUND_PROBLEM, "initramfs", "%s is without libcurl.so.4, so it can ask no server: dracut --force",
+                      image);
         else if (is_in_image(doctor, image, doctor->config->path) && is_in_image(doctor, image, doctor->config->ca))
                 found(doctor, FOUND_OK, "initramfs", "%s has tallyboot, this configuration and this CA", image);
 }

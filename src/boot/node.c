@@ -18,6 +18,7 @@ int node_new(struct config *config, const char *incident, struct node **ret) {
                 .ca_file = config->ca,
                 .connect_timeout_ms = config->connect_timeout * 1000,
                 .timeout_ms = config->exchange_timeout * 1000,
+                .load_ahead = config->unlock != UNLOCK_OFFLINE,
                 .not_before = config->not_before,
         };
         int r;

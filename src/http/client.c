@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "http/client.h"
 
-#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "base/thread.h"
 #include "http/transfer.h"
 
 enum {
@@ -12,11 +13,16 @@ enum {
         EXCHANGES_MAX = 64,
 };
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static CURLcode once_code;
+static void *load_thread(void *userdata _unused_) {
+        (void) curl_load();
+        return NULL;
+}
 
-static void global_init(void) {
-        once_code = curl_global_init(CURL_GLOBAL_DEFAULT);
+/* Nothing may end under the thread: OpenSSL's tidying up at the end of the process least of all. */
+static void stop_loading(struct http_client *client) {
+        if (client->loading)
+                (void) pthread_join(client->loader, NULL);
+        client->loading = false;
 }
 
 static int load_files(const struct http_client_options *options, struct http_client *client) {
@@ -36,19 +42,16 @@ int http_client_new(const struct http_client_options *options, struct http_clien
 
         if (!options->ca_file || !options->certificate_file != !options->key_file)
                 return -EINVAL;
-        (void) pthread_once(&once, global_init);
-        if (once_code != CURLE_OK)
-                return curl_to_errno(once_code);
 
         client = calloc(1, sizeof *client);
         if (!client)
                 return -ENOMEM;
+        client->loading = options->load_ahead && thread_start(&client->loader, load_thread, NULL) >= 0;
         client->connect_timeout_ms = options->connect_timeout_ms ?: CONNECT_TIMEOUT_DEFAULT;
         client->timeout_ms = options->timeout_ms ?: TIMEOUT_DEFAULT;
         client->not_before = options->not_before;
         client->incident = options->incident ? strdup(options->incident) : NULL;
-        client->multi = curl_multi_init();
-        if (!client->multi || (options->incident && !client->incident))
+        if (options->incident && !client->incident)
                 return -ENOMEM;
         r = load_files(options, client);
         if (r < 0)
@@ -61,10 +64,12 @@ int http_client_new(const struct http_client_options *options, struct http_clien
 struct http_client *http_client_free(struct http_client *client) {
         if (!client)
                 return NULL;
+        stop_loading(client);
         for (size_t i = 0; i < client->n_easies; i++)
-                curl_easy_cleanup(client->easies[i]);
+                curl.easy_cleanup(client->easies[i]);
         free(client->easies);
-        curl_multi_cleanup(client->multi);
+        if (client->multi)
+                (void) curl.multi_cleanup(client->multi);
         X509_STORE_free(client->store);
         tls_identity_done(&client->identity);
         free(client->incident);
@@ -77,10 +82,13 @@ void http_exchange_done(struct http_exchange *exchange) {
         exchange->answer = (struct blob){};
 }
 
-/* Easy handles are kept: making one costs more than resetting it. */
-static int need_easies(struct http_client *client, size_t n) {
+/* Handles are kept: connections are the multi handle's, and making an easy one costs more than resetting it. */
+static int need_handles(struct http_client *client, size_t n) {
         CURL **easies;
 
+        client->multi = client->multi ?: curl.multi_init();
+        if (!client->multi)
+                return -ENOMEM;
         if (n <= client->n_easies)
                 return 0;
         easies = reallocarray(client->easies, n, sizeof easies[0]);
@@ -88,7 +96,7 @@ static int need_easies(struct http_client *client, size_t n) {
                 return -ENOMEM;
         client->easies = easies;
         while (client->n_easies < n) {
-                easies[client->n_easies] = curl_easy_init();
+                easies[client->n_easies] = curl.easy_init();
                 if (!easies[client->n_easies])
                         return -ENOMEM;
                 client->n_easies++;
@@ -100,7 +108,7 @@ static int start(struct transfer *transfer) {
         int r;
 
         r = transfer_begin(transfer);
-        if (r >= 0 && curl_multi_add_handle(transfer->client->multi, transfer->easy) != CURLM_OK)
+        if (r >= 0 && curl.multi_add_handle(transfer->client->multi, transfer->easy) != CURLM_OK)
                 r = -ENOMEM;
         if (r < 0)
                 transfer_cancel(transfer, r);
@@ -112,15 +120,15 @@ static void collect(struct http_client *client) {
         CURLMsg *message;
         int left;
 
-        while ((message = curl_multi_info_read(client->multi, &left))) {
+        while ((message = curl.multi_info_read(client->multi, &left))) {
                 CURL *easy = message->easy_handle;
                 CURLcode code = message->data.result;
                 struct transfer *transfer = NULL;
 
                 if (message->msg != CURLMSG_DONE)
                         continue;
-                (void) curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
-                (void) curl_multi_remove_handle(client->multi, easy);
+                (void) curl.easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
+                (void) curl.multi_remove_handle(client->multi, easy);
                 if (!transfer_finished(transfer, code))
                         (void) start(transfer);
         }
@@ -155,12 +163,12 @@ static int loop(struct http_client *client, struct transfer *transfers, size_t n
                 struct curl_waitfd extra = { .fd = extra_fd, .events = CURL_WAIT_POLLIN };
                 int running, r;
 
-                if (curl_multi_perform(client->multi, &running) != CURLM_OK)
+                if (curl.multi_perform(client->multi, &running) != CURLM_OK)
                         return -EIO;
                 collect(client);
                 if (count_left(transfers, n) == 0)
                         break;
-                if (curl_multi_poll(client->multi, &extra, extra_fd >= 0, 1000, NULL) != CURLM_OK)
+                if (curl.multi_poll(client->multi, &extra, extra_fd >= 0, 1000, NULL) != CURLM_OK)
                         return -EIO;
                 r = call_meanwhile(transfers, n, extra_fd >= 0 && extra.revents);
                 if (r < 0)
@@ -172,19 +180,43 @@ static int loop(struct http_client *client, struct transfer *transfers, size_t n
 static void give_up(struct http_client *client, struct transfer *transfers, size_t n, int error) {
         for (size_t i = 0; i < n; i++) {
                 if (!transfers[i].done)
-                        (void) curl_multi_remove_handle(client->multi, transfers[i].easy);
+                        (void) curl.multi_remove_handle(client->multi, transfers[i].easy);
                 transfer_cancel(transfers + i, error);
         }
+}
+
+static void forget_answer(struct http_exchange *exchange) {
+        http_exchange_done(exchange);
+        exchange->result = exchange->status = 0;
+        exchange->retry_after = 0;
+        exchange->error[0] = 0;
+}
+
+/* To whoever asks no server was reached: what stands in for one (a passphrase, a token offline) still does. */
+static int nothing_reached(struct http_exchange *exchanges, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                forget_answer(exchanges + i);
+                exchanges[i].result = -ENOLINK;
+                snprintf(exchanges[i].error, sizeof exchanges[i].error,
+                         "no server can be asked: %s; install libcurl, and build this machine's initramfs anew",
+                         curl_load_error());
+        }
+        return 0;
 }
 
 int http_client_perform(struct http_client *client, struct http_exchange *exchanges, size_t n, int extra_fd) {
         struct transfer *transfers;
         int r;
 
+        if (n == 0)
+                return 0;
         if (n > EXCHANGES_MAX)
                 return -EINVAL;
-        r = need_easies(client, n);
-        if (r < 0 || n == 0)
+        stop_loading(client);
+        if (curl_load() < 0)
+                return nothing_reached(exchanges, n);
+        r = need_handles(client, n);
+        if (r < 0)
                 return r;
         transfers = calloc(n, sizeof transfers[0]);
         if (!transfers)
@@ -193,10 +225,7 @@ int http_client_perform(struct http_client *client, struct http_exchange *exchan
         for (size_t i = 0; i < n; i++) {
                 struct http_exchange *exchange = exchanges + i;
 
-                http_exchange_done(exchange);
-                exchange->result = exchange->status = 0;
-                exchange->retry_after = 0;
-                exchange->error[0] = 0;
+                forget_answer(exchange);
                 transfers[i] = (struct transfer){
                         .client = client,
                         .exchange = exchange,

@@ -14,6 +14,7 @@ struct http_client_options {
         unsigned timeout_ms;  /* a whole exchange on one address (default 10000); for a streamed body or a sink: how
                                                   * long it may be slower than 1 KiB/s */
         const char *incident; /* Tallyboot-Incident header, or NULL */
+        bool load_ahead;      /* load libcurl from now on, beside what the caller does; else the first exchange does it */
         int64_t not_before;   /* a clock behind this (seconds since 1970) is taken to be this, for certificates; 0: off */
 };
 /* -ENOENT, -EACCES: a file cannot be read; -EPERM: others may read the key; -EBADMSG: not PEM; -EKEYREJECTED: the key is not the

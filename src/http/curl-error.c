@@ -72,7 +72,7 @@ static void describe_certificate(const struct transfer *transfer, char *ret, siz
         long result = X509_V_OK;
         char now[21] = "";
 
-        (void) curl_easy_getinfo(transfer->easy, CURLINFO_SSL_VERIFYRESULT, &result);
+        (void) curl.easy_getinfo(transfer->easy, CURLINFO_SSL_VERIFYRESULT, &result);
         if (result == X509_V_ERR_CERT_HAS_EXPIRED || result == X509_V_ERR_CERT_NOT_YET_VALID)
                 clock_format(clock_realtime_ms(), now);
         snprintf(ret, size, "%s%s%s", certificate_fault(result), now[0] ? ", which says " : "", now);
@@ -81,7 +81,7 @@ static void describe_certificate(const struct transfer *transfer, char *ret, siz
 static void describe_connection(const struct transfer *transfer, char *ret, size_t size) {
         long error = 0;
 
-        (void) curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &error);
+        (void) curl.easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &error);
         snprintf(ret, size, "no connection (%s): is the server running, is the port right?",
                  error > 0 ? strerrordesc_np((int) error) : "no answer");
 }
@@ -90,9 +90,9 @@ static void describe_timeout(const struct transfer *transfer, char *ret, size_t 
         curl_off_t resolved = 0, connected = 0;
         long made = 0;
 
-        (void) curl_easy_getinfo(transfer->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
-        (void) curl_easy_getinfo(transfer->easy, CURLINFO_APPCONNECT_TIME_T, &connected);
-        (void) curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &made); /* none: a kept one was used */
+        (void) curl.easy_getinfo(transfer->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
+        (void) curl.easy_getinfo(transfer->easy, CURLINFO_APPCONNECT_TIME_T, &connected);
+        (void) curl.easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &made); /* none: a kept one was used */
         if (resolved == 0)                                                      /* a kept connection has a time here too */
                 snprintf(ret, size, "no answer about its name in time (%u ms): the DNS server is down, or another one is meant",
                          transfer->client->connect_timeout_ms);
@@ -130,9 +130,9 @@ void curl_describe(const struct transfer *transfer, CURLcode code, char *ret, si
         case CURLE_RECV_ERROR:
         case CURLE_SEND_ERROR:
                 snprintf(ret, size, "the connection broke before the answer was whole (%s)",
-                         transfer->curl_error[0] ? transfer->curl_error : curl_easy_strerror(code));
+                         transfer->curl_error[0] ? transfer->curl_error : curl.easy_strerror(code));
                 break;
         default:
-                snprintf(ret, size, "%s", transfer->curl_error[0] ? transfer->curl_error : curl_easy_strerror(code));
+                snprintf(ret, size, "%s", transfer->curl_error[0] ? transfer->curl_error : curl.easy_strerror(code));
         }
 }

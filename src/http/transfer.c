@@ -31,7 +31,7 @@ static size_t answer_max(const struct http_exchange *exchange, bool to_sink) {
 static long status_of(const struct transfer *transfer) {
         long status = 0;
 
-        (void) curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+        (void) curl.easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
         return status;
 }
 
@@ -148,7 +148,7 @@ static int add_header(struct transfer *transfer, const char *name, const char *v
         n = value ? snprintf(line, sizeof line, "%s: %s", name, value) : snprintf(line, sizeof line, "%s:", name);
         if (n < 0 || (size_t) n >= sizeof line || !is_clean(line))
                 return -EINVAL;
-        list = curl_slist_append(transfer->headers, line);
+        list = curl.slist_append(transfer->headers, line);
         if (!list)
                 return -ENOMEM;
         transfer->headers = list;
@@ -159,7 +159,7 @@ static int set_headers(struct transfer *transfer) {
         const struct http_exchange *exchange = transfer->exchange;
         int r;
 
-        curl_slist_free_all(transfer->headers);
+        curl.slist_free_all(transfer->headers);
         transfer->headers = NULL;
 
         r = add_header(transfer, "Expect", NULL); /* none: it would cost a round trip */
@@ -171,10 +171,10 @@ static int set_headers(struct transfer *transfer) {
                 r = add_header(transfer, "Tallyboot-Incident", transfer->client->incident);
         if (r < 0)
                 return r;
-        return curl_to_errno(curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers));
+        return curl_to_errno(curl.easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers));
 }
 
-#define SET(option, value) (code = code ?: curl_easy_setopt(easy, option, value))
+#define SET(option, value) (code = code ?: curl.easy_setopt(easy, option, value))
 
 static CURLcode set_limits(struct transfer *transfer) {
         const struct http_client *client = transfer->client;
@@ -297,7 +297,7 @@ int transfer_begin(struct transfer *transfer) {
         transfer->chunked = false;
         transfer->curl_error[0] = 0;
 
-        curl_easy_reset(transfer->easy);
+        curl.easy_reset(transfer->easy);
         code = set_limits(transfer);
         code = code ?: set_tls(transfer);
         code = code ?: set_request(transfer, url);
@@ -316,7 +316,7 @@ static int take_answer(struct transfer *transfer) {
         transfer->body = (struct buffer){};
 
         exchange->status = (int) status_of(transfer);
-        (void) curl_easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &after);
+        (void) curl.easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &after);
         exchange->retry_after = (unsigned) MIN(MAX(after, 0), RETRY_AFTER_MAX);
         return 0;
 }
@@ -365,7 +365,7 @@ static void note_failure(struct transfer *transfer, CURLcode code, int error) {
 static bool has_end(const struct transfer *transfer) {
         curl_off_t length = -1;
 
-        (void) curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+        (void) curl.easy_getinfo(transfer->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
         return length >= 0 || transfer->chunked || transfer->body_bytes == 0;
 }
 
@@ -416,6 +416,6 @@ void transfer_cancel(struct transfer *transfer, int error) {
 }
 
 void transfer_done(struct transfer *transfer) {
-        curl_slist_free_all(transfer->headers);
+        curl.slist_free_all(transfer->headers);
         buffer_done(&transfer->body);
 }

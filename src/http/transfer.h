@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include <curl/curl.h>
+#include <pthread.h>
 
 #include "http/client.h"
+#include "http/curl.h"
 #include "http/tls-files.h"
 
 struct http_client {
         CURLM *multi; /* keeps the connections */
         CURL **easies;
         size_t n_easies;
+        pthread_t loader; /* of libcurl */
+        bool loading;
         X509_STORE *store;
         struct tls_identity identity;
         bool has_identity;

@@ -92,8 +92,12 @@ class Place:
                 (inside / name).unlink()
         if "ca" in changed:
             (inside / "ca.pem").write_bytes(changed["ca"])
-        if "tallyboot" in missing:
-            program.unlink()
+        library = top / "image/usr/lib/x86_64-linux-gnu/libcurl.so.4"
+        library.parent.mkdir(parents=True)
+        library.write_text("the library\n")
+        for name, path in (("tallyboot", program), ("libcurl.so.4", library)):
+            if name in missing:
+                path.unlink()
         done = subprocess.run(["unshare", "-m", "sh", "-c", DOCTOR, "sh", str(top), BUILD / "tallyboot", "--config", top / "tallyboot.conf",
                                "--run-dir", top / "run", "doctor", "--json", "--offline"], stdout=subprocess.PIPE, timeout=120, check=False,
                               env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
@@ -123,7 +127,8 @@ def test_doctor_looks_into_the_image(place):
     assert level == "ok", said
     first = text[:text.index(b"-----END") + 26]
     for arguments, changed, words in ((("ca.pem",), {}, "has no .*/ca.pem: dracut --force"), (("tallyboot.conf",), {}, "has no .*conf: dracut"),
-                                      (("tallyboot",), {}, "without tallyboot"), ((), {"ca": first}, "another .*/ca.pem than this system")):
+                                      (("tallyboot",), {}, "without tallyboot"), (("libcurl.so.4",), {}, "can ask no server: dracut"),
+                                      ((), {"ca": first}, "another .*/ca.pem than this system")):
         [(level, said)] = place.doctor(*arguments, **changed)["initramfs"]
         assert level == "problem" and re.search(words, said), (words, said)
 

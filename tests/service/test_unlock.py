@@ -89,6 +89,17 @@ def test_invariant_10_a_party_that_is_not_there(lab):
     works_again(lab)
 
 
+def test_without_libcurl_nothing_is_reached(lab):
+    """It is loaded when a server is to be asked; an image without it ends where one ends whose servers are down."""
+    lab.power_on()
+    (lab.directory / "libcurl.so.4").write_text("not a library\n")
+    path = lab.node.volumes[0][0]
+    done = Done(subprocess.run(["env", f"LD_LIBRARY_PATH={lab.directory}", *lab.command("unlock", "--test", "--device", path)], text=True,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False))
+    check(done, "unreachable", "no server can be asked: .*libcurl.so.4: .*install libcurl", "incident [0-9a-f]{16}")
+    works_again(lab)
+
+
 def test_the_second_address_counts(lab):
     lab.power_on()
     check(lab.unlock(tenant=f"https://127.0.0.1:1 {lab.fleet.tenant.url}"), "ok")
