@@ -18,6 +18,7 @@ prefix ?= /usr
 bindir ?= $(prefix)/bin
 mandir ?= $(prefix)/share/man
 docdir ?= $(prefix)/share/doc/tallyboot
+completiondir ?= $(prefix)/share/bash-completion/completions
 unitdir ?= $(prefix)/lib/systemd/system
 dracutdir ?= $(prefix)/lib/dracut/modules.d
 tokendir ?= $(prefix)/lib/$(shell $(CC) -print-multiarch)/cryptsetup
@@ -201,6 +202,8 @@ install: all
 	install -D -m 644 -t $(DESTDIR)$(tokendir) $(PLUGIN)
 	ln -sf $(notdir $(PLUGIN)) $(DESTDIR)$(tokendir)/libcryptsetup-token-tallyboot-offline.so
 	packaging/install-tree dracut/90tallyboot $(DESTDIR)$(dracutdir)/90tallyboot $(bindir)
+	packaging/install-tree completion $(DESTDIR)$(completiondir) $(bindir)
+	ln -sf tallyctl $(DESTDIR)$(completiondir)/tallyboot
 	packaging/install-tree units $(DESTDIR)$(unitdir) $(bindir)
 	packaging/install-tree udev $(DESTDIR)$(prefix)/lib/udev/rules.d $(bindir)
 	for page in $(notdir $(MANUALS)); do \

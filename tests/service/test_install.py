@@ -47,6 +47,8 @@ def test_all_of_it_is_there(installed):
     assert any(re.search(r"/cryptsetup/libcryptsetup-token-tallyboot\.so$", name) for name in installed.files)
     for name in ("systemd/system/tallyboot-payload.target", "udev/rules.d/90-tallyboot.rules"):
         assert f"{PREFIX}/lib/{name}" in installed.files, name
+    for name in ("tallyctl", "tallyboot"):
+        assert f" {PREFIX}/bin/{name}\n" in installed.files[f"{PREFIX}/share/bash-completion/completions/{name}"].read_text(), name
     assert f"{PREFIX}/share/doc/tallyboot/README.md" in installed.files
 
 
