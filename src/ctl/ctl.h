@@ -78,6 +78,7 @@ struct table *table_free(struct table *table);
 DEFINE_CLEANUP(struct table *, table_free)
 const char *ctl_string(const json_t *object, const char *name); /* "" where missing */
 int64_t ctl_integer(const json_t *object, const char *name);    /* -1 where missing */
+void ctl_time_text(int64_t seconds, char ret[static 21]);       /* UTC; "-" where there is none */
 void ctl_print_line(const char *format, ...) _printf_(1, 2);    /* sanitized, to standard output */
 void ctl_print_text(const char *text);                          /* the same of lines as they are, tabs too */
 

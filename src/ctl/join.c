@@ -192,21 +192,14 @@ static void share_text(const struct share *share, char *ret, size_t size) {
                 snprintf(ret, size, "%s", share->n == 1 ? ctl_string(share->first, "state") : share->reached ? "-" : "?");
 }
 
-static void time_text(int64_t seconds, char ret[static 21]) {
-        if (seconds > 0)
-                clock_format((uint64_t) seconds * 1000, ret);
-        else
-                snprintf(ret, 21, "-");
-}
-
 static void print_row(struct table *table, const struct row *row) {
         const struct share *verifier = row->shares, *tenant = row->shares + 1;
         const json_t *any = tenant->first ? tenant->first : verifier->first;
         const char *who = ctl_string(any, "who"), *by = tenant->node ? tenant->node : verifier->node;
         char made[21], until[21], states[2][48], node[13];
 
-        time_text(ctl_integer(any, "made"), made);
-        time_text(ctl_integer(any, "expires"), until);
+        ctl_time_text(ctl_integer(any, "made"), made);
+        ctl_time_text(ctl_integer(any, "expires"), until);
         share_text(tenant, states[0], sizeof states[0]);
         share_text(verifier, states[1], sizeof states[1]);
         snprintf(node, sizeof node, "%.12s", by ? by : "-"); /* "node show" takes it */
@@ -322,7 +315,7 @@ static bool say_used(const struct ctl_call *call) {
                 if (!json_is_object(by))
                         continue;
                 used = true;
-                time_text(ctl_integer(by, "time"), at);
+                ctl_time_text(ctl_integer(by, "time"), at);
                 log_notice("The %s let node %s in by it, at %s. If you do not know that node: tallyctl node revoke %s",
                            server_names[call->server], ctl_string(by, "node"), at, ctl_string(by, "node"));
         }

@@ -3,17 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/ini.h"
 #include "ctl/ctl.h"
 #include "ctl/node.h"
-
-static void time_text(int64_t seconds, char ret[static 21]) {
-        if (seconds > 0)
-                clock_format((uint64_t) seconds * 1000, ret);
-        else
-                snprintf(ret, 21, "-");
-}
 
 static const json_t *find_node(const json_t *list, const char *id) {
         size_t i;
@@ -32,7 +24,7 @@ static void list_row(struct table *table, const char *id, struct ctl_call calls[
         const json_t *held_t = json_object_get(tenant, "held"), *held_v = json_object_get(verifier, "held");
         char seen[21], held[64] = "", kind[32] = "TPM", begin[13];
 
-        time_text(MAX(ctl_integer(tenant, "seen"), ctl_integer(verifier, "seen")), seen);
+        ctl_time_text(MAX(ctl_integer(tenant, "seen"), ctl_integer(verifier, "seen")), seen);
         if (json_is_object(held_t) || json_is_object(held_v))
                 snprintf(held, sizeof held, "%s", ctl_string(json_is_object(held_t) ? held_t : held_v, "reason"));
         if (*ctl_string(node, "token"))
@@ -162,7 +154,7 @@ static void show_held(const json_t *held, bool token) {
         const char *pcr;
         size_t i;
 
-        time_text(ctl_integer(held, "time"), at);
+        ctl_time_text(ctl_integer(held, "time"), at);
         if (!token)
                 snprintf(counters, sizeof counters, ", boot %lld.%lld", (long long) ctl_integer(boot, "reset"),
                          (long long) ctl_integer(boot, "restart"));
@@ -206,7 +198,7 @@ static void show_party(const struct ctl_call *call) {
                 ctl_print_line("    %s", call->error);
                 return;
         }
-        time_text(ctl_integer(node, "seen"), seen);
+        ctl_time_text(ctl_integer(node, "seen"), seen);
         ctl_print_line("    state %s, group %s, last seen %s", ctl_string(node, "state"), ctl_string(node, "group"), seen);
         if (json_is_object(boot))
                 ctl_print_line("    highest boot: reset %lld, restart %lld", (long long) ctl_integer(boot, "reset"),
@@ -214,7 +206,7 @@ static void show_party(const struct ctl_call *call) {
         if (json_is_string(json_object_get(node, "set")))
                 ctl_print_line("    last matched set %s", ctl_string(node, "set"));
         if (json_is_integer(json_object_get(node, "next_boot"))) {
-                time_text(ctl_integer(node, "next_boot"), until);
+                ctl_time_text(ctl_integer(node, "next_boot"), until);
                 ctl_print_line("    its NEXT BOOT passes whatever its PCR values, until %s", until);
         }
         if (token)
@@ -271,7 +263,7 @@ static int node_show(struct ctl *ctl, int argc, char *argv[]) {
         } else {
                 const json_t *known = who_knows(calls);
 
-                time_text(ctl_integer(known, "registered"), registered);
+                ctl_time_text(ctl_integer(known, "registered"), registered);
                 ctl_print_line("%s", id);
                 if (known)
                         ctl_print_line("  code %s, %s %s, registered %s", ctl_string(known, "code"),

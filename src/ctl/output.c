@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "ctl/ctl.h"
 
 /* With --json standard output is one JSON value, whatever happens: lines for people and errors are kept until the end, and are
@@ -120,6 +121,13 @@ int64_t ctl_integer(const json_t *object, const char *name) {
         const json_t *value = json_object_get(object, name);
 
         return json_is_integer(value) ? json_integer_value(value) : -1;
+}
+
+void ctl_time_text(int64_t seconds, char ret[static 21]) {
+        if (seconds > 0)
+                clock_format((uint64_t) seconds * 1000, ret);
+        else
+                snprintf(ret, 21, "-");
 }
 
 void ctl_print_json(const json_t *value) {
