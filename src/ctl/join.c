@@ -168,6 +168,7 @@ static void share_add(struct share *share, const json_t *token) {
                 share->node = node;
 }
 
+/* A party's ids end up in commands that an operator is told to type. */
 static int listing_read(const struct ctl_call calls[static 2], struct listing *listing) {
         listing->places = json_object();
         for (size_t c = 0; c < 2; c++) {
@@ -175,10 +176,16 @@ static int listing_read(const struct ctl_call calls[static 2], struct listing *l
                 json_t *token;
 
                 json_array_foreach (json_object_get(calls[c].answer, "tokens"), i, token) {
-                        struct row *row = find_or_add(listing, ctl_string(token, "id"), calls);
+                        const char *id = ctl_string(token, "id");
+                        struct row *row;
 
+                        if (!join_token_id_is_valid(id))
+                                return log_error("The %s sent a join token with an id that is none: \"%s\".",
+                                                 server_names[calls[c].server], id),
+                                       -EBADMSG;
+                        row = find_or_add(listing, id, calls);
                         if (!row)
-                                return -ENOMEM;
+                                return log_oom();
                         share_add(row->shares + c, token);
                 }
         }
@@ -246,7 +253,7 @@ static int join_list(struct ctl *ctl, int argc, char *argv[]) {
                 return CTL_USAGE;
         if (ctl_perform(ctl, calls, 2) < 0)
                 return CTL_FAILURE;
-        r = listing_read(calls, &listing) < 0 ? (log_oom(), CTL_FAILURE) : CTL_OK;
+        r = listing_read(calls, &listing) < 0 ? CTL_FAILURE : CTL_OK;
         if (ctl->json)
                 ctl_print_answers(calls, 2);
         else if (r == CTL_OK)
@@ -310,14 +317,16 @@ static bool say_used(const struct ctl_call *call) {
 
         json_array_foreach (json_object_get(call->answer, "tokens"), i, token) {
                 const json_t *by = json_object_get(token, "used");
+                const char *node = ctl_string(by, "node");
                 char at[21];
 
                 if (!json_is_object(by))
                         continue;
                 used = true;
                 ctl_time_text(ctl_integer(by, "time"), at);
-                log_notice("The %s let node %s in by it, at %s. If you do not know that node: tallyctl node revoke %s",
-                           server_names[call->server], ctl_string(by, "node"), at, ctl_string(by, "node"));
+                if (node_id_is_valid(node))
+                        log_notice("The %s let node %s in by it, at %s. If you do not know that node: tallyctl node revoke %s",
+                                   server_names[call->server], node, at, node);
         }
         return used;
 }

@@ -128,6 +128,22 @@ def test_a_policy_does_not_speak_to_the_terminal(fleet):
     assert said.endswith("\n# \\xc2\\x9b2J\\xe2\\x80\\xaeon = toob-eruces\n" + text), ascii(said)
 
 
+def test_a_join_tokens_id_is_no_command(fleet):
+    """A party that was taken over names a token, and who used it, by what an operator would then type."""
+    evil = "0; reboot #"
+    status, text = fleet.ctl("join-token", "create")
+    assert status == 0, text
+    name = re.search("id is ([0-9a-f]{16}):", text)[1]
+    for party in fleet.parties:
+        assert party.change("UPDATE join_tokens SET used_by = ? WHERE id = ?", evil, name) == 1
+        status, text = fleet.ctl("join-token", "cancel", name)
+        assert status == 0 and "was used" in text and "reboot" not in text, text
+        assert party.change("UPDATE join_tokens SET used_by = NULL, id = ? WHERE id = ?", evil, name) == 1
+        status, text = fleet.ctl("join-token", "list")
+        assert status == 1 and f"The {party.role} sent a join token with an id that is none" in text and "cancel" not in text, text
+        assert party.change("DELETE FROM join_tokens WHERE id = ?", evil) == 1
+
+
 def test_a_tenant_does_not_pass_for_a_verifier(fleet):
     """Same CA, same host name, another role: a tenant that sits in the network of both."""
     try:

@@ -42,6 +42,7 @@ static const struct service_route routes[] = {
         { "POST", "/v1/nodes/{id}/release/logs", ROLE_ANYONE, WIRE_LOGS_MAX, true, handle, guard },
         { "PUT", "/v1/nodes/{id}/keys/{key}/half", ROLE_TENANT, 0, false, handle },
         { "PUT", "/v1/nodes/{id}/payload/{version}", ROLE_OPERATOR, 0, true, handle },
+        { "DELETE", "/v1/join-tokens/{token}", ROLE_OPERATOR, 0, false, handle },
         { "PUT", "/v1/groups/{name}/policy", ROLE_OPERATOR | ROLE_VERIFIER, 0, false, handle },
         {},
 };
