@@ -9,6 +9,8 @@
 
 enum {
         STALE_KEY_SECONDS = 24 * 3600,
+        MORE_KEYS_SECONDS = 3600, /* after an operator's word, or the registration */
+        CLOCK_SKEW_SECONDS = 300,
         UNPROVEN_PENDING_MAX = 256,   /* without a certificate anybody makes as many as he likes */
         UNPROVEN_GONE_SECONDS = 3600, /* who waits asks every minute */
         FULL_RETRY_SECONDS = 60,
@@ -29,7 +31,8 @@ static int on_token(const struct store_value *columns, size_t n, void *userdata)
         return r < 0 ? r : column_text(columns + 1, row->id, sizeof(row->id));
 }
 
-static int use_join_token(struct admission *a, struct store_txn *txn, struct token_row *ret) {
+/* of: the group that it has to be of; "": any. */
+static int use_join_token(struct admission *a, struct store_txn *txn, const char *of, struct token_row *ret) {
         uint8_t digest[32];
         char hex[65];
         int64_t changes;
@@ -44,8 +47,9 @@ static int use_join_token(struct admission *a, struct store_txn *txn, struct tok
 
         r = store_exec(txn,
                        "UPDATE join_tokens SET used_by = $1, used = $2 WHERE sha256 = $3 AND used_by IS NULL"
-                       " AND cancelled IS NULL AND expires > $2",
-                       STORE_ARGS(store_text(a->id), store_int((int64_t) (a->now / 1000)), store_text(hex)), &changes);
+                       " AND cancelled IS NULL AND expires > $2 AND ($4 = '' OR group_name = $4)",
+                       STORE_ARGS(store_text(a->id), store_int((int64_t) (a->now / 1000)), store_text(hex), store_text(of)),
+                       &changes);
         if (r < 0)
                 return r;
         if (changes != 1)
@@ -64,7 +68,7 @@ static int approve_ahead(struct admission *a, struct store_txn *txn, struct node
         struct group group;
         int r;
 
-        r = use_join_token(a, txn, &token);
+        r = use_join_token(a, txn, "", &token);
         if (r == -ENOENT) {
                 by = "key on the group's list";
                 r = group_of_ek(txn, node->ek_sha256, token.group);
@@ -172,6 +176,42 @@ static int enroll_key(struct admission *a, struct store_txn *txn, const struct n
         return release_halves_add(a->halves, what, half);
 }
 
+static bool has_live(const struct generations *generations) {
+        for (size_t i = 0; i < generations->n; i++)
+                if (generations->items[i].state == GENERATION_LIVE)
+                        return true;
+
+        return false;
+}
+
+static bool was_welcomed_just_now(const struct admission *a) {
+        int64_t last = MAX(a->node.registered, a->node.welcomed), now = (int64_t) (a->now / 1000);
+
+        return last >= now - MORE_KEYS_SECONDS && last <= now + CLOCK_SKEW_SECONDS;
+}
+
+/* What another key's manifest names, the measured boot opens as its own, a root too. No policy is asked here, so whoever starts
+ * a system of his own on the machine would put his root beside the volumes of its owner: it takes an operator's word, and not
+ * one of long ago. */
+static int require_word(struct admission *a, struct store_txn *txn) {
+        struct token_row token = {};
+        int r;
+
+        if (!has_live(&a->generations) || was_welcomed_just_now(a))
+                return 0;
+        r = use_join_token(a, txn, a->node.group, &token);
+        if (r == -ENOENT)
+                return admit_refuse(a, "pending-approval",
+                                    "This node has keys already: another one needs an operator's approval.");
+        if (r < 0)
+                return r;
+
+        a->node.welcomed = (int64_t) (a->now / 1000);
+        return party_audit(txn, a->call, "approve", a->id,
+                           json_pack("{s:s, s:s, s:s, s:s}", "group", token.group, "by", "join token", "token", token.id, "for",
+                                     "another key"));
+}
+
 static int enroll_keys(struct admission *a, struct store_txn *txn, const struct node *node) {
         const struct wire_enroll_body *body = &a->enroll;
         int r;
@@ -181,7 +221,9 @@ static int enroll_keys(struct admission *a, struct store_txn *txn, const struct 
         if (!a->halves || !a->details.keys)
                 return -ENOMEM;
         r = generations_load(txn, a->id, &a->generations);
-        if (r < 0)
+        if (r >= 0 && body->n_keys > 0)
+                r = require_word(a, txn);
+        if (r < 0 || a->refusal.problem)
                 return r;
 
         for (size_t i = 0; i < body->n_keys; i++) {

@@ -11,8 +11,10 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
+import enrolled
 from cases import main, skip
 from node import PARTIES
+from services import Fleet
 from unlocking import EXIT, Unlocking
 
 # The steps of an initramfs without which no boot goes on, and no shell opens.
@@ -104,6 +106,33 @@ def test_a_configuration_that_cannot_be_used_is_no_end(lab):
         assert "tallyboot.conf: " in done.stdout and "needs a passphrase" in done.stdout and (lab.run_dir / "gate-closed").exists(), done.stdout
         for pcr in (8, 9, 11, 12, 13, 14, 15):
             assert lab.run("gate", "status", gate_pcr=str(pcr)).text == "closed\n", pcr
+
+
+def test_invariant_13_no_root_is_enrolled_beside_ours():
+    """The machine for an hour, its network, a system of her own: the TPM quotes for purpose enroll, whatever was booted. A root that she
+    enrolls would be one that halves opened, beside the volumes of its owner."""
+    with Fleet() as fleet, enrolled.EnrolledNode(fleet) as node:
+        root, data, hers = node.image("root"), node.image("data"), node.image("hers", b"hers")
+        (node.directory / "her-key").write_bytes(b"hers")
+        words = "enroll", "--no-wait", "--key-file", node.directory / "her-key", "--root", "--name", "root"
+        assert node.enroll("--join-token-file", node.join_token_file(), "--root", "--name", "root", root).code == 0
+        assert node.enroll("--other", "--name", "data", data).code == 0
+        assert node.unlock_test(root, data).code == 0
+        uuid = subprocess.run(["cryptsetup", "luksUUID", root], stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
+        subprocess.run(["cryptsetup", "-q", "luksUUID", "--uuid", uuid, hers], check=True)
+        for party in fleet.parties:
+            assert party.change("UPDATE nodes SET registered = registered - 3700, welcomed = welcomed - 3700") == 1
+
+        node.reset()
+        done = node.run(*words, hers)
+        assert done.code == EXIT["pending"] and "Waiting for approval at tenant and verifier" in done.output, done
+        node.reset()
+        done = node.run("unlock", "--test", "--device", hers, "--device", data)
+        assert done.code == EXIT["volume"] and "hers: root would not open" in done.errors, done
+
+        node.approve(node.only_node())
+        done = node.run(*words, hers)
+        assert done.code == 0, done
 
 
 def test_a_tenant_does_not_pass_for_a_verifier(lab):

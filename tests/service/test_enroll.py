@@ -135,6 +135,38 @@ def test_second_key_later(fleet):
     node.unlock()
 
 
+def test_another_key_takes_a_fresh_word(fleet):
+    """Of an operator, or a join token of the node's group; the first hour after the registration is as good."""
+    node = ready(fleet, swtpm=SoftTpm(fleet.test_ca))
+    fleet.group("elsewhere")
+
+    def later():
+        for party in fleet.parties:
+            assert party.change("UPDATE nodes SET registered = registered - 3700, welcomed = welcomed - 3700 WHERE id = ?", node.id) == 1
+
+    def another(**keywords):
+        return node.ask("enroll", {"keys": [{"id": secrets.token_hex(16), "kind": "volumes"}]}, **keywords)
+
+    another()
+    later()
+    token = fleet.join_token("elsewhere")
+    for party in PARTIES:
+        refused("pending-approval", another, order=(party,))
+        refused("pending-approval", another, order=(party,), join=token)
+        node.ask("enroll", {"keys": []}, order=(party,))
+        assert node.shown(party)["state"] == "approved"
+    node.approve()
+    another()
+    later()
+    token = fleet.join_token()
+    another(join=token)
+    another()
+    later()
+    for party in PARTIES:
+        refused("pending-approval", another, order=(party,), join=token)
+    node.unlock()
+
+
 def test_kind_is_fixed(fleet):
     node = fleet.node()
     [key] = node.enroll(join=fleet.join_token())
