@@ -85,6 +85,9 @@ static int act_suspend(struct action *action, struct store_txn *txn, struct node
                 return -ECANCELED;
         }
 
+        /* who takes it back later does not mean whatever it boots by then */
+        node->next_boot = 0;
+        node->pardoned = false;
         node->state = NODE_SUSPENDED;
         return 0;
 }
@@ -113,10 +116,15 @@ void node_resume(const struct service_call *call, struct http_response *response
         node_act(&(struct action){ .call = call, .event = "resume", .act = act_resume }, response);
 }
 
-/* By EK: no other id of this machine is taken either. */
+/* By EK: no other id of this machine is taken either. Nor is it approved ahead any more, should the node be deleted. */
 static int act_revoke(struct action *action, struct store_txn *txn, struct node *node) {
+        int r;
+
         (void) action;
         node->state = NODE_REVOKED;
+        r = store_exec(txn, "DELETE FROM group_eks WHERE ek_sha256 = $1", STORE_ARGS(store_text(node->ek_sha256)), NULL);
+        if (r < 0)
+                return r;
         return store_exec(txn, "INSERT INTO revoked_eks (ek_sha256, node) VALUES ($1, $2) ON CONFLICT DO NOTHING",
                           STORE_ARGS(store_text(node->ek_sha256), store_text(node->id)), NULL);
 }

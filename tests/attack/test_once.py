@@ -466,6 +466,8 @@ def test_next_boot_keeps_the_invariants(fleet):
     refuses(fleet, node, "suspended")
     for party in PARTIES:
         expect(getattr(fleet, party).post(node.path("/resume"), {}), 200)
+    refuses(fleet, node, "policy-refused")
+    next_boot(fleet, node)
     boots(fleet, node, 0)
 
 

@@ -50,6 +50,20 @@ def test_suspend_and_resume(fleet):
     node.unlock()
 
 
+def test_a_suspension_takes_the_next_boot_back(fleet):
+    """Whoever doubts a machine that was let pass, and takes it back a day later, does not mean whatever it boots by then."""
+    node = in_group(fleet, "doubted", accept_first_boot=True)
+    node.reboot()
+    node.unlock()
+    every(node, "/approve", {"next_boot": True})
+    every(node, "/suspend", {"reason": "where is it?"})
+    every(node, "/resume")
+    node.reboot(EVIL)
+    for party in PARTIES:
+        refused("policy-refused", node.ask, "boot", order=(party,))
+        assert node.shown(party)["next_boot"] is None
+
+
 def test_revoke_is_final(fleet):
     node = in_group(fleet, "revoke", accept_first_boot=True)
     every(node, "/revoke", {"reason": "stolen"})
@@ -144,6 +158,20 @@ def test_listed_ek_is_approved_ahead(fleet):
     node.enroll()
     assert {node.shown(party)["group"] for party in PARTIES} == {"listed"}
     assert "approve" in events(node, "tenant")
+
+
+def test_a_revoked_key_is_on_no_list(fleet):
+    """Revoked and deleted, it waits for a person like any other."""
+    node = Node(fleet, SoftTpm(fleet.test_ca))
+    assert node.register().status == 201
+    fleet.group("once-listed", ek_sha256=[node.ek_digest, "0" * 64])
+    node.enroll()
+    every(node, "/revoke", {"reason": "stolen"})
+    for party in fleet.parties:
+        assert expect(party.get("/v1/groups/once-listed"), 200).json["ek_sha256"] == ["0" * 64]
+        expect(party.delete(node.path()), 204)
+    for party in PARTIES:
+        refused("pending-approval", node.ask, "enroll", {"keys": []}, None, (party,))
 
 
 def test_groups(fleet):
