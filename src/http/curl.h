@@ -3,8 +3,9 @@
 
 #include <curl/curl.h>
 
-/* libcurl's functions, loaded when an exchange first needs them. Distributions link it with some forty libraries for protocols that
- * tallyboot never speaks: they are more than half of what the start of a process costs, and in a boot one process of six asks servers. */
+/* libcurl's functions, loaded when an exchange first needs them. Distributions link it with some forty libraries for protocols
+ * that tallyboot never speaks: they are more than half of what the start of a process costs, and in a boot one process of six asks
+ * servers. */
 struct curl_library {
         typeof(curl_global_init) *global_init;
         typeof(curl_easy_init) *easy_init;
@@ -25,7 +26,7 @@ struct curl_library {
 };
 extern struct curl_library curl; /* for whoever has seen curl_load() return 0 */
 
-/* Loads it, once for the process. From any thread; others wait for the one that does it. -ELIBACC: it cannot be loaded, curl_load_error()
- * says why. */
+/* Loads it, once for the process. From any thread; others wait for the one that does it. -ELIBACC: it cannot be loaded,
+ * curl_load_error() says why. */
 int curl_load(void);
 const char *curl_load_error(void);
