@@ -36,7 +36,8 @@ installkernel() {
 
 # value KEY: from the configuration, empty where it is not there.
 tallyboot_value() {
-    sed -n "s/^[[:space:]]*$1[[:space:]]*=[[:space:]]*\(.*[^[:space:]]\)[[:space:]]*$/\1/p" "${dracutsysrootdir-}$tallyboot_conf" 2> /dev/null | tail -n 1
+    sed -n "s/^[[:space:]]*$1[[:space:]]*=[[:space:]]*\(.*[^[:space:]]\)[[:space:]]*$/\1/p" \
+        "${dracutsysrootdir-}$tallyboot_conf" 2> /dev/null | tail -n 1
 }
 
 # A shell with an open gate is a way to the halves: over the network just as on the console.

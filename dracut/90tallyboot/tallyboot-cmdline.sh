@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Ask dracut for the network, where this machine is configured. An image that waits for a payload must not be taken to the emergency
-# shell by dracut's own patience (rd.retry, 180 s) before the payload's time is over.
+# Ask dracut for the network, where this machine is configured. An image that waits for a payload must not be taken to the
+# emergency shell by dracut's own patience (rd.retry, 180 s) before the payload's time is over.
 
-# systemd-networkd asks nobody for an address unless a file says so (dracut's other ways do, once rd.neednet=1 is said). Where neither
-# the command line nor a file of the image says anything of the network: DHCP on what has a wire. systemd's own files (80-) are for
-# containers and the like.
+# systemd-networkd asks nobody for an address unless a file says so (dracut's other ways do, once rd.neednet=1 is said). Where
+# neither the command line nor a file of the image says anything of the network: DHCP on what has a wire. systemd's own files
+# (80-) are for containers and the like.
 tallyboot_ask_dhcp() {
     for file in /etc/systemd/network/*.network /run/systemd/network/*.network /usr/lib/systemd/network/*.network; do
         case $file in

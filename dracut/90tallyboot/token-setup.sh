@@ -101,8 +101,8 @@ tallyboot_token_install_module() {
     tallyboot_inst_library "$1"
 }
 
-# The daemon with its socket, the driver for USB readers, and drivers for serial ones that are configured. Our units instead of the
-# distribution's: those start after sysinit.target, which waits for the volume that is to be opened.
+# The daemon with its socket, the driver for USB readers, and drivers for serial ones that are configured. Our units instead of
+# the distribution's: those start after sysinit.target, which waits for the volume that is to be opened.
 tallyboot_token_install_pcsc() {
     local bundle file
     [[ -e $initdir$systemdsystemunitdir/tallyboot-unlock.service.d/20-pcscd.conf ]] && return 0

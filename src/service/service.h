@@ -93,7 +93,7 @@ struct service_call {
         const struct service_route *route;
         struct service_outcome *outcome;
         enum service_role role; /* of the peer */
-        char who[128]; /* the operator's name, "tenant", "verifier", "registrar"; "node" without a certificate: for the audit log */
+        char who[128];          /* the operator's name, "tenant", "verifier", "registrar"; "node" for others; for the audit log */
         struct {
                 char name[16];
                 char value[JOIN_TOKEN_ID_MAX + 1];

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Services under abuse: connections that do nothing, floods of what proves nothing, handlers that fail, a disk that fills. Honest nodes are
-served, memory and log stay bounded, and nothing dies silently."""
+"""Services under abuse: connections that do nothing, floods of what proves nothing, handlers that fail, a disk that fills. Honest
+nodes are served, memory and log stay bounded, and nothing dies silently."""
 
 import base64
 import http.client
@@ -171,7 +171,8 @@ def flood(service, path, bodies, over, statuses):
     """Until it is over; statuses: how often each was answered."""
     context = service.context(None)
     while not over.is_set():
-        connection = http.client.HTTPSConnection("127.0.0.1", service.port, context=context, timeout=20, source_address=(STRANGER, 0))
+        connection = http.client.HTTPSConnection("127.0.0.1", service.port, context=context, timeout=20,
+                                                 source_address=(STRANGER, 0))
         try:
             for body in bodies:
                 connection.request("POST", path, body, {"Tallyboot-Incident": secrets.token_hex(8)})
@@ -227,7 +228,8 @@ def test_a_flood_of_bad_evidence_leaves_honest_nodes_served(fleet):
 
 
 def unproven(service):
-    return [json.loads(record["detail"]) for record in service.get("/v1/log?limit=1000").json["records"] if record["event"] == "unproven"]
+    return [json.loads(record["detail"]) for record in service.get("/v1/log?limit=1000").json["records"]
+            if record["event"] == "unproven"]
 
 
 def test_what_is_not_proven_is_counted_and_sampled(fleet):
@@ -273,7 +275,8 @@ def test_silent_death_of_a_verifier_task(fleet):
 
 
 def test_challenge_bypass_through_an_error_message(fleet):
-    """CVE-2023-38201: what any refusal says is a text of the program's own, whatever was sent; nothing that was derived from a secret."""
+    """CVE-2023-38201: what any refusal says is a text of the program's own, whatever was sent; nothing that was derived from a
+    secret."""
     node = fleet.node
     node.reboot()
     good = node.evidence("boot", node.challenges("boot"))
@@ -290,7 +293,8 @@ def test_challenge_bypass_through_an_error_message(fleet):
                 if answer.status >= 400:
                     titles.add(answer.json["title"])
         words = " ".join(titles)
-        sources = "".join(open(os.path.join(root, name)).read() for root, _, names in os.walk(SOURCES) for name in names if name.endswith(".c"))
+        sources = "".join(open(os.path.join(root, name)).read() for root, _, names in os.walk(SOURCES)
+                          for name in names if name.endswith(".c"))
         for title in titles:
             assert f'"{title}"' in sources, title  # word for word in the program: nothing was put into it
         assert not any(char.isdigit() for char in words), words
@@ -362,7 +366,8 @@ def health(service, wanted):
 
 
 def test_disk_full(fleet):
-    """Little room: nothing new, releases go on. None: no release without its record. Room again: all as before, nothing damaged."""
+    """Little room: nothing new, releases go on. None: no release without its record. Room again: all as before, nothing
+    damaged."""
     service, node = fleet.tenant, fleet.node
     stranger = Node(fleet, SoftTpm(fleet.test_ca))
     assert stranger.register().status == 201
@@ -372,7 +377,8 @@ def test_disk_full(fleet):
         health(service, "low-space")
         answer = expect(stranger.send("tenant", "/challenge", {"purpose": "enroll"}), 503, "unavailable")
         assert int(answer.headers["Retry-After"]) > 0
-        expect(service.post("/v1/join-tokens", {"sha256": secrets.token_hex(32), "group": "default", "expires": int(time.time()) + 100}),
+        expect(service.post("/v1/join-tokens", {"sha256": secrets.token_hex(32), "group": "default",
+                                                "expires": int(time.time()) + 100}),
                503, "unavailable")
         fleet.serve_honest()
         small.fill(0)
@@ -421,7 +427,8 @@ def test_uploads_leave_room_for_releases(fleet):
     old = service.get("/v1/groups/default/policy").json
     service.limits["answers-per-minute"] = 1000
     with Small(service, 24) as small:
-        put = service.put("/v1/groups/default/policy", {"text": old["text"] + "\n[firmware]\nsecure-boot = on\n", "version": old["version"]})
+        put = service.put("/v1/groups/default/policy", {"text": old["text"] + "\n[firmware]\nsecure-boot = on\n",
+                                                        "version": old["version"]})
         node.reboot()
         answer = node.release("verifier", node.evidence("boot", node.challenges("boot")))
         assert answer.problem == "logs-wanted", answer

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Invariant 12: a server cannot rewrite its own past unseen. Exports are held against the heads that the other services recorded, with no
-server there; and a server that shows another past is refused by the others."""
+"""Invariant 12: a server cannot rewrite its own past unseen. Exports are held against the heads that the other services recorded,
+with no server there; and a server that shows another past is refused by the others."""
 
 import json
 import os
@@ -50,7 +50,8 @@ class Setup(Fleet):
             for one in self.services:
                 seqs = {peer["role"]: peer["seq"] for peer in one.get("/v1/audit").json["peers"]}
                 for other in self.services:
-                    last = max((record["seq"] for record in other.audit() if record["event"] in ("release", "register")), default=0)
+                    last = max((record["seq"] for record in other.audit() if record["event"] in ("release", "register")),
+                               default=0)
                     if one != other and seqs.get(other.role, 0) < last:
                         return False
             return True
@@ -193,7 +194,8 @@ def put_back(fleet, service, keep):
 
 
 def alarms(service, of):
-    return [json.loads(record["detail"])["why"] for record in service.audit() if record["event"] == "audit-alarm" and record["who"] == of]
+    return [json.loads(record["detail"])["why"] for record in service.audit() if record["event"] == "audit-alarm"
+            and record["who"] == of]
 
 
 def wait_for_alarm(service, of, why):
@@ -252,20 +254,21 @@ def test_invariant_12_another_key(fleet):
     expect(fleet.verifier.post("/v1/audit/heads", {"head": head, "known": 0}, cert="tenant"), 409, "conflict")
     stolen = fleet.tenant.get("/v1/audit").json["head"]
     other = fleet.verifier.get("/v1/audit").json["head"]
-    for name, value in (("public", other["public"]), ("signature", other["signature"]), ("seq", stolen["seq"] + 1), ("hash", "0" * 64),
-                        ("time", stolen["time"] + 1), ("from_seq", 1)):
+    for name, value in (("public", other["public"]), ("signature", other["signature"]), ("seq", stolen["seq"] + 1),
+                        ("hash", "0" * 64), ("time", stolen["time"] + 1), ("from_seq", 1)):
         answer = fleet.verifier.post("/v1/audit/heads", {"head": {**stolen, name: value}, "known": 0}, cert="tenant")
         expect(answer, 409, "conflict")
         assert answer.json["title"].endswith(("another key.", "not signed.")), answer
     key = ec.generate_private_key(ec.SECP256R1())
-    mine = {"role": "tenant", "public": b64(hpke.point(key.public_key())), "seq": stolen["seq"] + 5, "hash": "1" * 64, "from_seq": 0,
-            "from_hash": "0" * 64, "time": stolen["time"]}
-    signed = encode_fields("tallyboot audit head v1", "tenant", hpke.point(key.public_key()), mine["seq"], bytes.fromhex(mine["hash"]), 0,
-                           bytes(32), mine["time"])
+    mine = {"role": "tenant", "public": b64(hpke.point(key.public_key())), "seq": stolen["seq"] + 5, "hash": "1" * 64,
+            "from_seq": 0, "from_hash": "0" * 64, "time": stolen["time"]}
+    signed = encode_fields("tallyboot audit head v1", "tenant", hpke.point(key.public_key()), mine["seq"],
+                           bytes.fromhex(mine["hash"]), 0, bytes(32), mine["time"])
     mine["signature"] = b64(key.sign(signed, ec.ECDSA(hashes.SHA256())))
     answer = expect(fleet.verifier.post("/v1/audit/heads", {"head": mine, "known": 0}, cert="tenant"), 409, "conflict")
     assert answer.json["title"].endswith("another key."), answer
-    for broken in ({}, {**stolen, "role": "x"}, {**stolen, "seq": -1}, {**stolen, "hash": "00"}, {**stolen, "public": "AA"}, [], None, 1):
+    for broken in ({}, {**stolen, "role": "x"}, {**stolen, "seq": -1}, {**stolen, "hash": "00"}, {**stolen, "public": "AA"}, [],
+                   None, 1):
         expect(fleet.verifier.post("/v1/audit/heads", {"head": broken, "known": 0}, cert="tenant"), 400, "malformed")
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A tenant that has gone bad and lets its payload drip, for as long as it likes: what the halves open is opened all the same, as soon as
-it is there, and who asks something of the unlocker is answered. A boot as the initramfs has it, but for device-mapper: a volume that
-"needs a passphrase" is one that was tried. A header= in crypttab, for /dev/disk/by-uuid knows no files."""
+"""A tenant that has gone bad and lets its payload drip, for as long as it likes: what the halves open is opened all the same, as
+soon as it is there, and who asks something of the unlocker is answered. A boot as the initramfs has it, but for device-mapper: a
+volume that "needs a passphrase" is one that was tried. A header= in crypttab, for /dev/disk/by-uuid knows no files."""
 
 import contextlib
 import os
@@ -50,8 +50,8 @@ class Lab(Unlocking):
         self.console = self.directory / "console"
         with open(self.console, "w", encoding="ascii") as console:
             return subprocess.Popen(["unshare", "-m", "sh", "-c", INSIDE, str(self.directory / "over"), self.node.volumes[0][0],
-                                     str(self.late), *self.command("unlock", **changes)], stdin=subprocess.DEVNULL, stdout=console,
-                                    stderr=subprocess.STDOUT)
+                                     str(self.late), *self.command("unlock", **changes)], stdin=subprocess.DEVNULL,
+                                    stdout=console, stderr=subprocess.STDOUT)
 
     def text(self):
         return self.console.read_text(errors="replace")

@@ -71,7 +71,8 @@ class Setup(Fleet):
                    .next_update(now + days * DAY))
         for tpm in tpms:
             number = x509.load_der_x509_certificate(tpm.certificate).serial_number
-            builder = builder.add_revoked_certificate(x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now).build())
+            revoked = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now).build()
+            builder = builder.add_revoked_certificate(revoked)
         (self.crls / "maker.crl").write_bytes(builder.sign(self.maker[1], hashes.SHA256()).public_bytes(Encoding.DER))
 
     def reload(self, *services):
@@ -239,7 +240,8 @@ def test_refused_firmware_gets_no_half(fleet):
         node.reboot()
         each_refuses("policy-refused", node, "boot")
         for party in fleet.parties:
-            assert any(one["event"] == "refusal" and "firmware 0.0" in one["detail"] for one in party.audit(node=node.id)), party.audit(node=node.id)
+            assert any(one["event"] == "refusal" and "firmware 0.0" in one["detail"]
+                       for one in party.audit(node=node.id)), party.audit(node=node.id)
             party.extra["ek-refuse"] = "manufacturer=IFX, firmware=0.0-0.9; firmware=0.1"
             party.restart()
         node.unlock()
@@ -293,7 +295,8 @@ def test_invariant_3_revoked_after_the_enrollment_is_refused(fleet):
         node.reboot()
         each_refuses("policy-refused", node, "boot")
         for party in fleet.parties:
-            assert any(one["event"] == "refusal" and "was revoked by its issuer" in one["detail"] for one in party.audit(node=node.id))
+            assert any(one["event"] == "refusal" and "was revoked by its issuer" in one["detail"]
+                       for one in party.audit(node=node.id))
             wait_for(lambda party=party: "It gets no more halves" in party.log_text(), party.role)
         other.reboot()
         other.unlock()

@@ -29,7 +29,8 @@ class Setup(Fleet):
 
 
 def expect_refused(fleet, node, message, problem="bad-evidence", parties=PARTIES, control=True):
-    """Both parties refuse, no half leaves; and nothing but the change was the reason: the same node is served at once without it."""
+    """Both parties refuse, no half leaves; and nothing but the change was the reason: the same node is served at once without
+    it."""
     for party in parties:
         before = releases(fleet, node, party)
         expect(node.release(party, message), 403, problem)
@@ -94,8 +95,8 @@ def test_invariant_1_sealed_to_nk_only(fleet):
             if "nk" in wrong:
                 node.nk = ec.generate_private_key(ec.SECP256R1())
             try:
-                node.open(wrong.get("party", party), wrong.get("purpose", "boot"), {**message, "attest": wrong.get("attest", message["attest"])},
-                          answer)
+                node.open(wrong.get("party", party), wrong.get("purpose", "boot"),
+                          {**message, "attest": wrong.get("attest", message["attest"])}, answer)
                 raise AssertionError(f"opened with another {wrong}")
             except InvalidTag:
                 pass
@@ -197,10 +198,11 @@ def test_invariant_2_signature(fleet):
     changed[-1] ^= 1
     order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551
     wrong = {
-        "another key": other.sign(handle, attest), "bit": raw[:-1] + bytes([raw[-1] ^ 1]), "swapped": raw[:4] + tpm2.sized(s) + tpm2.sized(r),
+        "another key": other.sign(handle, attest), "bit": raw[:-1] + bytes([raw[-1] ^ 1]),
+        "swapped": raw[:4] + tpm2.sized(s) + tpm2.sized(r),
         "zero": raw[:4] + tpm2.sized(bytes(32)) * 2, "empty": raw[:4] + tpm2.sized(b"") * 2, "order": raw[:4] + tpm2.sized(
-            order.to_bytes(32, "big")) * 2, "sha1": raw[:2] + b"\0\x04" + raw[4:], "null": b"\0\x10", "rsa": b"\0\x14" + raw[2:], "cut": raw[:-1],
-        "longer": raw + b"\0",
+            order.to_bytes(32, "big")) * 2, "sha1": raw[:2] + b"\0\x04" + raw[4:], "null": b"\0\x10", "rsa": b"\0\x14" + raw[2:],
+        "cut": raw[:-1], "longer": raw + b"\0",
     }
     for name, signature in wrong.items():
         for party in PARTIES:
@@ -227,8 +229,8 @@ def test_invariant_2_type(fleet):
 
 def test_invariant_2_qualifying_data(fleet):
     node = fleet.soft
-    for change in (lambda q: bytes(32), lambda q: b"", lambda q: q[:31], lambda q: q + b"\0", lambda q: q[:-1] + bytes([q[-1] ^ 1]),
-                   lambda q: q[:16] + bytes(16)):
+    for change in (lambda q: bytes(32), lambda q: b"", lambda q: q[:31], lambda q: q + b"\0",
+                   lambda q: q[:-1] + bytes([q[-1] ^ 1]), lambda q: q[:16] + bytes(16)):
         node.reboot()
         expect_refused(fleet, node, forge(node, lambda attest, make=change: setattr(attest, "extra", make(attest.extra))))
 
@@ -236,7 +238,8 @@ def test_invariant_2_qualifying_data(fleet):
 def test_invariant_2_structure(fleet):
     node = fleet.soft
     for change in (lambda a: a.pack() + b"\0", lambda a: a.pack()[:-1], lambda a: b"", lambda a: a.pack()[:20],
-                   lambda a: count_of_selections(a, 2), lambda a: count_of_selections(a, 0), lambda a: count_of_selections(a, 0xffffffff)):
+                   lambda a: count_of_selections(a, 2), lambda a: count_of_selections(a, 0),
+                   lambda a: count_of_selections(a, 0xffffffff)):
         node.reboot()
         for party in PARTIES:
             answer = node.release(party, forge(node, change))
@@ -331,7 +334,8 @@ def test_invariant_2_values_changed(fleet):
 
 def test_invariant_2_digest(fleet):
     node = fleet.soft
-    for change in (lambda d: bytes(32), lambda d: b"", lambda d: d[:31], lambda d: d + b"\0", lambda d: d[:-1] + bytes([d[-1] ^ 1])):
+    for change in (lambda d: bytes(32), lambda d: b"", lambda d: d[:31], lambda d: d + b"\0",
+                   lambda d: d[:-1] + bytes([d[-1] ^ 1])):
         node.reboot()
         expect_refused(fleet, node, forge(node, lambda a, make=change: setattr(a, "digest", make(a.digest))))
 
@@ -507,7 +511,8 @@ def test_policy_reads_only_the_pinned_bank(fleet):
 
 
 def test_a_set_of_another_bank(fleet):
-    """Pinned to SHA-384, in a group that has a set for SHA-256 nodes, too: a bank that the firmware leaves alone, anybody extends."""
+    """Pinned to SHA-384, in a group that has a set for SHA-256 nodes, too: a bank that the firmware leaves alone, anybody
+    extends."""
     node = ready(fleet, swtpm=SoftTpm(fleet.test_ca))
     fleet.group("sha384", bank="sha384")
     for party in fleet.parties:

@@ -77,7 +77,8 @@ def nothing_left(party, node):
 
 
 def test_a_cancelled_token_enrolls_nothing_at_either_party_alone(fleet):
-    """Cancelled at this one alone: a new node, one that has its challenges already, one that waits for approval, one that has tried before."""
+    """Cancelled at this one alone: a new node, one that has its challenges already, one that waits for approval, one that has
+    tried before."""
     for party in fleet.parties:
         token = secrets.token_bytes(20)
         name = give(fleet, token)

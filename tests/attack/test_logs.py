@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Logs: nothing in them is believed that the quote does not back; nobody unproven makes a server read megabytes; a log that is known is
-not asked for again."""
+"""Logs: nothing in them is believed that the quote does not back; nobody unproven makes a server read megabytes; a log that is
+known is not asked for again."""
 
 import concurrent.futures
 import hashlib
@@ -171,7 +171,8 @@ def test_log_changed(fleet):
     variable = "SecureBoot".encode("utf-16-le")
     at = log.index(variable) + len(variable)
     assert log[at] == 1
-    changed = {"data": log[:at] + b"\0" + log[at + 1:], "digest": flip(log, next(d[logs.SHA256] for p, k, d, _ in logs.events(log) if p == 7)),
+    changed = {"data": log[:at] + b"\0" + log[at + 1:],
+               "digest": flip(log, next(d[logs.SHA256] for p, k, d, _ in logs.events(log) if p == 7)),
                "cut": log[:-100], "garbage": b"\xff" * 5000, "one byte": b"\0", "twice": log + log}
     for party in PARTIES:
         for name, bad in changed.items():
@@ -287,7 +288,8 @@ def test_log_ticket_is_for_its_purpose(fleet):
     node, log = fleet.soft, logs.firmware_log(SIGNED)
     for party in PARTIES:
         message, ticket = wanted(node, party)
-        for bad in ({**message, "purpose": "rotate"}, {**message, "nonce_tenant": b64(bytes(60)), "nonce_verifier": b64(bytes(60))}):
+        for bad in ({**message, "purpose": "rotate"}, {**message, "nonce_tenant": b64(bytes(60)),
+                                                       "nonce_verifier": b64(bytes(60))}):
             answer = node.release_logs(party, bad, ticket, log)
             assert answer.problem in ("stale-nonce", "malformed", "bad-evidence"), answer
         bad = {**message, "nk": b64(node.nk_point[:1] + node.nk_point[33:] + node.nk_point[1:33])}
@@ -415,8 +417,8 @@ def test_known_logs_are_bounded(fleet):
 
 
 def test_log_of_another_node_refuses_nobody(fleet):
-    """A log that was kept says of these very values what the policy does not like, in parts that no digest binds, as another node could
-    have written it: this node's own decides."""
+    """A log that was kept says of these very values what the policy does not like, in parts that no digest binds, as another node
+    could have written it: this node's own decides."""
     start(fleet)
     node, log = fleet.soft, logs.firmware_log(SIGNED)
     for party in PARTIES:
@@ -454,7 +456,8 @@ def test_log_race(fleet):
         other = fleet.replica(party)
         message, ticket = wanted(node, party.role)
         with concurrent.futures.ThreadPoolExecutor(6) as pool:
-            answers = list(pool.map(lambda i, a=party, b=other, m=message, t=ticket: node.release_logs((a, b)[i % 2], m, t, log), range(6)))
+            answers = list(pool.map(lambda i, a=party, b=other, m=message, t=ticket: node.release_logs((a, b)[i % 2], m, t, log),
+                                    range(6)))
         good = [answer for answer in answers if answer.status == 200]
         assert len(good) == 1 and {answer.problem for answer in answers} <= {None, "stale-nonce", "unavailable"}, answers
         other.stop()
@@ -504,7 +507,8 @@ def test_ima_list(fleet):
 
 
 def test_ima_list_not_backed_by_the_quote(fleet):
-    """The list of what should have run, and the PCR 10 of what did; the list without an entry; with two swapped; of another boot."""
+    """The list of what should have run, and the PCR 10 of what did; the list without an entry; with two swapped; of another
+    boot."""
     node, log = fleet.soft, logs.firmware_log(SIGNED)
     ima_start(fleet, A, B)
     for party in PARTIES:

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Attacks on the machine itself, its disk and its TPM, with the node's own program: who listens on the TPM's bus, who has the TPM's state
-and the disk, who looks for files that others can read, who fills a keyslot with an expensive passphrase."""
+"""Attacks on the machine itself, its disk and its TPM, with the node's own program: who listens on the TPM's bus, who has the
+TPM's state and the disk, who looks for files that others can read, who fills a keyslot with an expensive passphrase."""
 
 import os
 import re
@@ -48,26 +48,29 @@ class Machine(EnrolledNode):
         out = {}
         for (key, generation), half in opened["tenant"][0].items():
             k_b = node.keys[key][generation]
-            uuid = subprocess.run(["cryptsetup", "luksUUID", self.volume], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+            uuid = subprocess.run(["cryptsetup", "luksUUID", self.volume], check=True, stdout=subprocess.PIPE,
+                                  text=True).stdout.strip()
             info = encode_fields("tallyboot luks2 v1", generation, uuid)
             out.update({"U": half["half"], "V": opened["verifier"][0][key, generation]["half"], "K_b": k_b,
                         "the volume key": hpke.hkdf(k_b, node.id.encode(), info, 32)})
         assert len(out) == 4, opened
-        done = subprocess.run(["cryptsetup", "open", "--test-passphrase", "--key-file", "-", self.volume], input=out["the volume key"],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(["cryptsetup", "open", "--test-passphrase", "--key-file", "-", self.volume],
+                              input=out["the volume key"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         assert done.returncode == 0, done.stdout  # they are what opens the disk
         return out
 
 
 def test_tpm_bus_sniffed(fleet):
-    """Whoever records all that goes to the TPM and comes from it, at enrollment and at boot, has no half, no K_b, no volume key."""
+    """Whoever records all that goes to the TPM and comes from it, at enrollment and at boot, has no half, no K_b, no volume
+    key."""
     with Machine(fleet) as machine, Tap(machine.tpm) as tap:
         machine.configure()
         text = machine.config.read_text()
         machine.config.write_text(text.replace(machine.tpm.tcti, tap.tcti))
         machine.ready()
         seen = tap.seen
-        assert b"\x00\x00\x01\x58" in seen and b"\x00\x00\x01\x47" in seen and b"\x00\x00\x01\x3c" in seen  # quote, credential, gate
+        for code in (b"\x00\x00\x01\x58", b"\x00\x00\x01\x47", b"\x00\x00\x01\x3c"):  # quote, credential, gate
+            assert code in seen, code
         secrets = machine.secrets()
         expect_nowhere(seen, secrets, "what went over the bus")
         try:
@@ -78,8 +81,8 @@ def test_tpm_bus_sniffed(fleet):
 
 
 def test_ftpm_broken(fleet):
-    """The TPM's whole state and the disk, copied while the machine was off: neither holds a half, and the copy gets none once the node is
-    revoked. One party that revoked is enough."""
+    """The TPM's whole state and the disk, copied while the machine was off: neither holds a half, and the copy gets none once the
+    node is revoked. One party that revoked is enough."""
     with Machine(fleet) as machine:
         machine.ready()
         secrets = machine.secrets()
@@ -119,9 +122,10 @@ def created(trace):
 def traced(command, log, **options):
     if not shutil.which("strace"):
         skip("strace is not installed")
-    done = subprocess.run(["strace", "-f", "-qq", "-e", "trace=openat,open,creat,mkdir,mkdirat,mknod,mknodat,umask,chmod,fchmod,fchmodat",
+    done = subprocess.run(["strace", "-f", "-qq", "-e",
+                           "trace=openat,open,creat,mkdir,mkdirat,mknod,mknodat,umask,chmod,fchmod,fchmodat",
                            "-o", str(log), *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},    # leaks cannot be looked for in a traced process
+                          env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},  # a traced process cannot look for leaks
                           check=False, **options)
     return done, log.read_text(errors="replace")
 
@@ -147,12 +151,12 @@ def expect_private(trace, where):
 
 
 def test_readable_keys_and_predictable_names(fleet):
-    """Under strace: neither the node's program, at enrollment and at boot, nor tallyctl init makes a file with secrets that is wider than
-    0600, or anything in a folder that all can write; a file that others may read has no secret in it."""
+    """Under strace: neither the node's program, at enrollment and at boot, nor tallyctl init makes a file with secrets that is
+    wider than 0600, or anything in a folder that all can write; a file that others may read has no secret in it."""
     with Machine(fleet) as machine:
         log = machine.directory / "trace"
-        done, trace = traced(machine.command("enroll", "--key-file", machine.key_file, "--join-token-file", machine.join_token_file(),
-                                             machine.volume), log)
+        done, trace = traced(machine.command("enroll", "--key-file", machine.key_file, "--join-token-file",
+                                             machine.join_token_file(), machine.volume), log)
         assert done.returncode == 0, done.stdout
         machine.id = machine.only_node()
         expect_private(trace, "enroll")
@@ -179,7 +183,8 @@ def test_readable_keys_and_predictable_names(fleet):
 
 
 def test_argon2id_slot_at_512_mb_of_memory(fleet):
-    """A passphrase slot that costs 640 MB stands before ours: it is never tried, and the volume opens in a process with 512 MB of addresses."""
+    """A passphrase slot that costs 640 MB stands before ours: it is never tried, and the volume opens in a process with 512 MB of
+    addresses."""
     with Machine(fleet) as machine:
         with open(machine.command()[0], "rb") as file:
             if b"__asan_init" in file.read():
@@ -187,7 +192,8 @@ def test_argon2id_slot_at_512_mb_of_memory(fleet):
         image = machine.directory / "costly"
         with open(image, "wb") as file:
             file.truncate(17 * MIB)
-        subprocess.run(["cryptsetup", "-q", "luksFormat", "--type", "luks2", "--pbkdf", "argon2id", "--pbkdf-force-iterations", "4",
+        subprocess.run(["cryptsetup", "-q", "luksFormat", "--type", "luks2", "--pbkdf", "argon2id", "--pbkdf-force-iterations",
+                        "4",
                         "--pbkdf-memory", str(COSTLY), "--pbkdf-parallel", "1", image, "-"], input=machine.key_file.read_bytes(),
                        check=True)
         slots = header(image)["keyslots"]
@@ -196,9 +202,11 @@ def test_argon2id_slot_at_512_mb_of_memory(fleet):
         machine.ready()
         machine.reset()
         limited = ["prlimit", f"--as={512 * MIB}", *machine.command("unlock", "--test", "--device", image)]
-        done = subprocess.run(limited, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        done = subprocess.run(limited, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              check=False)
         assert done.returncode == 0, done.stdout
-        tried = subprocess.run(["prlimit", f"--as={512 * MIB}", "cryptsetup", "open", "--test-passphrase", "--key-slot", "0", "--key-file",
+        tried = subprocess.run(["prlimit", f"--as={512 * MIB}", "cryptsetup", "open", "--test-passphrase", "--key-slot", "0",
+                                "--key-file",
                                 machine.key_file, image], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         assert tried.returncode != 0, "the control: that slot cannot be opened with this memory"
 

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The node. A boot is either by halves or by passphrase: in one that a person took over the check of the root is off (invariant 13), so
-no halves may come any more. Whoever plugs a second disk in after typing the passphrase of her own root starts the unlocker again."""
+"""The node. A boot is either by halves or by passphrase: in one that a person took over the check of the root is off (invariant
+13), so no halves may come any more. Whoever plugs a second disk in after typing the passphrase of her own root starts the
+unlocker again."""
 
 import os
 import re
@@ -67,14 +68,14 @@ def test_the_control_of_this_test(lab):
 
 
 def test_who_types_a_passphrase_after_halves_came_is_noticed(lab):
-    """One party names another manifest, so nothing can be opened, and yet halves came: the check of the root is on. It goes off only for
-    a passphrase, and only while the unlocker is there to see it, with nothing left to steal."""
+    """One party names another manifest, so nothing can be opened, and yet halves came: the check of the root is on. It goes off
+    only for a passphrase, and only while the unlocker is there to see it, with nothing left to steal."""
     lab.power_on()
     kept = lab.fleet.verifier.sql("SELECT sha256 FROM manifest_digests")[0][0]
     lab.fleet.verifier.sql("UPDATE manifest_digests SET sha256 = ?", bytes(32))
     try:
-        process = subprocess.Popen(lab.command("unlock"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                   text=True)
+        process = subprocess.Popen(lab.command("unlock"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, text=True)
         for _ in range(200):
             if (lab.run_dir / "halves").exists() or process.poll() is not None:
                 break
@@ -90,8 +91,8 @@ def test_who_types_a_passphrase_after_halves_came_is_noticed(lab):
 
 
 def test_a_configuration_that_cannot_be_used_is_no_end(lab):
-    """A mistake that went into the initramfs: the unlocker asks for nothing, a passphrase opens, and the boot goes on behind a gate that is
-    closed whichever it is. In the living system nothing is touched."""
+    """A mistake that went into the initramfs: the unlocker asks for nothing, a passphrase opens, and the boot goes on behind a
+    gate that is closed whichever it is. In the living system nothing is touched."""
     if subprocess.run(["unshare", "-m", "mount", "-t", "overlay", "-o", "lowerdir=/etc:/usr", "none", "/mnt"], check=False,
                       stderr=subprocess.DEVNULL).returncode != 0:
         skip("no mount namespaces with overlays here")
@@ -101,9 +102,11 @@ def test_a_configuration_that_cannot_be_used_is_no_end(lab):
         assert lab.run("gate", "close", **mistake).status == EXIT["config"]
         assert lab.run("gate", "status").text == "open\n"
         done = subprocess.run(["unshare", "-m", "sh", "-c", STEPS, str(lab.directory / "over"), *lab.command(**mistake)],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+                              check=False)
         assert re.findall(r"^(?:wait|gate|check|lock).* (\d+)$", done.stdout, re.M) == [str(EXIT["config"])], done.stdout
-        assert "tallyboot.conf: " in done.stdout and "needs a passphrase" in done.stdout and (lab.run_dir / "gate-closed").exists(), done.stdout
+        assert "tallyboot.conf: " in done.stdout and "needs a passphrase" in done.stdout, done.stdout
+        assert (lab.run_dir / "gate-closed").exists(), done.stdout
         for pcr in (8, 9, 11, 12, 13, 14, 15):
             assert lab.run("gate", "status", gate_pcr=str(pcr)).text == "closed\n", pcr
 

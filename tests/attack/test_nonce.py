@@ -40,7 +40,8 @@ def test_invariant_5_replay(fleet):
     for party in PARTIES:
         expect(fleet.soft.release(party, message), 200)
         expect(fleet.soft.release(party, message), 409, "stale-nonce")
-    again = fleet.soft.evidence("boot", {**fleet.soft.challenges("boot"), "tenant": {"nonce": message["nonce_tenant"], "bank": "sha256",
+    again = fleet.soft.evidence("boot", {**fleet.soft.challenges("boot"),
+                                         "tenant": {"nonce": message["nonce_tenant"], "bank": "sha256",
                                                                                   "pcrs": [0]}},
                                 pcrs=[*range(10), 11, 12, 13, 14, 15])
     expect(fleet.soft.release("tenant", again), 409, "stale-nonce")  # quoted anew over the used nonce

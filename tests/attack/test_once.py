@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Invariants 5 and 6 with two processes of each party on one store, and software TPMs that are suspended, cut off and cleared: one NK for
-a boot, a boot being (resetCount, restartCount), which never goes down; and nobody locked out by a lost answer or a party that comes later."""
+"""Invariants 5 and 6 with two processes of each party on one store, and software TPMs that are suspended, cut off and cleared:
+one NK for a boot, a boot being (resetCount, restartCount), which never goes down; and nobody locked out by a lost answer or a
+party that comes later."""
 
 import concurrent.futures
 import json
@@ -22,7 +23,8 @@ from softtpm import SoftTpm
 
 
 class Setup(Fleet):
-    """Two tenants, two verifiers; hard: a node with a software TPM that other programs know as a TPM; soft: one that can be told to lie."""
+    """Two tenants, two verifiers; hard: a node with a software TPM that other programs know as a TPM; soft: one that can be told
+    to lie."""
 
     def __init__(self):
         super().__init__(limits=NO_LIMIT)
@@ -67,7 +69,8 @@ def counters(node):
 def policy_of(fleet, text):
     for party in fleet.parties:
         was = party.get("/v1/groups/default/policy").json
-        expect(party.put("/v1/groups/default/policy", {"text": was["text"].split("[release]")[0] + text, "version": was["version"]}), 200)
+        expect(party.put("/v1/groups/default/policy", {"text": was["text"].split("[release]")[0] + text,
+                                                       "version": was["version"]}), 200)
 
 
 # Invariant 6
@@ -123,8 +126,8 @@ def test_invariant_6_party_comes_up_later(fleet):
 
 
 def test_invariant_6_forwarded_by_the_other_party(fleet):
-    """A tenant that sends a node's evidence on to the verifier before the node does gets what only the node can open, and delays it by one
-    challenge."""
+    """A tenant that sends a node's evidence on to the verifier before the node does gets what only the node can open, and delays
+    it by one challenge."""
     node = fleet.soft
     for first, second in (PARTIES, PARTIES[::-1]):
         node.reboot()
@@ -145,8 +148,8 @@ def test_invariant_6_forwarded_by_the_other_party(fleet):
 
 
 def test_invariant_6_hibernation(fleet):
-    """TPM2_Shutdown(STATE), then Startup(CLEAR): resetCount stays and restartCount goes up. PCRs are as after a reset: a boot of its own,
-    with an NK of its own, once."""
+    """TPM2_Shutdown(STATE), then Startup(CLEAR): resetCount stays and restartCount goes up. PCRs are as after a reset: a boot of
+    its own, with an NK of its own, once."""
     node = fleet.hard
     node.reboot()
     boots(fleet, node, 0)
@@ -166,7 +169,8 @@ def test_invariant_6_hibernation(fleet):
 
 
 def test_invariant_6_s3(fleet):
-    """TPM2_Shutdown(STATE), then Startup(STATE): the PCRs are what they were, and the gate with them. A resumed system gets nothing."""
+    """TPM2_Shutdown(STATE), then Startup(STATE): the PCRs are what they were, and the gate with them. A resumed system gets
+    nothing."""
     node = fleet.hard
     node.reboot()
     boots(fleet, node, 0)
@@ -225,7 +229,8 @@ def test_invariant_6_clock_is_not_compared(fleet):
 
 
 def test_invariant_6_tpm2_clear(fleet):
-    """resetCount back at 0 with the same AK: refused at every process until an operator accepts that very boot; then one NK again."""
+    """resetCount back at 0 with the same AK: refused at every process until an operator accepts that very boot; then one NK
+    again."""
     node = ready(fleet)
     for at in (0, 1):
         node.reboot()

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What an operator looks at is what an operator approves: a state that changed since is not captured, a code is not the registrar's word, and
-a payload key not the tenant's."""
+"""What an operator looks at is what an operator approves: a state that changed since is not captured, a code is not the
+registrar's word, and a payload key not the tenant's."""
 
 import os
 import re
@@ -97,7 +97,8 @@ def test_a_code_is_not_the_registrars_word(fleet):
 
 
 def test_a_payload_key_is_not_one_partys_word(fleet):
-    """A tenant that was taken over names a key of its own, or none, so that it is asked to deal one: it would read the next payload."""
+    """A tenant that was taken over names a key of its own, or none, so that it is asked to deal one: it would read the next
+    payload."""
     fleet.group("sealed")
     node = enrolled(fleet, ("payload",), "sealed", SoftTpm(fleet.test_ca))
     secret = fleet.directory / "secret"
@@ -140,7 +141,8 @@ def test_a_join_tokens_id_is_no_command(fleet):
         assert status == 0 and "was used" in text and "reboot" not in text, text
         assert party.change("UPDATE join_tokens SET used_by = NULL, id = ? WHERE id = ?", evil, name) == 1
         status, text = fleet.ctl("join-token", "list")
-        assert status == 1 and f"The {party.role} sent a join token with an id that is none" in text and "cancel" not in text, text
+        assert status == 1 and f"The {party.role} sent a join token with an id that is none" in text, text
+        assert "cancel" not in text, text
         assert party.change("DELETE FROM join_tokens WHERE id = ?", evil) == 1
 
 

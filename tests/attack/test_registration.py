@@ -124,7 +124,8 @@ def bad_certificates(fleet, tpm):
     flipped[-1] ^= 1
     return {
         "unknown issuer": issue_ek(fleet.test_ca, public, issuer=(issuer, key)),
-        "the vendor's name, another key": issue_ek(fleet.test_ca, public, issuer=(vendor, ec.generate_private_key(ec.SECP256R1()))),
+        "the vendor's name, another key": issue_ek(fleet.test_ca, public,
+                                                   issuer=(vendor, ec.generate_private_key(ec.SECP256R1()))),
         "issued by an EK certificate": issue_ek(fleet.test_ca, public, issuer=(leaf_certificate, leaf)),
         "other usage": issue_ek(fleet.test_ca, public, usage=x509.ObjectIdentifier("1.3.6.1.5.5.7.3.1")),
         "expired": issue_ek(fleet.test_ca, public, begin=-30, days=-1),
@@ -157,7 +158,8 @@ def test_invariant_3_ek_certificate_at_each_party(fleet):
         lie(fleet, node, ek_certificate=b64(certificate))
         for party in PARTIES:
             answer = node.send(party, "/challenge", {"purpose": "enroll"})
-            assert answer.status in (403, 404, 503) and answer.problem in ("bad-evidence", "unknown-node", "unavailable"), (name, party, answer)
+            assert answer.status in (403, 404, 503) and answer.problem in ("bad-evidence", "unknown-node",
+                                                                           "unavailable"), (name, party, answer)
     lie(fleet, node, ek_certificate=b64(tpm.certificate))
     refused("pending-approval", node.enroll)
 
@@ -168,7 +170,8 @@ def test_invariant_3_chain_brings_no_root(fleet):
     tpm = SoftTpm(fleet.test_ca)
     node = Node(fleet, tpm)
     chain = [b64(issuer.public_bytes(Encoding.DER))]
-    expect(node.register_begin(ek_certificate=b64(issue_ek(fleet.test_ca, tpm.ek_key.public_key(), issuer=(issuer, key))), ek_chain=chain),
+    expect(node.register_begin(ek_certificate=b64(issue_ek(fleet.test_ca, tpm.ek_key.public_key(), issuer=(issuer, key))),
+                               ek_chain=chain),
            403, "bad-evidence")
 
 
@@ -217,7 +220,8 @@ def test_invariant_3_proof_is_of_this_enrollment(fleet):
             challenges, older = node.challenges("enroll"), node.challenges("enroll")
             message = node.evidence("enroll", challenges, {"keys": []})
             if wrong == "other nonce":
-                made = node.add_proof(message, party, {**challenges, party: {**challenges[party], "credential": older[party]["credential"]}})
+                made = node.add_proof(message, party, {**challenges,
+                                                       party: {**challenges[party], "credential": older[party]["credential"]}})
             elif wrong == "other party":
                 made = node.add_proof(message, PARTIES[party == "tenant"], challenges)
             elif wrong == "other evidence":
@@ -232,11 +236,13 @@ def test_invariant_3_pinned(fleet):
     """After enrollment the registrar's word counts no more."""
     node = ready(fleet, swtpm=SoftTpm(fleet.test_ca))
     stranger = Node(fleet, SoftTpm(fleet.test_ca))
-    lie(fleet, node, ak_public=b64(stranger.ak_public), ek_public=b64(stranger.ek_public), ek_certificate=b64(stranger.certificate))
+    lie(fleet, node, ak_public=b64(stranger.ak_public), ek_public=b64(stranger.ek_public),
+        ek_certificate=b64(stranger.certificate))
     node.unlock()
     message = node.evidence("boot", node.challenges("boot"))
     for party in PARTIES:
-        expect(node.release(party, {**message, "signature": b64(stranger.tpm.sign(stranger.ak, unb64(message["attest"])))}), 403, "bad-evidence")
+        expect(node.release(party, {**message, "signature": b64(stranger.tpm.sign(stranger.ak, unb64(message["attest"])))}), 403,
+               "bad-evidence")
     fleet.registrar.stop()
     node.reboot()
     node.unlock()
@@ -280,12 +286,15 @@ def test_invariant_4_challenge_is_of_this_registration(fleet):
     before = directory(fleet)
     begun = expect(node.register_begin(), 200).json
     proof = node.activate_proof(begun)
-    expect(node.register_end(begun, proof, ek_public=b64(other.ek_public), ek_certificate=b64(other.certificate)), 403, "bad-evidence")
+    expect(node.register_end(begun, proof, ek_public=b64(other.ek_public), ek_certificate=b64(other.certificate)), 403,
+           "bad-evidence")
     expect(node.register_end(begun, proof, ak_public=b64(other.ak_public)), 403, "bad-evidence")
     expect(node.register_end(begun, proof, ek_chain=[b64(other.certificate)]), 403, "bad-evidence")
-    expect(fleet.registrar.post(other.path("/activate"), {**node.registration(), "challenge": begun["challenge"], "proof": b64(proof)},
+    expect(fleet.registrar.post(other.path("/activate"),
+                                {**node.registration(), "challenge": begun["challenge"], "proof": b64(proof)},
                                 cert=None), 403, "bad-evidence")
-    expect(other.register_end(begun, mac(bytes(32), "tallyboot activate v1", other.id, unb64(begun["challenge"]))), 403, "bad-evidence")
+    expect(other.register_end(begun, mac(bytes(32), "tallyboot activate v1", other.id, unb64(begun["challenge"]))), 403,
+           "bad-evidence")
     for at in (0, 3, 4, 11, 12, 27):
         challenge = bytearray(unb64(begun["challenge"]))
         challenge[at] ^= 1
@@ -297,7 +306,8 @@ def test_invariant_4_challenge_is_of_this_registration(fleet):
 
 
 def test_invariant_4_other_ek_for_an_active_node(fleet):
-    """The attacker has a TPM key of his own that the vendor certified and opens any credential with it: for the victim's AK, too."""
+    """The attacker has a TPM key of his own that the vendor certified and opens any credential with it: for the victim's AK,
+    too."""
     victim = ready(fleet, swtpm=SoftTpm(fleet.test_ca))
     before, shown = directory(fleet)[0], [victim.shown(party) for party in PARTIES]
     attacker = SoftTpm(fleet.test_ca)
@@ -383,8 +393,8 @@ def test_invariant_4_id_is_the_key(fleet):
     begun = expect(node.register_begin(), 200).json
     secret = node.tpm.activate(node.ak, node.ek, unb64(begun["credential"]["id_object"]), unb64(begun["credential"]["secret"]))
     proof = mac(secret, "tallyboot activate v1", other.id, unb64(begun["challenge"]))
-    answer = fleet.registrar.post(other.path("/activate"), {**node.registration(), "challenge": begun["challenge"], "proof": b64(proof)},
-                                  cert=None)
+    answer = fleet.registrar.post(other.path("/activate"),
+                                  {**node.registration(), "challenge": begun["challenge"], "proof": b64(proof)}, cert=None)
     expect(answer, 400, "malformed")
     expect(fleet.registrar.get(other.path()), 404, "unknown-node")
 

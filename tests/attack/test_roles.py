@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Invariant 14: every route of docs/protocol.md, 10, with every wrong certificate; and a service's certificate changes nothing."""
+"""Invariant 14: every route of docs/protocol.md, 10, with every wrong certificate; and a service's certificate changes
+nothing."""
 
 import datetime
 import http.client
@@ -39,7 +40,8 @@ def open_token(fleet):
     """The id of one that is open at both parties: to cancel it would change something."""
     name = secrets.token_hex(8)
     for party in fleet.parties:
-        expect(party.post("/v1/join-tokens", {"id": name, "sha256": secrets.token_hex(32), "group": "default", "expires": int(time.time()) + 3600}), 201)
+        expect(party.post("/v1/join-tokens", {"id": name, "sha256": secrets.token_hex(32), "group": "default",
+                                              "expires": int(time.time()) + 3600}), 201)
     return name
 
 
@@ -85,7 +87,8 @@ def routes():
                 path = paths[0].rsplit("/", 1)[0] + "/" + path
             for role in where:
                 who = cells[2]
-                allowed = {"operator"} | {one for one in PARTIES if re.search(rf"\b{one}\b", who.replace("verifier: tenant too", ""))}
+                allowed = {"operator"} | {one for one in PARTIES if re.search(rf"\b{one}\b",
+                                                                              who.replace("verifier: tenant too", ""))}
                 if "verifier: tenant too" in who and role == "verifier":
                     allowed.add("tenant")
                 if who == "tenant, verifier":
@@ -183,7 +186,8 @@ def test_the_control_operators_are_heard(fleet):
 
 
 def test_invariant_14_service_creates_and_never_changes(fleet):
-    """What the tenant's certificate may ask of the verifier: to read a node, the inbox; and to leave a half that an operator allowed."""
+    """What the tenant's certificate may ask of the verifier: to read a node, the inbox; and to leave a half that an operator
+    allowed."""
     node = fleet.node
     shown = node.shown("verifier")
     key = shown["keys"][0]["id"]
@@ -202,7 +206,8 @@ def test_invariant_14_service_creates_and_never_changes(fleet):
 
 
 def test_a_dealt_generation_is_the_next_one(fleet):
-    """A tenant that was taken over, in a deal that was allowed: no generation after which there is no other, none that was there."""
+    """A tenant that was taken over, in a deal that was allowed: no generation after which there is no other, none that was
+    there."""
     node = Node(fleet, SoftTpm(fleet.test_ca))
     assert node.register().status == 201
     for party in PARTIES:
@@ -280,7 +285,7 @@ def test_invariant_14_a_connection_does_not_outlive_the_ca(fleet):
         stays = fleet.tenant.connection(next_one)
         for connection in (idle, half, stays):
             assert ask_again(connection, "before") == 200
-        half.sock.sendall(b"PUT /v1/groups/after HTTP/1.1\r\nContent-Length: 2\r\n")  # its request has begun, its header not ended
+        half.sock.sendall(b"PUT /v1/groups/after HTTP/1.1\r\nContent-Length: 2\r\n")  # its header has not ended
         file.write_bytes(other.ca.read_bytes())
         read_anew(fleet.tenant)
         try:
@@ -315,12 +320,14 @@ def test_unknown_routes(fleet):
     node = fleet.node
     for one in fleet.services:
         for method, path in (("GET", "/"), ("GET", "/v1"), ("GET", "/v2/nodes"), ("GET", "/v1/nodes/"), ("GET", "/v1//nodes"),
-                             ("PUT", "/v1/nodes"), ("PATCH", node.path()), ("GET", node.path("/half")), ("GET", "/v1/nodes/" + "a" * 51),
-                             ("GET", "/v1/nodes/" + node.id.upper()), ("GET", "/v1/nodes/../log"), ("GET", "/v1/nodes/%2e%2e/log"),
-                             ("GET", node.path() + "%00"), ("GET", "/v1/groups/..%2f")):
+                             ("PUT", "/v1/nodes"), ("PATCH", node.path()), ("GET", node.path("/half")),
+                             ("GET", "/v1/nodes/" + "a" * 51),
+                             ("GET", "/v1/nodes/" + node.id.upper()), ("GET", "/v1/nodes/../log"),
+                             ("GET", "/v1/nodes/%2e%2e/log"), ("GET", node.path() + "%00"), ("GET", "/v1/groups/..%2f")):
             for cert in ("operator", None):
                 answer = one.request(method, path, cert=cert)
-                assert answer.status in (400, 401, 403, 404, 405) and answer.problem in ("not-found", "malformed", "unauthorized", "method-not-allowed"), \
+                assert answer.status in (400, 401, 403, 404, 405) and answer.problem in ("not-found", "malformed", "unauthorized",
+                                                                                         "method-not-allowed"), \
                     (one.role, method, path, answer)
 
 

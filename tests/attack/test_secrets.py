@@ -170,7 +170,8 @@ def memory(pid):
 
 
 def test_invariant_8_wiped_after_use(fleet):
-    """After a release no half is anywhere in the service's memory: not on a stack, not in freed memory, not in TLS or HTTP buffers."""
+    """After a release no half is anywhere in the service's memory: not on a stack, not in freed memory, not in TLS or HTTP
+    buffers."""
     without_sanitizer(fleet.tenant)
     fleet.node.reboot()
     fleet.node.unlock()

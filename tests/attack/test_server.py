@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A server answers as an attacker: the tenant was taken over, has its certificate and key, and answers the node with everything but an
-answer. The node's unlocker ends in bounded time and memory, says why, opens nothing, and the next boot with an honest tenant opens."""
+"""A server answers as an attacker: the tenant was taken over, has its certificate and key, and answers the node with everything
+but an answer. The node's unlocker ends in bounded time and memory, says why, opens nothing, and the next boot with an honest
+tenant opens."""
 
 import os
 import socket
@@ -37,7 +38,8 @@ def forever(connection, piece, pause=0.0):
 
 
 class Evil:
-    """A server with the tenant's certificate; behave(connection) sees each of its connections after the first bytes of a request."""
+    """A server with the tenant's certificate; behave(connection) sees each of its connections after the first bytes of a
+    request."""
 
     def __init__(self, fleet, behave):
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -74,8 +76,8 @@ class Evil:
 
 def unlock_at(lab, url):
     """(status, text, seconds, most memory in KB)"""
-    process = subprocess.Popen(lab.command("unlock", "--test", "--device", lab.node.volumes[0][0], tenant=url), stdin=subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(lab.command("unlock", "--test", "--device", lab.node.volumes[0][0], tenant=url),
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     begin = time.monotonic()
     killer = threading.Timer(SECONDS * 2, process.kill)
     killer.start()
@@ -102,13 +104,15 @@ def test_server_answers_as_an_attacker_large_header(lab):
 
 
 def test_server_answers_as_an_attacker_bomb(lab):
-    attack(lab, lambda c: (c.sendall(OK + b"Transfer-Encoding: chunked\r\n\r\n"), forever(c, b"fff8\r\n" + b"a" * 0xFFF8 + b"\r\n")))
+    attack(lab, lambda c: (c.sendall(OK + b"Transfer-Encoding: chunked\r\n\r\n"),
+                           forever(c, b"fff8\r\n" + b"a" * 0xFFF8 + b"\r\n")))
     attack(lab, lambda c: (c.sendall(OK + b"Content-Length: 99999999999\r\n\r\n"), forever(c, b" " * 65536)))
     attack(lab, lambda c: (c.sendall(OK + b"Content-Encoding: gzip\r\n\r\n"), forever(c, b"\0" * 65536)))
 
 
 def test_server_answers_as_an_attacker_deep_json(lab):
-    for body in (b"[" * 60000, b'{"a":' * 10000, b'{"nonce":"' + b"A" * 60000 + b'"}', b'{"nonce":1,"nonce":2}', b'{"ttl":1e999}', b"\xff" * 1000):
+    for body in (b"[" * 60000, b'{"a":' * 10000, b'{"nonce":"' + b"A" * 60000 + b'"}', b'{"nonce":1,"nonce":2}', b'{"ttl":1e999}',
+                 b"\xff" * 1000):
         attack(lab, lambda c, body=body: c.sendall(OK + b"Content-Length: %d\r\n\r\n" % len(body) + body))
 
 
@@ -132,8 +136,8 @@ def test_server_answers_as_an_attacker_elsewhere(lab):
         assert other.served == 0
     attack(lab, lambda c: forever(c, b"HTTP/1.1 100 Continue\r\n\r\n"))
     problem = b'{"type":"urn:tallyboot:problem:\\u001b[31mx","title":"\\u001b[2J\\nroot: ok","status":403,"incident":"x"}'
-    attack(lab, lambda c: c.sendall(b"HTTP/1.1 403 No\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n\r\n" % len(problem)
-                                    + problem))
+    head = b"HTTP/1.1 403 No\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n\r\n" % len(problem)
+    attack(lab, lambda c: c.sendall(head + problem))
 
 
 def test_the_control_of_these_tests(lab):

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Nodes without a TPM under attack (docs/protocol.md, 13): what a token signed says who asks, now, of whom and for which key; it never says
-it for a node that has a TPM, nor where no policy wants it. Two processes of each party on one store."""
+"""Nodes without a TPM under attack (docs/protocol.md, 13): what a token signed says who asks, now, of whom and for which key; it
+never says it for a node that has a TPM, nor where no policy wants it. Two processes of each party on one store."""
 
 import concurrent.futures
 import http.client
@@ -51,7 +51,8 @@ def refuses(node, message, problem="bad-evidence", status=403, parties=PARTIES):
 
 def why(fleet, node, party):
     """The fault that a party's journal names of this node's last evidence."""
-    lines = [line for line in getattr(fleet, party).log_text().splitlines() if f"Node {node.id}" in line and "evidence refused" in line]
+    lines = [line for line in getattr(fleet, party).log_text().splitlines() if f"Node {node.id}" in line
+             and "evidence refused" in line]
     return lines[-1].rsplit(" ", 1)[1].rstrip(".")
 
 
@@ -65,8 +66,8 @@ def last(node, party):
 
 
 def test_invariant_2_tpm_nodes_id_with_token_evidence(fleet):
-    """A node that registered with a TPM is never released on a token's word: not by its own AK's key, not by the attacker's, whatever the
-    policy of its group says of tokens."""
+    """A node that registered with a TPM is never released on a token's word: not by its own AK's key, not by the attacker's,
+    whatever the policy of its group says of tokens."""
     fleet.group("tpm")
     node = ready(fleet, group="tpm", swtpm=SoftTpm(fleet.test_ca))
     text = fleet.tenant.get("/v1/groups/tpm/policy").json["text"]
@@ -235,7 +236,8 @@ def test_invariant_1_no_live_half_but_for_boot(fleet):
     for party in fleet.parties:
         expect(party.post(node.path("/rotate"), {"key": key}), 200)
     refused("conflict", node.ask, "rotate", {"key": key, "generation": 1})
-    assert all(half["state"] == "staged" for one in node.ask("rotate", {"key": key, "generation": 2}).values() for half in one[0].values())
+    assert all(half["state"] == "staged" for one in node.ask("rotate", {"key": key, "generation": 2}).values()
+               for half in one[0].values())
 
 
 def lie(fleet, node, key):
@@ -283,7 +285,8 @@ def test_invariant_3_registrar_makes_a_token_of_a_tpm_node(fleet):
 
 
 def test_invariant_4_registration_without_the_key(fleet):
-    """No proof but a signature under this registrar's challenge for this key, in its time, registers; nothing else leaves a trace."""
+    """No proof but a signature under this registrar's challenge for this key, in its time, registers; nothing else leaves a
+    trace."""
     victim, thief = TokenNode(fleet), TokenNode(fleet)
     begun, other = expect(victim.register_begin(), 200).json, expect(thief.register_begin(), 200).json
     own = unb64(begun["challenge"])
@@ -293,9 +296,11 @@ def test_invariant_4_registration_without_the_key(fleet):
 
     forged = own[:28] + bytes(32)
     fresh = own[:12] + bytes(16) + own[28:]
-    for challenge, key, problem in ((own, thief.key, "bad-evidence"), (forged, victim.key, "bad-evidence"), (fresh, victim.key, "bad-evidence"),
+    for challenge, key, problem in ((own, thief.key, "bad-evidence"), (forged, victim.key, "bad-evidence"),
+                                    (fresh, victim.key, "bad-evidence"),
                                     (unb64(other["challenge"]), victim.key, "bad-evidence"), (own[:28], victim.key, "malformed")):
-        expect(victim.register_end({**begun, "challenge": b64(challenge)}, proof(key, challenge)), 400 if problem == "malformed" else 403, problem)
+        expect(victim.register_end({**begun, "challenge": b64(challenge)}, proof(key, challenge)),
+               400 if problem == "malformed" else 403, problem)
     expect(victim.register_end(begun, tokens.sign(victim.key, tokens.register_message(victim.id, own)[64:])), 403, "bad-evidence")
     expect(victim.register_end(begun, proof(victim.key, own, thief.id)), 403, "bad-evidence")
     expect(fleet.registrar.get(victim.path()), 404, "unknown-node")
@@ -315,8 +320,8 @@ def test_invariant_4_id_is_the_key(fleet):
 
 
 def test_revoked_key_under_another_registration(fleet):
-    """A key has one encoding, so one id and one digest. Revoked, it is refused at the registrar; and at each party, also one that has
-    forgotten the node, or that never knew it."""
+    """A key has one encoding, so one id and one digest. Revoked, it is refused at the registrar; and at each party, also one that
+    has forgotten the node, or that never knew it."""
     node = enrolled_token(fleet, fleet.fast)
     for service in fleet.services:
         expect(service.post(node.path("/revoke"), {}), 200)
@@ -337,8 +342,8 @@ def test_revoked_key_under_another_registration(fleet):
 
 
 def test_policy_without_token_evidence(fleet):
-    """Not in a group without a policy, not where the policy is silent or says no; not by an operator's word on the next boot or a group that
-    accepts the first boot unseen, which are about values."""
+    """Not in a group without a policy, not where the policy is silent or says no; not by an operator's word on the next boot or a
+    group that accepts the first boot unseen, which are about values."""
     group = "silent"
     fleet.group(group, accept_first_boot=True)
     node = enrolled_token(fleet, group)
@@ -357,8 +362,8 @@ def test_policy_without_token_evidence(fleet):
 
 
 def test_interval_between_answers_to_different_keys(fleet):
-    """Whoever holds the token for a moment gets one answer. Also from the other process, after a restart, and for purpose rotate; what was
-    refused is in the log. The key that was answered is answered on."""
+    """Whoever holds the token for a moment gets one answer. Also from the other process, after a restart, and for purpose rotate;
+    what was refused is in the log. The key that was answered is answered on."""
     node = enrolled_token(fleet, token_group(fleet, "1h"))
     key = next(iter(node.keys))
     for party in fleet.parties:
@@ -371,7 +376,8 @@ def test_interval_between_answers_to_different_keys(fleet):
         for service in (one, other):
             answer = expect(node.release(service, evidence(node)), 429, "rate-limited")
             assert 3500 < int(answer.headers["Retry-After"]) <= 3600, answer.headers
-        assert last(node, party) == ("refusal", {"purpose": "boot", "evidence": "token", "problem": "rate-limited", "why": "token-interval"})
+        assert last(node, party) == ("refusal", {"purpose": "boot", "evidence": "token", "problem": "rate-limited",
+                                                 "why": "token-interval"})
         one.restart()
         message = evidence(node)
         expect(node.release(one, message), 429, "rate-limited")
@@ -389,8 +395,8 @@ def test_interval_between_answers_to_different_keys(fleet):
 
 
 def test_interval_and_clocks(fleet):
-    """The other process's clock may be ahead of this one's by minutes: then that answer was just now. One that is further off was wrong, and keeps
-    nobody out."""
+    """The other process's clock may be ahead of this one's by minutes: then that answer was just now. One that is further off was
+    wrong, and keeps nobody out."""
     node = enrolled_token(fleet, token_group(fleet, "10s"))
     node.unlock()
     for party in PARTIES:
@@ -465,8 +471,8 @@ def from_elsewhere(service):
 
 
 def test_new_tokens_of_a_network(_):
-    """So many new keys in an hour from one address, at the registrar and at each party. Who was taken goes on, who was approved ahead is not
-    counted, and another network is another's."""
+    """So many new keys in an hour from one address, at the registrar and at each party. Who was taken goes on, who was approved
+    ahead is not counted, and another network is another's."""
     with Fleet() as fleet:
         fleet.group()
         for service in fleet.services:
@@ -498,7 +504,8 @@ def test_new_tokens_of_a_network(_):
 
 
 def test_registered_tokens_are_bounded(_):
-    """Where the limit is reached the registrar takes no more of them, and TPMs as before; where it is 0, it and each party take none."""
+    """Where the limit is reached the registrar takes no more of them, and TPMs as before; where it is 0, it and each party take
+    none."""
     with Fleet() as fleet:
         fleet.group()
         fleet.registrar.limits["token-nodes"] = 1

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Durable audit records a second, by how many wait at once: one, a service's default of workers, its maximum. Beside it, how often this
-disk can be asked to have something for good."""
+"""Durable audit records a second, by how many wait at once: one, a service's default of workers, its maximum. Beside it, how
+often this disk can be asked to have something for good."""
 import os
 import pathlib
 import subprocess
@@ -27,6 +27,6 @@ def run(_rounds):
     with tempfile.TemporaryDirectory(prefix="tb-bench-") as directory:
         print(f"\nAudit records that are on the disk, a second (this disk: {syncs(directory)} fdatasync of 4 KB)")
         for threads in (1, 16, 64, 256):
-            done = subprocess.run([BUILD / "tests/tools/bench-audit", f"{directory}/{threads}", str(threads), str(SECONDS)], check=True,
-                                  stdout=subprocess.PIPE, text=True)
+            done = subprocess.run([BUILD / "tests/tools/bench-audit", f"{directory}/{threads}", str(threads), str(SECONDS)],
+                                  check=True, stdout=subprocess.PIPE, text=True)
             print(f"  {threads:4} at once  {int(done.stdout):8}", flush=True)

@@ -71,8 +71,8 @@ def make_lab():
 
 def clevis_secret(lab, tang, environment):
     config = json.dumps({"t": 2, "pins": {"tang": {"url": tang.url}, "tpm2": {}}})
-    done = subprocess.run(["clevis", "encrypt", "sss", config, "-y"], input=b"32 bytes of a secret, more or less", env=environment,
-                          stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(["clevis", "encrypt", "sss", config, "-y"], input=b"32 bytes of a secret, more or less",
+                          env=environment, stdout=subprocess.PIPE, check=True)
     path = pathlib.Path(lab.directory) / "secret.jwe"
     path.write_bytes(done.stdout)
     return path
@@ -101,8 +101,8 @@ def samples_of(lab, tang):
     ports = [str(service.port) for service in (lab.fleet.tenant, lab.fleet.verifier)]
     return (
         Sample("tallyboot unlock --test", lambda: lab.command("unlock", "--test", "--device", volume), prepare=lab.power_on),
-        Sample("its floor", [str(BUILD / "tests/tools/bench-floor"), swtpm.tcti, str(lab.fleet.pki.ca), "127.0.0.1", *ports, volume, "0",
-                             str(key)], prepare=lab.power_on),
+        Sample("its floor", [str(BUILD / "tests/tools/bench-floor"), swtpm.tcti, str(lab.fleet.pki.ca), "127.0.0.1", *ports,
+                             volume, "0", str(key)], prepare=lab.power_on),
         Sample("clevis decrypt", ["sh", "-c", f"exec clevis decrypt < {secret}"], prepare=lambda: orderly_power_cycle(lab),
                environment=environment),
         Commit(lab.directory),

@@ -16,8 +16,8 @@ CLEVIS = ("clevis-dracut", "clevis-luks", "clevis-tpm2", "clevis-systemd", "clev
 
 
 def in_tree(tree, *command, **more):
-    done = subprocess.run([str(IMAGES / "in-tree"), str(tree), *command], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, **more)
+    done = subprocess.run([str(IMAGES / "in-tree"), str(tree), *command], check=False, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, **more)
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]}: {done.stdout[-500:]}")
     return done.stdout
@@ -46,8 +46,8 @@ def install_clevis(tree):
     debs = tree.parent / "debs"
     debs.mkdir()
     for name, version in re.findall(r"^'.*' ([^_]+)_([^_]+)_\S+", done.stdout, re.MULTILINE):
-        subprocess.run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", f"{name}={version.replace('%3a', ':')}"], check=True,
-                       cwd=debs, stdout=subprocess.DEVNULL)
+        subprocess.run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", f"{name}={version.replace('%3a', ':')}"],
+                       check=True, cwd=debs, stdout=subprocess.DEVNULL)
     for deb in debs.glob("*.deb"):
         # dpkg-deb -x would put a directory in the place of the link /lib.
         tar = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(deb)], check=True, stdout=subprocess.PIPE).stdout
@@ -57,8 +57,8 @@ def install_clevis(tree):
 def image(tree, name, modules):
     """The files of an image, unpacked."""
     version = (BUILD / "vm/images/kernel/version").read_text().strip()
-    log = in_tree(tree, "dracut", "--force", "--quiet", "--no-hostonly", "--no-hostonly-cmdline", "--no-early-microcode", "--nostrip",
-                  "--tmpdir", "/tmp", "--kver", version, "--modules", modules, "--no-compress", f"/{name}.img")
+    log = in_tree(tree, "dracut", "--force", "--quiet", "--no-hostonly", "--no-hostonly-cmdline", "--no-early-microcode",
+                  "--nostrip", "--tmpdir", "/tmp", "--kver", version, "--modules", modules, "--no-compress", f"/{name}.img")
     if "cannot be found" in log or "FAILED" in log:
         raise RuntimeError(f"dracut {name}: {log[-300:]}")
     out = tree.parent / name
@@ -75,8 +75,8 @@ def files_of(root):
 def size(root, names):
     """Bytes as they are, and after zstd -19."""
     plain = sum((root / name).lstat().st_size for name in names)
-    archive = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=root, input="\n".join(sorted(names)).encode(), check=True,
-                             stdout=subprocess.PIPE).stdout
+    archive = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=root, input="\n".join(sorted(names)).encode(),
+                             check=True, stdout=subprocess.PIPE).stdout
     packed = subprocess.run(["zstd", "-19", "-q", "-c"], input=archive, check=True, stdout=subprocess.PIPE).stdout
     return plain, len(packed)
 
@@ -118,7 +118,8 @@ def run(_rounds):
         title("The initramfs, on top of one with LUKS and a network (zstd -19)")
         added = files_of(ours) - base
         report("tallyboot", ours, added)
-        report("tallyboot, without what only libcurl loads", ours, {name for name in added if pathlib.Path(name).name not in tail})
+        report("tallyboot, without what only libcurl loads", ours,
+               {name for name in added if pathlib.Path(name).name not in tail})
         report("clevis with tang, tpm2, sss", clevis, files_of(clevis) - base)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Releases a second of a tenant whose master key is in an HSM (SoftHSM, its module in a process apart) beside one whose is a file. The
-evidence is made beforehand; clients write ready requests on open connections. In turns, so that a busy machine slows both."""
+"""Releases a second of a tenant whose master key is in an HSM (SoftHSM, its module in a process apart) beside one whose is a
+file. The evidence is made beforehand; clients write ready requests on open connections. In turns, so that a busy machine slows
+both."""
 import concurrent.futures
 import json
 import os
@@ -32,8 +33,8 @@ class Party(Fleet):
         if keystore:
             self.tenant.keystore = keystore(self)
             self.tenant.configure()
-            subprocess.run([str(BUILD / "tallyctl"), "keystore", "init", "--config", str(self.tenant.directory / "conf")], check=True,
-                           stdout=subprocess.DEVNULL)
+            subprocess.run([str(BUILD / "tallyctl"), "keystore", "init", "--config", str(self.tenant.directory / "conf")],
+                           check=True, stdout=subprocess.DEVNULL)
         self.tenant.start()
         self.group()
         self.node = ready(self, swtpm=SoftTpm(self.test_ca))
@@ -52,8 +53,8 @@ class Party(Fleet):
 
     def used(self):
         """Seconds of processor time of the tenant and what it started."""
-        pids = [self.tenant.process.pid, *map(int, subprocess.run(["pgrep", "-P", str(self.tenant.process.pid)], stdout=subprocess.PIPE,
-                                                                  check=False).stdout.split())]
+        pids = [self.tenant.process.pid, *map(int, subprocess.run(["pgrep", "-P", str(self.tenant.process.pid)],
+                                                                  stdout=subprocess.PIPE, check=False).stdout.split())]
         fields = [pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split() for pid in pids]
         return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
 
@@ -104,10 +105,12 @@ def cold(fleet, rounds):
 def report(file, hsm, away, warm, rounds):
     title(f"Releases by a tenant, its group's key in memory (median of {rounds} times {RELEASES}, {CLIENTS} connections)")
     for name, fleet in (("master key in a file", file), ("master key in SoftHSM", hsm)):
-        row(name, f"{statistics.median(fleet.rates):.0f} a second", f"{statistics.median(fleet.processor):.2f} ms of processor time each")
+        row(name, f"{statistics.median(fleet.rates):.0f} a second",
+            f"{statistics.median(fleet.processor):.2f} ms of processor time each")
     ratio = statistics.median(hsm.rates) / statistics.median(file.rates)
     row("SoftHSM / file", f"{ratio:.2f}", f"goal 0.9: {'met' if ratio >= 0.9 else 'NOT met'}")
-    row("SoftHSM, first release of a group after a start", f"{away:.1f} ms", f"{warm:.1f} the next: one question to the token between them")
+    row("SoftHSM, first release of a group after a start", f"{away:.1f} ms",
+        f"{warm:.1f} the next: one question to the token between them")
 
 
 def measure(rounds):

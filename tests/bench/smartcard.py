@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""An unlock on the host without a TPM: by a token (SoftHSM) online, and offline, beside the TPM's way, against the same services."""
+"""An unlock on the host without a TPM: by a token (SoftHSM) online, and offline, beside the TPM's way, against the same
+services."""
 import pathlib
 import shutil
 
@@ -47,9 +48,12 @@ def measure(rounds):
     dead = {role: "https://127.0.0.1:1" for role in ("tenant", "verifier")}
     try:
         samples = (
-            Sample("by the TPM", lambda: lab.command("unlock", "--test", "--device", lab.node.volumes[0][0]), prepare=lab.power_on),
-            Sample("by the token, online", machine.way(unlock="online"), prepare=machine.reset, environment=machine.environment()),
-            Sample("by the token, offline", machine.way(unlock="offline", **dead), prepare=machine.reset, environment=machine.environment()))
+            Sample("by the TPM", lambda: lab.command("unlock", "--test", "--device", lab.node.volumes[0][0]),
+                   prepare=lab.power_on),
+            Sample("by the token, online", machine.way(unlock="online"), prepare=machine.reset,
+                   environment=machine.environment()),
+            Sample("by the token, offline", machine.way(unlock="offline", **dead), prepare=machine.reset,
+                   environment=machine.environment()))
         in_turns(samples, rounds)
         report(*samples, machine.volume)
     finally:

@@ -70,8 +70,8 @@ class Sample:
         if self.prepare:
             self.prepare()
         command = self.command() if callable(self.command) else self.command
-        return subprocess.run([*wrapper, *command], env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False,
-                              **self.popen)
+        return subprocess.run([*wrapper, *command], env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              check=False, **self.popen)
 
     def memory(self):
         """Peak resident size in MiB."""

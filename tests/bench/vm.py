@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A machine that boots: its root opened by both halves and by a key file, and the prompt without servers beside plain systemd's, in
-turns. From power-on to the first line of the root's first program, or to the prompt."""
+"""A machine that boots: its root opened by both halves and by a key file, and the prompt without servers beside plain systemd's,
+in turns. From power-on to the first line of the root's first program, or to the prompt."""
 import os
 import pathlib
 import shutil

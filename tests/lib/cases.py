@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Runs a file's test functions: test_*, or those named on the command line (a part of the name will do). Prints TAP: a line for each.
+"""Runs a file's test functions: test_*, or those named on the command line (a part of the name will do). Prints TAP: a line for
+each.
 """
 
 import inspect
@@ -39,7 +40,8 @@ def refused(problem, call, *arguments, **keywords):
 def main(setup=None):
     """setup: a context manager whose value goes to the cases that take an argument."""
     module = sys.modules["__main__"]
-    cases = [(name, function) for name, function in vars(module).items() if name.startswith("test_") and inspect.isfunction(function)]
+    cases = [(name, function) for name, function in vars(module).items() if name.startswith("test_")
+             and inspect.isfunction(function)]
     if sys.argv[1:]:
         cases = [case for case in cases if any(word in case[0] for word in sys.argv[1:])]
     failed = skipped = 0

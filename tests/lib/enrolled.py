@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A node for tests of the real tallyboot program: a software TPM, a configuration, LUKS2 files; commands with and without a terminal."""
+"""A node for tests of the real tallyboot program: a software TPM, a configuration, LUKS2 files; commands with and without a
+terminal."""
 
 import base64
 import json
@@ -103,12 +104,13 @@ class EnrolledNode:
         path = self.directory / name
         with open(path, "wb") as file:
             file.truncate(17 << 20)
-        subprocess.run(["cryptsetup", "-q", "luksFormat", "--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
-                        path, "-"], input=passphrase, check=True)
+        subprocess.run(["cryptsetup", "-q", "luksFormat", "--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations",
+                        "1000", path, "-"], input=passphrase, check=True)
         return path
 
     def command(self, *words):
-        return [str(BUILD / "tallyboot"), "--config", str(self.config), "--run-dir", str(self.directory / "run"), *map(str, words)]
+        return [str(BUILD / "tallyboot"), "--config", str(self.config), "--run-dir", str(self.directory / "run"),
+                *map(str, words)]
 
     def environment(self, **extra):
         return {**{key: value for key, value in os.environ.items() if key != "CREDENTIALS_DIRECTORY"}, **extra}
@@ -116,8 +118,8 @@ class EnrolledNode:
     def run(self, *words, stdin=None, **extra):
         """Without a terminal."""
         options = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
-        done = subprocess.run(self.command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LIMIT, start_new_session=True,
-                              env=self.environment(**extra), check=False, **options)
+        done = subprocess.run(self.command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LIMIT,
+                              start_new_session=True, env=self.environment(**extra), check=False, **options)
         return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def start(self, *words, **extra):
@@ -194,7 +196,8 @@ def slots(image):
 
 def opens(image, passphrase=PASSPHRASE, slot=None):
     extra = ["--key-slot", str(slot)] if slot is not None else []
-    done = subprocess.run(["cryptsetup", "--disable-external-tokens", "open", "--test-passphrase", *extra, "--key-file", "-", image],
+    done = subprocess.run(["cryptsetup", "--disable-external-tokens", "open", "--test-passphrase", *extra, "--key-file", "-",
+                           image],
                           input=passphrase, stderr=subprocess.DEVNULL, check=False)
     return done.returncode == 0
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""HPKE (RFC 9180) with DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM; modes base and PSK. For tests: a second implementation."""
+"""HPKE (RFC 9180) with DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM; modes base and PSK. For tests: a second
+implementation."""
 
 import hashlib
 import hmac
@@ -60,7 +61,8 @@ def derive_key_pair(ikm):
 class Context:
     def __init__(self, shared, info, psk=None, psk_id=b""):
         mode = 0 if psk is None else 1
-        context = (bytes([mode]) + labeled_extract(SUITE, b"", b"psk_id_hash", psk_id) + labeled_extract(SUITE, b"", b"info_hash", info))
+        context = (bytes([mode]) + labeled_extract(SUITE, b"", b"psk_id_hash", psk_id) + labeled_extract(SUITE, b"", b"info_hash",
+                                                                                                         info))
         secret = labeled_extract(SUITE, shared, b"secret", psk or b"")
         self.key = AESGCM(labeled_expand(SUITE, secret, b"key", context, 32))
         self.nonce = int.from_bytes(labeled_expand(SUITE, secret, b"base_nonce", context, 12), "big")

@@ -36,7 +36,8 @@ class Exchange:
         self.tls.sendall(data)
 
     def send(self, body, status=None, kind="application/json"):
-        self.raw(f"HTTP/1.1 {status or self.answer.status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        head = f"HTTP/1.1 {status or self.answer.status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.raw(head.encode() + body)
 
     def seal(self, halves, details, to=None):
         """An answer to a release, to this NK or to another point, as the real party would seal it."""

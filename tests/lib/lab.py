@@ -76,7 +76,8 @@ class Lab:
         done = self.ctl("init", "--dir", self.directory, "--lab", "--port", first, "--ek-roots", self.test_ca.roots)
         assert done.code == 0, done
         self.pki = Pki(self.directory)
-        self.registrar, self.tenant, self.verifier = self.services = [LabService(self, role, first + i) for i, role in enumerate(ROLES)]
+        self.registrar, self.tenant, self.verifier = self.services = [LabService(self, role, first + i) for i,
+                                                                      role in enumerate(ROLES)]
         self.parties = self.services[1:]
         for one in self.services:
             one.start()
@@ -84,8 +85,8 @@ class Lab:
     def ctl(self, *words, stdin=b"", config=None):
         """tallyctl as the operator."""
         environment = {**os.environ, "TALLYCTL_CONFIG": str(config or self.directory / "operator" / "tallyctl.conf")}
-        return Said(subprocess.run([BUILD / "tallyctl", *map(str, words)], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   env=environment, timeout=120, check=False))
+        return Said(subprocess.run([BUILD / "tallyctl", *map(str, words)], input=stdin, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, env=environment, timeout=120, check=False))
 
     def join_token(self, group="default"):
         """Through tallyctl; the 20 bytes of what it prints."""

@@ -106,8 +106,8 @@ class Node:
     # Registration
 
     def registration(self):
-        return {"ek_public": b64(self.ek_public), "ek_certificate": b64(self.certificate), "ek_chain": [b64(one) for one in self.chain],
-                "ak_public": b64(self.ak_public)}
+        return {"ek_public": b64(self.ek_public), "ek_certificate": b64(self.certificate),
+                "ek_chain": [b64(one) for one in self.chain], "ak_public": b64(self.ak_public)}
 
     def register_begin(self, **changes):
         return self.fleet.registrar.post("/v1/nodes", {**self.registration(), **changes}, cert=None, incident=self.incident)
@@ -119,7 +119,8 @@ class Node:
 
     def register_end(self, begun, proof=None, **changes):
         proof = self.activate_proof(begun) if proof is None else proof
-        return self.send("registrar", "/activate", {**self.registration(), "challenge": begun["challenge"], "proof": b64(proof), **changes})
+        return self.send("registrar", "/activate", {**self.registration(), "challenge": begun["challenge"], "proof": b64(proof),
+                                                    **changes})
 
     def register(self):
         begun = self.register_begin()

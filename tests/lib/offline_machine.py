@@ -22,7 +22,8 @@ class OfflineMachine(TokenMachine):
 
     def __init__(self, fleet, group=None, **settings):
         super().__init__(fleet, group, **{"unlock": "online-then-offline", "offline_key": key("aes"), **settings})
-        for kind, use, label in (("aes", "wrap", "aes"), ("generic", "mac", "mac"), ("rsa", "wrap", "rsa"), ("p256", "wrap", "ec")):
+        for kind, use, label in (("aes", "wrap", "aes"), ("generic", "mac", "mac"), ("rsa", "wrap", "rsa"),
+                                 ("p256", "wrap", "ec")):
             self.make_key(kind, use, label)
 
     def make_key(self, kind, use, label, token="node"):
@@ -50,7 +51,8 @@ def put(image, number, token):
     subprocess.run(["cryptsetup", "--disable-external-tokens", "token", "remove", "--token-id", number, image], check=False,
                    stderr=subprocess.DEVNULL)
     if token is not None:
-        subprocess.run(["cryptsetup", "--disable-external-tokens", "token", "import", "--token-id", number, "--json-file", "-", image],
+        subprocess.run(["cryptsetup", "--disable-external-tokens", "token", "import", "--token-id", number, "--json-file", "-",
+                        image],
                        input=json.dumps(token).encode(), check=True)
 
 

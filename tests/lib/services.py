@@ -89,8 +89,8 @@ class Service:
         """Written anew at every start, so that a test can change self.extra and self.limits."""
         pki, master = self.fleet.pki, self.fleet.master[self.role]
         service = {"listen": f"127.0.0.1:{self.port}", "certificate": pki.directory / f"{self.role}.pem",
-                   "key": pki.directory / f"{self.role}.key", "client-ca": pki.ca, "database": self.database, "master-key": master,
-                   "ek-roots": self.fleet.test_ca.roots, "ek-certificates": "required"}
+                   "key": pki.directory / f"{self.role}.key", "client-ca": pki.ca, "database": self.database,
+                   "master-key": master, "ek-roots": self.fleet.test_ca.roots, "ek-certificates": "required"}
         sections = {"service": service}
         if self.role == "tenant":
             service["payload-dir"] = self.directory / "payload"
@@ -168,7 +168,8 @@ class Service:
         context = ssl.create_default_context(cafile=self.fleet.pki.ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         if cert is not None:
-            files = cert if isinstance(cert, tuple) else (self.fleet.pki.directory / f"{cert}.pem", self.fleet.pki.directory / f"{cert}.key")
+            files = cert if isinstance(cert, tuple) else (self.fleet.pki.directory / f"{cert}.pem",
+                                                          self.fleet.pki.directory / f"{cert}.key")
             context.load_cert_chain(*files)
         return context
 
@@ -252,7 +253,8 @@ class Fleet:
     def replica(self, service):
         """A second process of the same role on the same database."""
         other = Service(self, service.role, f"{service.role}-{len(self.replicas) + 2}", service.database)
-        other.extra, other.limits, other.heads, other.keystore = (dict(one) for one in (service.extra, service.limits, service.heads,
+        other.extra, other.limits, other.heads, other.keystore = (dict(one)
+                                                                  for one in (service.extra, service.limits, service.heads,
                                                                                        service.keystore))
         self.replicas.append(other)
         other.start()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What an attacker would give much for: a "TPM" in software whose AK signs anything, with an EK certificate that the services accept.
+"""What an attacker would give much for: a "TPM" in software whose AK signs anything, with an EK certificate that the services
+accept.
 
-A real TPM's restricted key signs no structure of which the TPM did not make every byte; so only with this one the checks behind the
-signature can be tried one by one. Has the methods of tpm2.Tpm that a node uses.
+A real TPM's restricted key signs no structure of which the TPM did not make every byte; so only with this one the checks behind
+the signature can be tried one by one. Has the methods of tpm2.Tpm that a node uses.
 """
 
 import datetime
@@ -28,7 +29,8 @@ def kdfa(key, label, context, bits):
     """TPM 2.0 Library, Part 1, 11.4.10.2, with SHA-256."""
     out, counter = b"", 1
     while len(out) * 8 < bits:
-        out += hmac.new(key, struct.pack(">I", counter) + label + b"\0" + context + struct.pack(">I", bits), hashlib.sha256).digest()
+        out += hmac.new(key, struct.pack(">I", counter) + label + b"\0" + context + struct.pack(">I", bits),
+                        hashlib.sha256).digest()
         counter += 1
     return out[:bits // 8]
 
@@ -54,7 +56,8 @@ def issue_ek(test_ca, public, usage=EK_USAGE, days=30, issuer=None, begin=-1):
                                             encipher_only=False, decipher_only=False), critical=True))
     try:
         identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+        builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier),
+                                        critical=False)
     except x509.ExtensionNotFound:
         pass
     if usage is not None:
@@ -68,7 +71,8 @@ def self_signed_issuer(name="another vendor"):
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.utcnow()
     certificate = (x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
-                   .serial_number(1).not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=9))
+                   .serial_number(1)
+                   .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=9))
                    .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(key, hashes.SHA256()))
     return certificate, key
 
@@ -115,8 +119,10 @@ class SoftTpm:
     def attest(self, handle, qualifying, banks):
         """A tpm2.Attest, to be changed at will and signed."""
         attest = tpm2.Attest.__new__(tpm2.Attest)
-        attest.magic, attest.type, attest.signer, attest.extra = tpm2.GENERATED, tpm2.ST_ATTEST_QUOTE, self.signer(handle), qualifying
-        attest.clock, attest.reset, attest.restart, attest.safe, attest.firmware = 1000, self.reset_count, self.restart_count, True, 1
+        attest.magic, attest.type = tpm2.GENERATED, tpm2.ST_ATTEST_QUOTE
+        attest.signer, attest.extra = self.signer(handle), qualifying
+        attest.clock, attest.reset, attest.restart = 1000, self.reset_count, self.restart_count
+        attest.safe, attest.firmware = True, 1
         attest.selections, values = [], b""
         for bank, pcrs in banks.items():
             attest.selections.append((tpm2.BANKS[bank], tpm2.selection({bank: pcrs})[7:]))

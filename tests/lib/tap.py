@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Listens on the wire between a program and its TPM: both sockets of a swtpm are forwarded, every byte of both directions is kept.
+"""Listens on the wire between a program and its TPM: both sockets of a swtpm are forwarded, every byte of both directions is
+kept.
 
     with Tap(swtpm) as tap:
         ... a program with tap.tcti ...

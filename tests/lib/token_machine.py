@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A machine without a TPM for tests of the real tallyboot program: SoftHSM in place of the TPM, a configuration, LUKS2 files; and those
-who answer a question for a PIN."""
+"""A machine without a TPM for tests of the real tallyboot program: SoftHSM in place of the TPM, a configuration, LUKS2 files; and
+those who answer a question for a PIN."""
 
 import configparser
 import contextlib
@@ -48,14 +48,15 @@ class TokenMachine(EnrolledNode):
         """The configuration, with changes; None: left out."""
         settings = {role: getattr(self.fleet, role).url for role in ("registrar", "tenant", "verifier")}
         settings |= {"ca": self.ca, "tpm": "device:/nowhere/tpm", "tpm-timeout": 0, "connect-timeout": 2, "exchange-timeout": 5,
-                     "token-key": "pkcs11:token=node;object=tallyboot", "token-module": MODULE, "token-pin": f"file:{self.pin_file}",
-                     **{name.replace("_", "-"): value for name, value in changes.items()}}
-        self.config.write_text("[node]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items() if value is not None))
+                     "token-key": "pkcs11:token=node;object=tallyboot", "token-module": MODULE,
+                     "token-pin": f"file:{self.pin_file}", **{name.replace("_", "-"): value for name, value in changes.items()}}
+        self.config.write_text("[node]\n" + "".join(f"{name} = {value}\n" for name,
+                                                    value in settings.items() if value is not None))
         return self
 
     def environment(self, **extra):
-        return super().environment(**self.hsm.environment, PKCS11SPY=MODULE, PKCS11SPY_OUTPUT=str(self.calls), TROUBLED_TOKEN=str(self.troubles),
-                                   **extra)
+        return super().environment(**self.hsm.environment, PKCS11SPY=MODULE, PKCS11SPY_OUTPUT=str(self.calls),
+                                   TROUBLED_TOKEN=str(self.troubles), **extra)
 
     @contextlib.contextmanager
     def trouble(self, *names):

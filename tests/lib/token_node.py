@@ -41,7 +41,8 @@ class TokenNode(Node):
         """What is signed for an evidence message."""
         body = unb64(sent["body"]) if "body" in sent else b""
         nk = unb64(sent["nk"]) if "nk" in sent else b""
-        return tokens.evidence_message(self.id, sent["purpose"], [unb64(sent[f"nonce_{party}"]) for party in PARTIES], nk=nk, body=body)
+        return tokens.evidence_message(self.id, sent["purpose"], [unb64(sent[f"nonce_{party}"]) for party in PARTIES], nk=nk,
+                                       body=body)
 
     def evidence(self, purpose, challenges, body=None):
         sent = {"purpose": purpose, **{f"nonce_{party}": challenges[party]["nonce"] for party in PARTIES}}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Keys of nodes without a TPM, by docs/protocol.md, 13, with nothing of the C code: python3-cryptography has the keys that a PKCS#11
-token would have."""
+"""Keys of nodes without a TPM, by docs/protocol.md, 13, with nothing of the C code: python3-cryptography has the keys that a
+PKCS#11 token would have."""
 import base64
 import hashlib
 import struct

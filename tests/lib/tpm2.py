@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The few TPM 2.0 commands that a node needs, spoken to a software TPM's socket without any library (TPM 2.0 Library, Parts 2 and 3).
+"""The few TPM 2.0 commands that a node needs, spoken to a software TPM's socket without any library (TPM 2.0 Library, Parts 2 and
+3).
 
 Nothing is shared with src/tpm: what both say the same way, the protocol says.
 """
@@ -53,13 +54,15 @@ def selection(banks):
     return data
 
 
-def ak_template(attributes=AK_ATTRIBUTES, curve=CURVE_P256, hash_alg=ALG_SHA256, policy=b"", label=b"tallyboot ak v1", scheme=ALG_ECDSA):
+def ak_template(attributes=AK_ATTRIBUTES, curve=CURVE_P256, hash_alg=ALG_SHA256, policy=b"", label=b"tallyboot ak v1",
+                scheme=ALG_ECDSA):
     """The template of docs/protocol.md, 2, or one that differs from it."""
     data = struct.pack(">HHI", ALG_ECC, ALG_SHA256, attributes) + sized(policy)
     if attributes & RESTRICTED and attributes & DECRYPT:
         data += struct.pack(">HHH", ALG_AES, 128, ALG_CFB) + struct.pack(">H", ALG_NULL)
     else:
-        data += struct.pack(">H", ALG_NULL) + (struct.pack(">HH", scheme, hash_alg) if scheme != ALG_NULL else struct.pack(">H", ALG_NULL))
+        data += struct.pack(">H", ALG_NULL) + (struct.pack(">HH", scheme,
+                                                           hash_alg) if scheme != ALG_NULL else struct.pack(">H", ALG_NULL))
     data += struct.pack(">HH", curve, ALG_NULL)
     return data + sized(hashlib.sha256(label).digest()) + sized(b"")
 
@@ -130,9 +133,11 @@ class Tpm:
         return self.command(0x15d, [handle], sized(digest) + struct.pack(">H", ALG_NULL) + ticket, [RS_PW])[1]
 
     def activate(self, ak, ek, id_object, secret):
-        """TPM2_ActivateCredential under an EK with the usual policy. id_object and secret with their sizes. Returns the credential."""
+        """TPM2_ActivateCredential under an EK with the usual policy. id_object and secret with their sizes. Returns the
+        credential."""
         nonce = sized(bytes(16))
-        handles, _ = self.command(0x176, [RH_NULL, RH_NULL], nonce + sized(b"") + struct.pack(">BHH", 1, ALG_NULL, ALG_SHA256), None, 1)
+        handles, _ = self.command(0x176, [RH_NULL, RH_NULL], nonce + sized(b"") + struct.pack(">BHH", 1, ALG_NULL, ALG_SHA256),
+                                  None, 1)
         session = handles[0]
         try:
             self.command(0x151, [RH_ENDORSEMENT, session], sized(b"") * 3 + struct.pack(">i", 0), [RS_PW])

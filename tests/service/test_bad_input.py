@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Whatever is wrong with servers, clock, TPM, volume or /run: the node says what and what to do, ends with the documented exit code,
-leaves the volume and the gate as they were, reaches the prompt in time, and opens when the cause is gone."""
+"""Whatever is wrong with servers, clock, TPM, volume or /run: the node says what and what to do, ends with the documented exit
+code, leaves the volume and the gate as they were, reaches the prompt in time, and opens when the cause is gone."""
 
 import contextlib
 import datetime
@@ -80,8 +80,8 @@ def prompt(lab, **changes):
     """What the unlocker says in a boot whose prompt came in time, after the unit in front of it was through."""
     command = ["unshare", "-m", "sh", "-c", BOOT, "sh", str(namespace(lab)), lab.node.volumes[0][0],
                *lab.command(**{"prompt_after": str(PROMPT_AFTER), **changes})]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
-                          check=False)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          timeout=60, check=False)
     in_time(done.stdout)
     return done.stdout
 
@@ -172,11 +172,12 @@ def test_the_clock_of_an_enrollment(lab):
 
 def on_full_run(lab, *words):
     """A run directory with no room for a byte, as a /run that something else has filled."""
-    if subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], check=False, stderr=subprocess.DEVNULL).returncode != 0:
+    if subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], check=False,
+                      stderr=subprocess.DEVNULL).returncode != 0:
         skip("no mount namespaces here")
     command = ["unshare", "-m", "sh", "-c", FULL_RUN, str(lab.run_dir), *words]
-    return Done(subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
-                               check=False))
+    return Done(subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               timeout=60, check=False))
 
 
 def test_full_run_closes_the_gate(lab):
@@ -194,12 +195,13 @@ def test_full_run_without_room_for_a_name(lab):
     fill = 'i=0; while touch "$0/$i" 2>/dev/null; do i=$((i + 1)); [ $i -lt 10000 ] || exit 99; done; exec "$@"'
     for verb, words in ((("gate", "close"), "the boot must not go on"), (("lock-up",), "no shell")):
         lab.power_on()
-        command = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=4k,nr_inodes=8 none "$0" && exec sh -c "$@"', str(lab.run_dir), fill,
-                   str(lab.run_dir), *lab.command(*verb)]
+        command = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=4k,nr_inodes=8 none "$0" && exec sh -c "$@"',
+                   str(lab.run_dir), fill, str(lab.run_dir), *lab.command(*verb)]
         done = Done(subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                    timeout=60, check=False))
         assert done.status == EXIT["failed"], done
-        assert words in done.text and "gate-closed cannot be written: No space left" in done.text and "gate is open" not in done.text, done
+        assert words in done.text and "gate-closed cannot be written: No space left" in done.text, done
+        assert "gate is open" not in done.text, done
         assert lab.run("gate", "status").text == "closed\n"
     works_again(lab)
 
@@ -209,7 +211,8 @@ def test_full_run_and_the_unlocker(lab):
     done = on_full_run(lab, *lab.command("unlock", "--test", "--device", lab.node.volumes[0][0]))
     assert done.status == EXIT["ok"], done
     lab.power_on()
-    done = on_full_run(lab, "sh", "-c", BOOT, "sh", str(namespace(lab)), lab.node.volumes[0][0], *lab.command(prompt_after=str(PROMPT_AFTER)))
+    done = on_full_run(lab, "sh", "-c", BOOT, "sh", str(namespace(lab)), lab.node.volumes[0][0],
+                       *lab.command(prompt_after=str(PROMPT_AFTER)))
     in_time(done.text)
     assert "incident cannot be written (incident " in done.text, done
     assert lab.run("gate", "status").text == "closed\n"
@@ -281,8 +284,10 @@ def broken_chunk(exchange):
 ANSWERS = {
     "hang": ("unreachable", "no whole answer in time", lambda exchange: exchange.impostor.ended.wait(60)),
     "drip": ("unreachable", "no whole answer in time", drip),
-    "header": ("failed", "larger than allowed", lambda exchange: exchange.raw(b"HTTP/1.1 200 OK\r\nX: " + b"x" * (1 << 20) + b"\r\n\r\n")),
-    "broken": ("failed", "not as the protocol says; compare the versions", lambda exchange: exchange.send(exchange.answer.body[:-7])),
+    "header": ("failed", "larger than allowed", lambda exchange: exchange.raw(b"HTTP/1.1 200 OK\r\nX: " + b"x" * (1 << 20)
+                                                                              + b"\r\n\r\n")),
+    "broken": ("failed", "not as the protocol says; compare the versions",
+               lambda exchange: exchange.send(exchange.answer.body[:-7])),
     "twice": ("failed", "not as the protocol says; compare the versions", twice),
     "chunked": ("failed", "larger than allowed", chunked),
     "broken chunk": ("unreachable", "broke off|chunk", broken_chunk),
@@ -294,8 +299,8 @@ def spoiled(lab, role, route, act, status, *words, **how):
     with Impostor(getattr(lab.fleet, role)) as impostor:
         impostor.at, impostor.act = route, act
         patience = {} if status == "unreachable" else {"exchange_timeout": "20"}    # the answer itself is what is refused
-        done = bad(lab, status, *(f"{role}: .*({word})" if how.get("named", True) else word for word in words), gate=how.get("gate", "open"),
-                   **{role: impostor.url}, **patience)
+        done = bad(lab, status, *(f"{role}: .*({word})" if how.get("named", True) else word for word in words),
+                   gate=how.get("gate", "open"), **{role: impostor.url}, **patience)
         assert impostor.asked >= 2, impostor.asked    # by hand, and in a boot
     return done
 
@@ -349,8 +354,8 @@ def test_the_control_of_forged_halves(lab):
 
 def test_a_half_of_31_bytes(lab):
     half = Half(lab)
-    spoiled(lab, "verifier", "/release", lambda exchange: exchange.seal(half.plain(value=half.value[:31]), half.described()), "failed",
-            "cannot be opened|not as the protocol says")
+    spoiled(lab, "verifier", "/release", lambda exchange: exchange.seal(half.plain(value=half.value[:31]), half.described()),
+            "failed", "cannot be opened|not as the protocol says")
     works_again(lab)
 
 
@@ -389,8 +394,8 @@ def test_halves_that_do_not_belong_together(lab):
     )
     for name, plain, details, word in cases:
         print(f"# {name}")
-        spoiled(lab, "verifier", "/release", lambda exchange, plain=plain, details=details: exchange.seal(plain, details), "volume",
-                word, gate="closed", named=False)
+        spoiled(lab, "verifier", "/release", lambda exchange, plain=plain, details=details: exchange.seal(plain, details),
+                "volume", word, gate="closed", named=False)
     works_again(lab)
 
 
@@ -428,7 +433,8 @@ def test_unapproved_node(lab):
 
 
 def test_tpm_absent(lab):
-    bad(lab, "tpm", "no TPM appeared at device:/nowhere/tpm.*this boot needs a passphrase", tpm="device:/nowhere/tpm", tpm_timeout="0")
+    bad(lab, "tpm", "no TPM appeared at device:/nowhere/tpm.*this boot needs a passphrase", tpm="device:/nowhere/tpm",
+        tpm_timeout="0")
     bad(lab, "tpm", "TPM", gate=None, trouble=lab.node.swtpm.stop)
     works_again(lab)
 
@@ -437,7 +443,8 @@ def test_tpm_late(lab):
     """A driver that is loaded after we are started is waited for, and the prompt is not kept back for it."""
     lab.power_on()
     with DeviceTpm(lab.node.swtpm) as tpm:
-        process = subprocess.Popen(lab.command("unlock", "--test", "--device", lab.node.volumes[0][0], tpm=tpm.tcti, tpm_timeout="20"),
+        process = subprocess.Popen(lab.command("unlock", "--test", "--device", lab.node.volumes[0][0], tpm=tpm.tcti,
+                                               tpm_timeout="20"),
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         time.sleep(1.5)
         assert process.poll() is None, process.communicate()

@@ -116,8 +116,8 @@ def test_policy_text(fleet):
         assert expect(party.put(path, {"text": good, "version": 0}), 200).json == {"version": 1}
         expect(party.put(path, {"text": good, "version": 0}), 409, "conflict")
         assert policy(fleet, party.role, group)["version"] == 1
-        for bad in ("[set a]\npcr 7 = zz\n", "nonsense", "[set a]\nbank = md5\n", "[set a]\nbank = sha256\n", "[set a]\nbank = sha256\npcr 24 = zero\n",
-                    good + good, "\0", 7, None):
+        for bad in ("[set a]\npcr 7 = zz\n", "nonsense", "[set a]\nbank = md5\n", "[set a]\nbank = sha256\n",
+                    "[set a]\nbank = sha256\npcr 24 = zero\n", good + good, "\0", 7, None):
             answer = expect(party.put(path, {"text": bad, "version": 1}), 400, "malformed")
             assert answer.json["title"], answer
         expect(party.put(path, {"text": ""}), 400, "malformed")
@@ -128,7 +128,8 @@ def test_policy_text(fleet):
 def test_policy_changes_what_is_quoted(fleet):
     group = fleet.new_group()
     node = soft(fleet, group)
-    assert set(node.challenge("tenant", "boot")["pcrs"]) >= {0, 4, 7, 9, 11, 15} and 10 not in node.challenge("tenant", "boot")["pcrs"]
+    assert set(node.challenge("tenant", "boot")["pcrs"]) >= {0, 4, 7, 9, 11, 15} and 10 not in node.challenge("tenant",
+                                                                                                              "boot")["pcrs"]
     values = node.tpm.pcrs("sha256", [7])
     text = f"[set small]\nbank = sha256\npcr 7 = {values[7].hex()}\n"
     stale = node.evidence("boot", node.challenges("boot"))
@@ -215,11 +216,13 @@ def test_rotation(fleet):
         assert list(opened[party][0]) == [(key, 2)]
         rows = getattr(fleet, party).sql("SELECT COUNT(*) FROM keystore_half")[0][0]
         assert rows == sum(one["state"] != "retired" for shown in fleet.tenant.get("/v1/nodes").json["nodes"]
-                           for k in getattr(fleet, party).get(f"/v1/nodes/{shown['id']}").json["keys"] for one in k["generations"]), rows
+                           for k in getattr(fleet, party).get(f"/v1/nodes/{shown['id']}").json["keys"]
+                           for one in k["generations"]), rows
 
 
 def test_invariant_11_rotation_with_one_answer_missing(fleet):
-    """One party made its half, the other's answer was lost or never asked: the boot goes on, the next try takes the number after."""
+    """One party made its half, the other's answer was lost or never asked: the boot goes on, the next try takes the number
+    after."""
     node = soft(fleet, fleet.new_group())
     [key] = node.key_ids
     for party in fleet.parties:

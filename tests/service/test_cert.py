@@ -26,7 +26,8 @@ def ok(said):
 
 
 def test_cert_issue(lab):
-    """One more operator, whom the audit log names; a monitor, who may read the metrics; a name that is there is not replaced unasked."""
+    """One more operator, whom the audit log names; a monitor, who may read the metrics; a name that is there is not replaced
+    unasked."""
     for words in (("operator", "ann", "--dir", lab.directory), ("monitor", "watch", "--dir", lab.directory)):
         ok(lab.ctl("cert", "issue", *words))
         again = lab.ctl("cert", "issue", *words)
@@ -50,7 +51,8 @@ def reaches(lab, image):
 
 
 def all_is_well(lab, node, person, step):
-    """Operator, services among each other, a node that boots and one that is new, one more operator with the certificate that he has."""
+    """Operator, services among each other, a node that boots and one that is new, one more operator with the certificate that he
+    has."""
     assert ok(lab.ctl("health")), step
     node.unlock()
     assert lab.ctl("node", "show", node.id).code == DONE, step
@@ -70,7 +72,8 @@ def kept(lab, what, name):
 
 
 def test_renew(lab):
-    """New certificates, then a new CA in two steps, each service reloading when it comes to it: nobody is cut off at any instant."""
+    """New certificates, then a new CA in two steps, each service reloading when it comes to it: nobody is cut off at any
+    instant."""
     node = enrolled(lab, ("volumes",), "default", SoftTpm(lab.test_ca))
     expect(lab.tenant.put("/v1/groups/default", {"accept_first_boot": True}), 200)
     expect(lab.verifier.put("/v1/groups/default", {"accept_first_boot": True}), 200)
@@ -112,7 +115,8 @@ def fleet(lab, name):
 
 def verifies(directory, ca, certificate, key):
     public = subprocess.run(["openssl", "pkey", "-in", key, "-pubout"], capture_output=True, check=True).stdout
-    assert public == subprocess.run(["openssl", "x509", "-in", certificate, "-noout", "-pubkey"], capture_output=True, check=True).stdout, key
+    assert public == subprocess.run(["openssl", "x509", "-in", certificate, "-noout", "-pubkey"], capture_output=True,
+                                    check=True).stdout, key
     subprocess.run(["openssl", "verify", "-CAfile", ca, certificate], stdout=subprocess.DEVNULL, check=True)
 
 
@@ -152,14 +156,18 @@ def test_finish_that_was_cut_is_finished(lab):
         shutil.rmtree(directory, ignore_errors=True)
         shutil.copytree(begun, directory)
         calls = "rename,renameat,renameat2,unlink,unlinkat"
-        cut = subprocess.run(["strace", "-f", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:signal=SIGKILL:when={number}",
-                              BUILD / "tallyctl", "cert", "renew", "--dir", directory, "--ca", "finish"], stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}, check=False).returncode != 0
+        cut = subprocess.run(["strace", "-f", "-o", "/dev/null", "-e", f"trace={calls}", "-e",
+                              f"inject={calls}:signal=SIGKILL:when={number}",
+                              BUILD / "tallyctl", "cert", "renew", "--dir", directory, "--ca", "finish"],
+                             stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},
+                             check=False).returncode != 0
         if cut and (directory / "ca" / "next.pem").exists():
             ok(lab.ctl("cert", "renew", "--dir", directory, "--ca", "finish"))
         ca = directory / "ca"
         assert (ca / "ca.pem").read_bytes() == following and (ca / "old.pem").read_bytes() == first, number
-        assert (ca / "old.key").read_bytes() == first_key and not (ca / "next.pem").exists() and not (ca / "next.key").exists(), number
+        assert (ca / "old.key").read_bytes() == first_key and not (ca / "next.pem").exists(), number
+        assert not (ca / "next.key").exists(), number
         verifies(directory, ca / "ca.pem", ca / "ca.pem", ca / "ca.key")
         for leaf in LEAVES:
             verifies(directory, ca / "ca.pem", directory / f"{leaf}.pem", directory / f"{leaf}.key")

@@ -35,8 +35,8 @@ class Shell:
         text = (TOP / "completion/tallyctl").read_text()
         assert text.count("/usr/bin/tally") == 2
         self.file.write_text(text.replace("/usr/bin/tally", f"{BUILD}/tally"))
-        self.bash = subprocess.Popen(["bash", "--norc", "-c", ASK, "bash", self.file], cwd=self.directory.name, text=True, bufsize=1,
-                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.bash = subprocess.Popen(["bash", "--norc", "-c", ASK, "bash", self.file], cwd=self.directory.name, text=True,
+                                     bufsize=1, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         return self
 
     def __exit__(self, *_):
@@ -63,7 +63,8 @@ def options(text):
 
 
 def test_all_that_help_has(shell):
-    for program, some in (("tallyctl", {"init", "node", "join-token", "keystore"}), ("tallyboot", {"enroll", "unlock", "doctor"})):
+    for program, some in (("tallyctl", {"init", "node", "join-token", "keystore"}),
+                          ("tallyboot", {"enroll", "unlock", "doctor"})):
         text = help_of(program)
         found = verbs(text)
         assert some <= found == shell.complete(program, ""), (found, shell.complete(program, ""))
@@ -71,7 +72,8 @@ def test_all_that_help_has(shell):
         for verb in found:
             text = help_of(program, verb)
             below = verbs(text, f"{verb} ")
-            assert shell.complete(program, verb, "") == below and shell.complete(program, verb, "--") == options(text), (program, verb)
+            assert shell.complete(program, verb, "") == below and shell.complete(program, verb, "--") == options(text), (program,
+                                                                                                                         verb)
             for word in below:
                 assert shell.complete(program, verb, word, "--") == options(help_of(program, verb, word)), (verb, word)
     assert {"list", "cancel", "create"} == shell.complete("tallyctl", "join-token", "")
@@ -88,8 +90,10 @@ def test_a_word_that_is_begun(shell):
 def test_files_where_nothing_is_known(shell):
     """COMPREPLY is empty then. What is typed is no argument of the program, and no part of a command."""
     witness = pathlib.Path(shell.directory.name) / "witness"
-    for words in (("--config", ""), ("nonsense", ""), ("policy", "set", "web", ""), ("node", "show", ""), ("node", "nonsense", ""), ("$(touch witness)", ""),
-                  ("node", "`touch witness`"), ("node", "show", "$(touch witness)"), ("--x=$(touch witness)", "node", "-$(touch witness)")):
+    for words in (("--config", ""), ("nonsense", ""), ("policy", "set", "web", ""), ("node", "show", ""),
+                  ("node", "nonsense", ""), ("$(touch witness)", ""),
+                  ("node", "`touch witness`"), ("node", "show", "$(touch witness)"),
+                  ("--x=$(touch witness)", "node", "-$(touch witness)")):
         assert shell.complete("tallyctl", *words) == set(), words
     assert not witness.exists()
 

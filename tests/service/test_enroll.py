@@ -78,12 +78,13 @@ def test_join_token_group_and_expiry(fleet):
     for party in PARTIES:
         shown = node.shown(party)
         assert shown["group"] == "lab" and shown["bank"] == "sha384", shown
-        answer = getattr(fleet, party).post("/v1/join-tokens", {"sha256": secrets.token_hex(32), "group": "lab", "expires": NEVER})
+        answer = getattr(fleet, party).post("/v1/join-tokens",
+                                            {"sha256": secrets.token_hex(32), "group": "lab", "expires": NEVER})
         assert answer.status in (201, 400), answer
         assert getattr(fleet, party).post("/v1/join-tokens", {"sha256": secrets.token_hex(32), "group": "no-such-group",
                                                              "expires": int(time.time()) + 60}).status in (400, 404, 409)
-        for bad in ({}, {"sha256": "0" * 63, "group": "lab", "expires": 2 ** 40}, {"sha256": 1, "group": "lab", "expires": 2 ** 40},
-                    {"sha256": "0" * 64, "group": "lab", "expires": "soon"}):
+        for bad in ({}, {"sha256": "0" * 63, "group": "lab", "expires": 2 ** 40},
+                    {"sha256": 1, "group": "lab", "expires": 2 ** 40}, {"sha256": "0" * 64, "group": "lab", "expires": "soon"}):
             expect(getattr(fleet, party).post("/v1/join-tokens", bad), 400, "malformed")
     late = fleet.node()
     token = fleet.join_token(seconds=4)

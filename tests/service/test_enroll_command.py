@@ -36,7 +36,8 @@ def unchanged(image, before):
 
 
 def keys_of(node, party, node_id):
-    return {key["id"]: {one["generation"]: one["state"] for one in key["generations"]} for key in node.shown(party, node_id)["keys"]}
+    return {key["id"]: {one["generation"]: one["state"] for one in key["generations"]}
+            for key in node.shown(party, node_id)["keys"]}
 
 
 def test_register(fleet):
@@ -209,8 +210,8 @@ def test_second_run_says_that_it_is_enrolled(fleet):
 
 
 def put_token(image, token, number):
-    subprocess.run(["cryptsetup", "--disable-external-tokens", "token", "import", "--token-replace", "--token-id", str(number), "--json-file", "-",
-                    image], input=json.dumps(token).encode(), check=True)
+    subprocess.run(["cryptsetup", "--disable-external-tokens", "token", "import", "--token-replace", "--token-id", str(number),
+                    "--json-file", "-", image], input=json.dumps(token).encode(), check=True)
 
 
 def test_a_malformed_token_is_named_and_left_alone(fleet):
@@ -298,9 +299,10 @@ def test_invariant_11_a_disk_that_takes_no_more_writes(fleet):
             image = node.image(f"full-{number}")
             script = (f"exec strace -f -o /dev/null -P {image} -e trace=write,pwrite64 "
                       f"-e inject=write,pwrite64:error=ENOSPC:when={number}+ \"$@\"")
-            done = subprocess.run(["bash", "-c", script, "bash", *node.command("enroll", "--key-file", node.key_file, image)], timeout=120,
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-                                  env=node.environment(**TRACED), check=False)
+            done = subprocess.run(["bash", "-c", script, "bash", *node.command("enroll", "--key-file", node.key_file, image)],
+                                  timeout=120,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                  start_new_session=True, env=node.environment(**TRACED), check=False)
             assert done.returncode == 6 and str(image) in done.stdout, (number, done)
             assert opens(image), number
             node.reset()
@@ -312,9 +314,10 @@ def test_invariant_11_a_disk_that_takes_no_more_writes(fleet):
 
 
 OTHER_TOKENS = [
-    {"type": "clevis", "keyslots": ["1"], "jwe": {"ciphertext": "x", "encrypted_key": "", "iv": "y", "protected": "z", "tag": "t"}},
-    {"type": "systemd-tpm2", "keyslots": ["2"], "tpm2-blob": "AAAA", "tpm2-pcrs": [7], "tpm2-pcr-bank": "sha256", "tpm2-primary-alg": "ecc",
-     "tpm2-policy-hash": "ab" * 32, "tpm2-pin": False},
+    {"type": "clevis", "keyslots": ["1"], "jwe": {"ciphertext": "x", "encrypted_key": "", "iv": "y", "protected": "z",
+                                                  "tag": "t"}},
+    {"type": "systemd-tpm2", "keyslots": ["2"], "tpm2-blob": "AAAA", "tpm2-pcrs": [7], "tpm2-pcr-bank": "sha256",
+     "tpm2-primary-alg": "ecc", "tpm2-policy-hash": "ab" * 32, "tpm2-pin": False},
     {"type": "systemd-recovery", "keyslots": ["3"]},
     {"type": "somebody-elses", "keyslots": [], "number": 5},
 ]
@@ -325,7 +328,8 @@ def test_other_tokens_and_slots_are_left_as_they_are(fleet):
     with EnrolledNode(fleet) as node:
         image = node.image()
         for number in (1, 2, 3):
-            subprocess.run(["cryptsetup", "-q", "luksAddKey", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file", node.key_file,
+            subprocess.run(["cryptsetup", "-q", "luksAddKey", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
+                            "--key-file", node.key_file,
                             "--key-slot", str(number), image, "-"], input=f"other {number}".encode(), check=True)
         for number, token in enumerate(OTHER_TOKENS):
             put_token(image, token, number)
@@ -485,7 +489,8 @@ def test_bad_devices(fleet):
         one.write_bytes(bytes(8 << 20))
         subprocess.run(["cryptsetup", "-q", "luksFormat", "--type", "luks1", "--pbkdf-force-iterations", "1000", one, "-"],
                        input=b"correct horse", check=True)
-        for path, words in ((plain, "no LUKS2 header"), (one, "LUKS1"), ("/nonexistent", "No such file"), ("UUID=nonexistent", "No such")):
+        for path, words in ((plain, "no LUKS2 header"), (one, "LUKS1"), ("/nonexistent", "No such file"),
+                            ("UUID=nonexistent", "No such")):
             done = node.enroll(path)
             assert done.code == 6 and words in done.errors, done
         image = node.image()
@@ -501,7 +506,8 @@ def test_bad_keys_and_options(fleet):
         wrong.write_bytes(b"wrong")
         join = node.directory / "join-bad"
         join.write_bytes(b"tj1-nonsense\n")
-        for words, code in ((("--key-file", wrong), 6), (("--key-file", "/nonexistent"), 6), ((), 6), (("--join-token-file", join), 2),
+        for words, code in ((("--key-file", wrong), 6), (("--key-file", "/nonexistent"), 6), ((), 6),
+                            (("--join-token-file", join), 2),
                             (("--nonsense",), 2), (("--recovery-key", "maybe"), 2), (("--recovery-key", "yes"), 2),
                             (("--name", "a/b", "--key-file", node.key_file, "--join-token-file", node.join_token_file()), 6)):
             done = node.run("enroll", *words, image)

@@ -3,8 +3,8 @@
 """Our parser of event logs beside tpm2_eventlog: the same events, types, PCRs, digests, and the same PCR values at the end.
 
 The logs: tests/vectors/eventlog; ../shared/data/eventlog-hw (of a real machine) where that is; and any *.ev that was put into
-build/eventlogs, by machines that booted. What is made here: a log of the older format, and random changes of all of them: what both
-take they have to read alike."""
+build/eventlogs, by machines that booted. What is made here: a log of the older format, and random changes of all of them: what
+both take they have to read alike."""
 import hashlib
 import json
 import os

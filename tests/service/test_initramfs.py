@@ -70,8 +70,10 @@ class Place:
                 path.symlink_to("/dev/null")
             else:
                 path.write_text(text)
-        done = subprocess.run(["unshare", "-m", "sh", "-c", RUN, "sh", str(self.mount), str(HOOK)], env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-                              "WORDS": words}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+        done = subprocess.run(["unshare", "-m", "sh", "-c", RUN, "sh", str(self.mount), str(HOOK)],
+                              env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                              "WORDS": words}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+                              check=False)
         assert done.returncode == 0, done.stdout
         return done.stdout
 
@@ -98,9 +100,10 @@ class Place:
         for name, path in (("tallyboot", program), ("libcurl.so.4", library)):
             if name in missing:
                 path.unlink()
-        done = subprocess.run(["unshare", "-m", "sh", "-c", DOCTOR, "sh", str(top), BUILD / "tallyboot", "--config", top / "tallyboot.conf",
-                               "--run-dir", top / "run", "doctor", "--json", "--offline"], stdout=subprocess.PIPE, timeout=120, check=False,
-                              env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+        done = subprocess.run(["unshare", "-m", "sh", "-c", DOCTOR, "sh", str(top), BUILD / "tallyboot", "--config",
+                               top / "tallyboot.conf",
+                               "--run-dir", top / "run", "doctor", "--json", "--offline"], stdout=subprocess.PIPE, timeout=120,
+                              check=False, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
         checks = {}
         for one in json.loads(done.stdout):
             checks.setdefault(one["check"], []).append((one["level"], one["text"]))
@@ -126,8 +129,10 @@ def test_doctor_looks_into_the_image(place):
     [(level, said)] = place.doctor(program="usr/local/bin/tallyboot")["initramfs"]
     assert level == "ok", said
     first = text[:text.index(b"-----END") + 26]
-    for arguments, changed, words in ((("ca.pem",), {}, "has no .*/ca.pem: dracut --force"), (("tallyboot.conf",), {}, "has no .*conf: dracut"),
-                                      (("tallyboot",), {}, "without tallyboot"), (("libcurl.so.4",), {}, "can ask no server: dracut"),
+    for arguments, changed, words in ((("ca.pem",), {}, "has no .*/ca.pem: dracut --force"),
+                                      (("tallyboot.conf",), {}, "has no .*conf: dracut"),
+                                      (("tallyboot",), {}, "without tallyboot"),
+                                      (("libcurl.so.4",), {}, "can ask no server: dracut"),
                                       ((), {"ca": first}, "another .*/ca.pem than this system")):
         [(level, said)] = place.doctor(*arguments, **changed)["initramfs"]
         assert level == "problem" and re.search(words, said), (words, said)
@@ -135,9 +140,11 @@ def test_doctor_looks_into_the_image(place):
 
 def test_doctor_knows_a_ca_that_was_renewed(place):
     """While both are in ca.pem, one is enough, and the end of the other is not what keeps the node from booting."""
-    for days, levels, words in (((300,), ["ok"], "CA 0"), ((-1,), ["problem"], "has expired: tallyctl cert renew"), ((20,), ["warning"], "30 days"),
+    for days, levels, words in (((300,), ["ok"], "CA 0"), ((-1,), ["problem"], "has expired: tallyctl cert renew"),
+                                ((20,), ["warning"], "30 days"),
                                 ((-1, 3000), ["ok", "ok"], "another is good"), ((20, 3000), ["ok", "ok"], "CA 1"),
-                                ((-1, 20), ["ok", "warning"], "30 days"), ((-1, -2), ["problem", "problem"], "has expired: tallyctl cert renew")):
+                                ((-1, 20), ["ok", "warning"], "30 days"),
+                                ((-1, -2), ["problem", "problem"], "has expired: tallyctl cert renew")):
         ca(place, *days)
         found = place.doctor()["ca"]
         assert [level for level, _ in found] == levels and any(words in text for _, text in found), (days, found)
@@ -146,11 +153,15 @@ def test_doctor_knows_a_ca_that_was_renewed(place):
 def test_dracut_says_what_is_wrong_with_the_configuration(place):
     top = pathlib.Path(place.directory.name)
     script = 'derror() { echo "ERROR $*"; }; . "$0"; tallyboot_conf=$1 initdir=$2; tallyboot_check_configuration'
-    for line, words in (("", None), ("promt-after = 3\n", 'tallyboot.conf: 4: unknown key "promt-after"'), ("gate-pcr = 16\n", "8 to 15")):
+    for line, words in (("", None), ("promt-after = 3\n", 'tallyboot.conf: 4: unknown key "promt-after"'),
+                        ("gate-pcr = 16\n", "8 to 15")):
         (top / "tallyboot.conf").write_text(f"[node]\ntenant = https://127.0.0.1:9\nverifier = https://127.0.0.1:9\n{line}")
-        done = subprocess.run(["bash", "-c", script, MODULE, top / "tallyboot.conf", top], stdout=subprocess.PIPE, text=True, check=False,
-                              env={**os.environ, "PATH": f"{BUILD}:{os.environ['PATH']}", "ASAN_OPTIONS": "detect_leaks=0"}, timeout=60)
-        assert done.stdout.startswith("ERROR tallyboot: ") and words in done.stdout if words else done.stdout == "", (line, done.stdout)
+        done = subprocess.run(["bash", "-c", script, MODULE, top / "tallyboot.conf", top], stdout=subprocess.PIPE, text=True,
+                              check=False,
+                              env={**os.environ, "PATH": f"{BUILD}:{os.environ['PATH']}", "ASAN_OPTIONS": "detect_leaks=0"},
+                              timeout=60)
+        assert done.stdout.startswith("ERROR tallyboot: ") and words in done.stdout if words else done.stdout == "", (line,
+                                                                                                                      done.stdout)
 
 
 def test_nothing_without_a_configuration(place):
@@ -175,7 +186,8 @@ def test_who_says_how_is_left_alone(place):
 def test_dracut_waits_as_long_as_the_payload_may_take(place):
     for configuration, words, retry in (
             ("payload = yes\n", "", "rd.retry=31536180"), ("payload = yes\npayload-after = 60\n", "", "rd.retry=240"),
-            ("payload = yes\npayload-after = 60s\n", "", "rd.retry=240"), ("payload=true\npayload-after = 0\n", "", "rd.retry=31536180"),
+            ("payload = yes\npayload-after = 60s\n", "", "rd.retry=240"),
+            ("payload=true\npayload-after = 0\n", "", "rd.retry=31536180"),
             ("payload = yes\n", "rd.retry=5", None), ("payload = no\n", "", None), ("", "", None)):
         said = place.hook(words, "[node]\n" + configuration)
         assert ("rd.retry" in said) == bool(retry) and (retry or "") in said, (configuration, words, said)

@@ -20,9 +20,10 @@ class Installed:
             skip("the other build is what is installed")
         self.directory = tempfile.TemporaryDirectory(prefix="tb-install-")
         self.root = pathlib.Path(self.directory.name)
-        environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "BUILD")}
-        subprocess.run(["make", "-s", "-C", TOP, "install", f"DESTDIR={self.root}", f"prefix={PREFIX}"], check=True, env=environment,
-                       stdout=subprocess.DEVNULL)
+        environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL",
+                                                                                      "BUILD")}
+        subprocess.run(["make", "-s", "-C", TOP, "install", f"DESTDIR={self.root}", f"prefix={PREFIX}"], check=True,
+                       env=environment, stdout=subprocess.DEVNULL)
         self.files = {"/" + str(path.relative_to(self.root)): path for path in self.root.rglob("*") if not path.is_dir()}
         return self
 
@@ -41,14 +42,16 @@ def test_all_of_it_is_there(installed):
     for source in (TOP / "docs/man").glob("*.scd"):
         section = source.stem.rsplit(".", 1)[1]
         assert f"{PREFIX}/share/man/man{section}/{source.stem}" in installed.files, source
-    ours = {str(path.relative_to(TOP / "dracut/90tallyboot")) for path in (TOP / "dracut/90tallyboot").rglob("*") if path.is_file()}
+    ours = {str(path.relative_to(TOP / "dracut/90tallyboot"))
+            for path in (TOP / "dracut/90tallyboot").rglob("*") if path.is_file()}
     there = {name.split("/90tallyboot/")[1] for name in installed.files if "/dracut/modules.d/90tallyboot/" in name}
     assert ours == there, ours ^ there
     assert any(re.search(r"/cryptsetup/libcryptsetup-token-tallyboot\.so$", name) for name in installed.files)
     for name in ("systemd/system/tallyboot-payload.target", "udev/rules.d/90-tallyboot.rules"):
         assert f"{PREFIX}/lib/{name}" in installed.files, name
     for name in ("tallyctl", "tallyboot"):
-        assert f" {PREFIX}/bin/{name}\n" in installed.files[f"{PREFIX}/share/bash-completion/completions/{name}"].read_text(), name
+        completion = installed.files[f"{PREFIX}/share/bash-completion/completions/{name}"].read_text()
+        assert f" {PREFIX}/bin/{name}\n" in completion, name
     assert f"{PREFIX}/share/doc/tallyboot/README.md" in installed.files
 
 

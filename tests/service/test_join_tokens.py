@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Join tokens are listed and cancelled: by the operator's command, at both parties, with one of them away, and after an upgrade."""
+"""Join tokens are listed and cancelled: by the operator's command, at both parties, with one of them away, and after an
+upgrade."""
 
 import base64
 import hashlib
@@ -57,7 +58,8 @@ def row(lab, name, code=DONE):
 
 def shown(lab, name):
     """The same id's objects of each party."""
-    return {party.role: [one for one in expect(party.get("/v1/join-tokens"), 200).json["tokens"] if one["id"] == name] for party in lab.parties}
+    return {party.role: [one for one in expect(party.get("/v1/join-tokens"), 200).json["tokens"] if one["id"] == name]
+            for party in lab.parties}
 
 
 def states(lab, name):
@@ -80,10 +82,12 @@ def test_list(lab):
     token = base64.b32decode(said.out.strip()[4:].upper())
     line = row(lab, name)
     who = shown(lab, name)["tenant"][0]["who"]
-    assert (line["GROUP"], line["BY"], line["TENANT"], line["VERIFIER"], line["NODE"]) == ("shown", who, "open", "open", "-"), line
+    assert (line["GROUP"], line["BY"], line["TENANT"], line["VERIFIER"], line["NODE"]) == ("shown", who, "open", "open",
+                                                                                           "-"), line
     for one in (of_party[0] for of_party in shown(lab, name).values()):
         assert began <= one["made"] <= time.time() and abs(one["expires"] - one["made"] - 2 * DAY) < 300, one
-        assert one["used"] is None and one["cancelled"] is None and set(one) == {"id", "group", "state", "expires", "who", "made", "used", "cancelled"}
+        assert one["used"] is None and one["cancelled"] is None and set(one) == {"id", "group", "state", "expires", "who", "made",
+                                                                                 "used", "cancelled"}
     listed = ok(lab.ctl("--json", "join-token", "list"))
     assert [[one["id"] for one in listed.json[party]["tokens"]] for party in PARTIES] == [[name]] * 2, listed
     node = new_node(lab)
@@ -96,7 +100,8 @@ def test_list(lab):
     assert (line["TENANT"], line["VERIFIER"], line["NODE"]) == ("used", "used", node.id[:12]), line
     approved = [record["detail"] for record in lab.tenant.audit(node=node.id) if record["event"] == "approve"]
     assert len(approved) == 1 and name in str(approved), approved
-    everything = listed.out + listed.err + said.err + ok(lab.ctl("join-token", "list")).out + ok(lab.ctl("log", "--limit", "1000")).out
+    everything = listed.out + listed.err + said.err + ok(lab.ctl("join-token", "list")).out + ok(lab.ctl("log", "--limit",
+                                                                                                         "1000")).out
     assert text_of(token) not in everything and token.hex() not in everything
     assert lab.ctl("join-token", "list", "extra").code == USAGE
 
@@ -151,7 +156,8 @@ def test_cancel_of_what_is_not_open(lab):
         assert said.code == REFUSED and "Neither party knows" in said.err, said
     for words in ((), ("a/b",), ("a b",), ("..%2f",), ("a" * 96,), (name, "x"), (name, "--join-token-file", "-"), ("--all",)):
         assert lab.ctl("join-token", "cancel", *words).code == USAGE, words
-    assert not [record for record in lab.tenant.audit() if record["event"] == "join-token-cancel" and name in str(record["detail"])]
+    assert not [record for record in lab.tenant.audit() if record["event"] == "join-token-cancel"
+                and name in str(record["detail"])]
 
 
 def test_cancel_with_one_party_away(lab):
@@ -251,7 +257,8 @@ def test_upgrade(lab):
         downgrade(party)
         party.start()
     line = row(lab, f"default-{soon}")
-    assert (line["GROUP"], line["BY"], line["MADE"], line["TENANT"], line["VERIFIER"]) == ("default", "-", "-", "open", "open"), line
+    assert (line["GROUP"], line["BY"], line["MADE"], line["TENANT"], line["VERIFIER"]) == ("default", "-", "-", "open",
+                                                                                           "open"), line
     assert row(lab, f"default-{soon + 1}")["TENANT"] == "2 of 2 open"
     assert row(lab, f"default-{soon + 2}")["NODE"] == before.id[:12]
     new_node(lab).enroll(join=tokens["works"])
@@ -272,7 +279,8 @@ def test_upgrade(lab):
     # an operator's program of before sends no id: it gets the same
     digests = {party.role: secrets.token_hex(32) for party in lab.parties}
     for party in lab.parties:
-        made = expect(party.post("/v1/join-tokens", {"sha256": digests[party.role], "group": "default", "expires": soon + 9}), 201).json
+        made = expect(party.post("/v1/join-tokens", {"sha256": digests[party.role], "group": "default", "expires": soon + 9}),
+                      201).json
         assert made["id"] == f"default-{soon + 9}", made
     assert row(lab, f"default-{soon + 9}")["VERIFIER"] == "open"
 

@@ -36,8 +36,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def forget_boot(fleet, tpm):
-    """What a power cycle does to the kernel's keyring: it has what belongs to this fleet and this TPM no more. Others' tests have theirs
-    in the same one."""
+    """What a power cycle does to the kernel's keyring: it has what belongs to this fleet and this TPM no more. Others' tests have
+    theirs in the same one."""
     fleet.note_secrets()
     with open("/proc/keys", encoding="ascii", errors="replace") as keys:
         for line in keys:
@@ -66,8 +66,8 @@ class Result:
 
 
 def tallyctl(*words, stdin=b"", env=None):
-    done = subprocess.run([str(BUILD / "tallyctl"), *map(str, words)], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          check=False, timeout=120, env={**os.environ, **(env or {})})
+    done = subprocess.run([str(BUILD / "tallyctl"), *map(str, words)], input=stdin, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, check=False, timeout=120, env={**os.environ, **(env or {})})
     return Result(done)
 
 
@@ -155,7 +155,8 @@ class Setup(Fleet):
 
     def move(self, name, source, **options):
         """From what is configured to this master, by the book; returns what init said."""
-        old = {f"old-{key}": value for key, value in self.tenant.keystore.items() if key in ("master", "module", "pin", "mac", "mac-key")}
+        old = {f"old-{key}": value for key, value in self.tenant.keystore.items() if key in ("master", "module", "pin", "mac",
+                                                                                             "mac-key")}
         kept = {key: value for key, value in self.tenant.keystore.items() if key in ("tpm", "gate-pcr", "pcrs")}
         self.tenant.keystore = {"master": source, **kept, **options, **old}
         self.tenant.configure()
@@ -447,7 +448,8 @@ def test_bad_input(fleet):
     database = f"[service]\ndatabase = {fleet.tenant.database}\n"
     master = fleet.tenant.keystore["master"]
     for text, words in (("", "not a service's configuration"), ("[service]\nlisten = x\n", "not a service's configuration"),
-                        (database, "'master' is missing"), (database + "[keystore]\nmaster = paper\n", "file:/path, tpm, or a PKCS#11 URI"),
+                        (database, "'master' is missing"),
+                        (database + "[keystore]\nmaster = paper\n", "file:/path, tpm, or a PKCS#11 URI"),
                         (database + f"[keystore]\nmaster = {master}\ncolour = red\n", "colour"),
                         (database + f"[keystore]\nmaster = {master}\nmaster = {master}\n", "twice"),
                         (database + f"[keystore]\nmaster = {master}\ngate-pcr = 14\n", "gate-pcr is for a master key in the TPM"),
@@ -458,7 +460,8 @@ def test_bad_input(fleet):
                         (f"[service]\ndatabase = {__file__}\n[keystore]\nmaster = {master}\n", "")):
         keystore(conf(text), "verify", code=1, says=words)
     keystore(fleet.dir / "missing.conf", "show", code=1, says="missing.conf")
-    for words in (("rewrap", "--limit", "0"), ("rewrap", "--limit", "-1"), ("rewrap", "x"), ("show", "--limit", "1"), ("rotate-group",),
+    for words in (("rewrap", "--limit", "0"), ("rewrap", "--limit", "-1"), ("rewrap", "x"), ("show", "--limit", "1"),
+                  ("rotate-group",),
                   ("rotate-group", ""), ("rotate-group", "a", "b"), ("rotate-group", "a", "--own"), ("verify", "--colour"),
                   ("recover", "--recovery", "x", "--this-boot"), ("recover",)):
         keystore(fleet.conf, *words, code=2)
@@ -494,7 +497,8 @@ def test_interrupted(fleet):
     lock = subprocess.Popen([sys.executable, "-c", f"""
 import sqlite3, sys
 connection = sqlite3.connect({str(fleet.tenant.database)!r}, isolation_level=None)
-connection.execute("BEGIN IMMEDIATE"); print("locked", flush=True); sys.stdin.read()"""], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+connection.execute("BEGIN IMMEDIATE"); print("locked", flush=True); sys.stdin.read()"""], stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE)
     assert lock.stdout.readline() == b"locked\n"
     run = subprocess.Popen([str(BUILD / "tallyctl"), "keystore", "rewrap", "--config", str(fleet.conf)], stdout=subprocess.PIPE,
                            stderr=subprocess.PIPE)

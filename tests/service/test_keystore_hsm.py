@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A tenant whose halves are under a master key in an HSM (SoftHSM, in a process of its own, behind tests/modules/troubled-token.c): what
-it answers when the HSM misbehaves, that it goes on, and that it comes back by itself. The same process from the first case to the last
-but where a case says that it starts again."""
+"""A tenant whose halves are under a master key in an HSM (SoftHSM, in a process of its own, behind
+tests/modules/troubled-token.c): what it answers when the HSM misbehaves, that it goes on, and that it comes back by itself. The
+same process from the first case to the last but where a case says that it starts again."""
 
 import os
 import pathlib
@@ -106,8 +106,8 @@ class Setup(Fleet):
 
     def module(self):
         """The process that the module is in."""
-        done = subprocess.run(["pgrep", "-P", str(self.tenant.process.pid), "-f", "tallyboot-pkcs11"], stdout=subprocess.PIPE, text=True,
-                              check=False)
+        done = subprocess.run(["pgrep", "-P", str(self.tenant.process.pid), "-f", "tallyboot-pkcs11"], stdout=subprocess.PIPE,
+                              text=True, check=False)
         return [int(line) for line in done.stdout.split()]
 
     def destroy(self):
@@ -182,8 +182,8 @@ def test_token_busy(fleet):
 
 
 def test_token_away(fleet):
-    """What is warm goes on; what is cold is refused as unavailable, with a time to come again, and works when the token is back, with
-    nobody's hand."""
+    """What is warm goes on; what is cold is refused as unavailable, with a time to come again, and works when the token is back,
+    with nobody's hand."""
     fleet.cold()
     fleet.boots_soon("web")
     fleet.happens("removed")
@@ -253,7 +253,8 @@ def test_warm_for_the_configured_time(fleet):
 
 
 def test_pin_changed(fleet):
-    """The PIN is no more what the service has: given once more, not again by the next process of the module, and no row is blamed."""
+    """The PIN is no more what the service has: given once more, not again by the next process of the module, and no row is
+    blamed."""
     fleet.boots_soon("web")
     fleet.cold()
     before = len(fleet.tenant.log_text())
@@ -303,12 +304,14 @@ def test_named_at_the_start(fleet):
     """The service does not come up, and says why: nothing is left for the first release to find out."""
     good = dict(fleet.tenant.keystore)
     second = fleet.hsm.token("second")
-    for change, words in (({"master": "pkcs11:manufacturer=SoftHSM%20project;object=tenant-master"}, '2 tokens match the PKCS#11 URI: "'),
+    for change, words in (({"master": "pkcs11:manufacturer=SoftHSM%20project;object=tenant-master"},
+                           '2 tokens match the PKCS#11 URI: "'),
                           ({"mechanism": "kwp"}, "lacks CKM_AES_KEY_WRAP_KWP; it has CKM_RSA_PKCS_OAEP "),
                           ({"mechanism": "kwp"}, " CKM_AES_GCM "), ({"master": URI.replace("tenant-master", "none")}, "none"),
                           ({"master": URI.replace("token=tallyboot", "token=nobody")}, "nobody"),
                           ({"module": "/usr/lib/no-such-module.so"}, "no-such-module.so"), ({"pin": None}, "needs a PIN"),
-                          ({"mac": "aes-cmac", "mac-key": "no-mac"}, "no-mac"), ({"pin": "1234"}, "never is in the configuration")):
+                          ({"mac": "aes-cmac", "mac-key": "no-mac"}, "no-mac"),
+                          ({"pin": "1234"}, "never is in the configuration")):
         fleet.tenant.keystore = {**good, **change}
         said = start_fails(fleet)
         assert words in said, (change, said)
@@ -337,12 +340,12 @@ def test_named_at_the_start(fleet):
 
 
 def test_always_sensitive(fleet):
-    """Over to a key with a MAC, and the group keys used by the token alone: no boot fails, on the way neither, and without the token none
-    is answered."""
+    """Over to a key with a MAC, and the group keys used by the token alone: no boot fails, on the way neither, and without the
+    token none is answered."""
     old = {f"old-{key}": fleet.tenant.keystore[key] for key in ("module", "pin")}
     fleet.tenant.keystore = {"master": "pkcs11:token=tallyboot;object=inside", "module": TROUBLED, "pin": f"file:{fleet.pin}",
-                             "mechanism": "key-wrap-pad", "mac": "sha256-hmac", "mac-key": "inside-mac", "always-sensitive": "yes",
-                             "old-master": URI, **old}
+                             "mechanism": "key-wrap-pad", "mac": "sha256-hmac", "mac-key": "inside-mac",
+                             "always-sensitive": "yes", "old-master": URI, **old}
     fleet.tenant.configure()
     fleet.tallyctl("init")
     fleet.tenant.process.send_signal(signal.SIGHUP)

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""tallyctl keystore rewrap, killed at 200 points, and rotate-group, at 100: at each change of a file that they make, before it and in the
-middle of it. Everything still opens, verify says what is left, and (tried at every third point) a second run finishes."""
+"""tallyctl keystore rewrap, killed at 200 points, and rotate-group, at 100: at each change of a file that they make, before it
+and in the middle of it. Everything still opens, verify says what is left, and (tried at every third point) a second run
+finishes."""
 
 import concurrent.futures
 import os
@@ -95,7 +96,8 @@ class Setup:
 
     @staticmethod
     def spread(points, wanted):
-        """As many as are wanted: one drawn by lot from each of as many stretches, so that few of them fall into every phase of the run too."""
+        """As many as are wanted: one drawn by lot from each of as many stretches, so that few of them fall into every phase of
+        the run too."""
         return [points[int((number + random.random()) * len(points) / wanted)] for number in range(wanted)]
 
     def kill_everywhere(self, *words):
@@ -103,7 +105,7 @@ class Setup:
         points = self.spread([(at, half) for at in range(1, changes + 1) for half in (False, True)], POINTS[words[0]])
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             left = list(pool.map(lambda number: self.at_point(number, *points[number], *words), range(len(points))))
-        print(f"# {' '.join(words)}: {changes} changes of files, killed at {len(points)} points, something left after {sum(left)}")
+        print(f"# {' '.join(words)}: {changes} changes of files, killed at {len(points)} points, {sum(left)} left something")
         assert 0 < sum(left) < len(left)
 
 

@@ -92,7 +92,8 @@ def test_malformed_requests(fleet):
     node = fleet.soft
     good = node.evidence("boot", node.challenges("boot"))
     for party in fleet.parties:
-        for body in (b"", b"{", b"[]", b"null", b'"x"', b"{}", b"\xff\xfe", b'{"purpose":"boot","purpose":"boot"}', b'{"purpose":"\\u0000"}',
+        for body in (b"", b"{", b"[]", b"null", b'"x"', b"{}", b"\xff\xfe", b'{"purpose":"boot","purpose":"boot"}',
+                     b'{"purpose":"\\u0000"}',
                      b'{"purpose":1}', b'{"purpose":"Boot"}', b'{"purpose":"boot "}', b"[" * 10000, b'{"a":' * 2000,
                      b'{"purpose":"boot"} x', b'{"purpose":1e999}'):
             expect(party.post(node.path("/challenge"), body, cert=None), 400, "malformed")
@@ -102,7 +103,8 @@ def test_malformed_requests(fleet):
             for wrong in (None, 1, True, [], {}, "", "!", "A"):
                 answer = node.release(party, {**good, name: wrong})
                 assert (answer.status, answer.problem) in ((400, "malformed"), (403, "bad-evidence")), (name, wrong, answer)
-        for wrong in ({"sha256": {"24": "00" * 32}}, {"sha256": {"0": "00" * 31}}, {"md5": {"0": "00" * 16}}, {"sha256": {"00": "00" * 32}},
+        for wrong in ({"sha256": {"24": "00" * 32}}, {"sha256": {"0": "00" * 31}}, {"md5": {"0": "00" * 16}},
+                      {"sha256": {"00": "00" * 32}},
                       {"sha256": {"-1": "00" * 32}}, {"sha256": {"0": "zz" * 32}}, {"sha256": {"0": 1}}, {"sha256": []}):
             expect(node.release(party, {**good, "pcrs": wrong}), 400, "malformed")
     node.unlock()
@@ -127,7 +129,8 @@ def test_http_by_hand(fleet):
                         b"POST /v1/nodes HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
                         b"GET /v1/health HTTP/1.1\r\nHost: x\r\nX: " + b"a" * (1 << 20) + b"\r\n\r\n",
                         b"GET /v1/health HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % i for i in range(20000)) + b"\r\n",
-                        b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\n\r\n", b"nonsense\r\n\r\n", b"\0" * 100, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
+                        b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\n\r\n", b"nonsense\r\n\r\n", b"\0" * 100,
+                        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
             with raw(service) as connection:
                 status = answer_of(connection, request)
                 assert status is None or 400 <= status < 500, (service.role, request[:60], status)
@@ -221,11 +224,13 @@ def start(service, text):
 
 
 def test_configuration(fleet):
-    """An unknown key with its line, a missing one, a key that others can read, another role's database: words, exit code, no service."""
+    """An unknown key with its line, a missing one, a key that others can read, another role's database: words, exit code, no
+    service."""
     for service in fleet.services:
         good = (service.directory / "conf").read_text()
         for text, words in ((good + "[nonsense]\nx = 1\n", "nonsense"), (good.replace("listen =", "lisen ="), "2: "),
-                            (good.replace("[service]\n", "[service]\ncolour = red\n"), "2: "), ("\n".join(good.splitlines()[:2]), "certificate"),
+                            (good.replace("[service]\n", "[service]\ncolour = red\n"), "2: "),
+                            ("\n".join(good.splitlines()[:2]), "certificate"),
                             (good.replace("required", "perhaps"), "ek-certificates"), ("", "listen"), ("x" * 100, "1: ")):
             code, said = start(service, text)
             assert code == 2 and words in said, (service.role, code, said)
@@ -282,8 +287,8 @@ def test_socket_activation(fleet):
         script = "import os,sys; os.dup2(50,3); os.environ['LISTEN_PID']=str(os.getpid()); os.environ['LISTEN_FDS']='1'; " \
                  "os.execv(sys.argv[1], sys.argv[1:])"
         with open(service.log, "ab") as log:
-            process = subprocess.Popen([sys.executable, "-c", script, *service.command()], pass_fds=[descriptor], stdin=subprocess.DEVNULL,
-                                       stdout=log, stderr=log)
+            process = subprocess.Popen([sys.executable, "-c", script, *service.command()], pass_fds=[descriptor],
+                                       stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         os.close(descriptor)
         try:
             expect(service.get("/v1/health", cert=None), 200)

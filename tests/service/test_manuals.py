@@ -69,7 +69,8 @@ def options(folder):
 
 def test_options(_nothing):
     """Each is in the help of some verb and in the manual."""
-    for program, folders, page in (("tallyboot", ("boot", "enroll"), "tallyboot.8.scd"), ("tallyctl", ("ctl",), "tallyctl.1.scd")):
+    for program, folders, page in (("tallyboot", ("boot", "enroll"), "tallyboot.8.scd"),
+                                   ("tallyctl", ("ctl",), "tallyctl.1.scd")):
         text = help_of(program)
         for verb in verbs(text):
             below = help_of(program, verb)
@@ -117,7 +118,8 @@ def test_keys_of_configurations(_nothing):
     for key in keys:
         assert f"*{key}*" in page or key.startswith("old-") and f"*{key[4:]}*" in page, key
     pages = {service: manual(f"tallyboot-{service}.8.scd") for service in SERVICES}
-    keys = re.findall(r'^\s+\{ "(?:service|limits|audit|registrar|verifier)", "([a-z0-9-]+)", TYPE', (TOP / "src/service/config.c").read_text(), re.M)
+    keys = re.findall(r'^\s+\{ "(?:service|limits|audit|registrar|verifier)", "([a-z0-9-]+)", TYPE',
+                      (TOP / "src/service/config.c").read_text(), re.M)
     assert len(keys) > 20, keys
     for key in keys:
         assert any(f"*{key}*" in page for page in pages.values()), key
@@ -128,7 +130,8 @@ def test_problems_are_in_the_protocol(_nothing):
     text = (TOP / "docs/protocol.md").read_text()
     section = text[text.index("## 11. Errors"):text.index("## 12. ")]
     rows = set(re.findall(r"`([a-z-]+)`", "".join(re.findall(r"^\| (`.*?) \| \d", section, re.M))))
-    code = "".join(path.read_text() for folder in ("service", "registrar", "tenant", "verifier", "http", "wire") for path in sorted((TOP / "src" / folder).glob("*.c")))
+    code = "".join(path.read_text() for folder in ("service", "registrar", "tenant", "verifier", "http", "wire")
+                   for path in sorted((TOP / "src" / folder).glob("*.c")))
     used = set(re.findall(r'(?:service_problem|admit_refuse|http_problem)\([^;"]*?"([a-z-]+)"', code))
     assert len(used) > 12 and used <= rows, used - rows
     for name in rows:

@@ -31,7 +31,8 @@ def soft(fleet, kinds=("volumes",)):
 
 def states(node, party, key):
     """{generation: state}, as the party shows it."""
-    return {one["generation"]: one["state"] for shown in node.shown(party)["keys"] if shown["id"] == key for one in shown["generations"]}
+    return {one["generation"]: one["state"] for shown in node.shown(party)["keys"] if shown["id"] == key
+            for one in shown["generations"]}
 
 
 def mark(node, key=None, parties=PARTIES):
@@ -97,7 +98,8 @@ def test_refused_key_leaves_nothing(fleet):
     node = soft(fleet)
     fresh, key = secrets.token_hex(16), node.key_ids[0]
     for party in PARTIES:
-        refused("conflict", node.ask, "enroll", {"keys": [{"id": fresh, "kind": "volumes"}, {"id": key, "kind": "volumes"}]}, None, (party,))
+        refused("conflict", node.ask, "enroll", {"keys": [{"id": fresh, "kind": "volumes"}, {"id": key, "kind": "volumes"}]},
+                None, (party,))
         assert states(node, party, fresh) == {} and states(node, party, key) == {1: "live"}
 
 
@@ -124,14 +126,16 @@ def test_confirm_twice_and_otherwise(fleet):
     for party in PARTIES:
         other = {**node.confirm_body(volumes), "manifest": "e30"}
         refused("conflict", node.ask, "confirm", other, None, (party,))
-        other = {**node.confirm_body(payload, kind="payload"), "payload_public": node.confirm_body(payload, kind="payload")["payload_public"]}
+        other = {**node.confirm_body(payload, kind="payload"),
+                 "payload_public": node.confirm_body(payload, kind="payload")["payload_public"]}
         other["payload_public"] = other["payload_public"][:-2] + ("AA" if other["payload_public"][-2:] != "AA" else "BA")
         try:
             node.ask("confirm", other, None, (party,))
             raise AssertionError("another payload key was taken")
         except Refused as error:
             assert error.problem in ("conflict", "malformed"), error
-        for wrong in ({"key": secrets.token_hex(16), "generation": 1, "opened": True}, {"key": volumes, "generation": 2, "opened": True}):
+        for wrong in ({"key": secrets.token_hex(16), "generation": 1, "opened": True},
+                      {"key": volumes, "generation": 2, "opened": True}):
             refused("conflict", node.ask, "confirm", wrong, None, (party,))
         refused("malformed", node.ask, "confirm", {"key": volumes, "generation": 1, "opened": False}, None, (party,))
 

@@ -176,8 +176,8 @@ def test_a_revoked_key_is_on_no_list(fleet):
 
 def test_groups(fleet):
     for party in fleet.parties:
-        for body in ({"bank": "sha1"}, {"bank": "md5"}, {"gate": 16}, {"gate": 7}, {"gate": 10}, {"gate": "15"}, {"accept_first_boot": 1},
-                     {"ek_sha256": "x"}, {"ek_sha256": ["00"]}, {"ek_sha256": ["ZZ" * 32]}, [], b"{"):
+        for body in ({"bank": "sha1"}, {"bank": "md5"}, {"gate": 16}, {"gate": 7}, {"gate": 10}, {"gate": "15"},
+                     {"accept_first_boot": 1}, {"ek_sha256": "x"}, {"ek_sha256": ["00"]}, {"ek_sha256": ["ZZ" * 32]}, [], b"{"):
             expect(party.put("/v1/groups/groups", body), 400, "malformed")
         expect(party.get("/v1/groups/groups"), 404, "not-found")
         made = expect(party.put("/v1/groups/groups", {"bank": "sha384", "gate": 14}), 200).json
@@ -207,7 +207,8 @@ def test_policy_changed_between_challenge_and_answer(fleet):
     """The node's evidence is not bad, only late: it is told to ask anew, at once."""
     node = in_group(fleet, "changed")
     for party in fleet.parties:
-        expect(party.put("/v1/groups/changed/policy", {"text": "[set a]\nbank = sha256\npcr 4 = " + "ab" * 32 + "\n", "version": 0}), 200)
+        expect(party.put("/v1/groups/changed/policy", {"text": "[set a]\nbank = sha256\npcr 4 = " + "ab" * 32 + "\n",
+                                                       "version": 0}), 200)
     node.reboot()
     message = node.evidence("boot", node.challenges("boot"))
     for party in fleet.parties:

@@ -55,7 +55,8 @@ def file_of(node, version):
 
 def describe(node, number, data, *generations, at=None, **changes):
     body = {"version": number, "size": len(data), "sha256": hashlib.sha256(data).hexdigest(),
-            "keys": [{"id": key, "generation": generation, "enc": b64(b"\4" + secrets.token_bytes(64)), "ct": b64(secrets.token_bytes(48))}
+            "keys": [{"id": key, "generation": generation, "enc": b64(b"\4" + secrets.token_bytes(64)),
+                      "ct": b64(secrets.token_bytes(48))}
                      for key, generation in generations], **changes}
     return (at or node.fleet.tenant).post(node.path("/payload"), body)
 
@@ -158,10 +159,12 @@ def test_upload_and_fetch(fleet):
     assert files(fleet, node) == [f"{node.id}.2.payload"]
     expect(fetch(node, payload["ticket"]), 404, "not-found")
     assert fetch(node, offered(node)["ticket"]).body == newer
-    expect(fleet.verifier.post(node.path("/payload"), {"version": 2, "sha256": hashlib.sha256(newer).hexdigest(), "final": False}), 201)
+    expect(fleet.verifier.post(node.path("/payload"), {"version": 2, "sha256": hashlib.sha256(newer).hexdigest(),
+                                                       "final": False}), 201)
     assert [one["version"] for one in node.unlock()["verifier"][1]["payload"]["accept"]] == [2, 1]
     expect(fleet.verifier.post(node.path("/payload"), {"version": 2, "sha256": digest, "final": True}), 409, "conflict")
-    expect(fleet.verifier.post(node.path("/payload"), {"version": 2, "sha256": hashlib.sha256(newer).hexdigest(), "final": True}), 201)
+    expect(fleet.verifier.post(node.path("/payload"), {"version": 2, "sha256": hashlib.sha256(newer).hexdigest(), "final": True}),
+           201)
     assert [one["version"] for one in node.unlock()["verifier"][1]["payload"]["accept"]] == [2]
     for party in PARTIES:
         assert node.shown(party)["payload"] == {"version": 2, "sha256": hashlib.sha256(newer).hexdigest()}
@@ -220,7 +223,8 @@ def slow_rename(service):
 
 
 def test_two_uploads_of_one_version(fleet):
-    """Two operators at once: each has counted to the same number. The slow one's file does not end under the other one's digest."""
+    """Two operators at once: each has counted to the same number. The slow one's file does not end under the other one's
+    digest."""
     if not shutil.which("strace"):
         skip("no strace")
     fleet.tenant.extra["payload-dir"] = fleet.tenant.directory / "payload"

@@ -70,7 +70,8 @@ def key_info(node_id, key_id, generation, version):
 def describe(fleet, node, version, file, content_key, keys=None):
     """The body of the POST at the tenant: the key sealed to each live generation that the tenant shows."""
     if keys is None:
-        keys = [(one["id"], generation["generation"], unb64(generation.get("public", one["public"]))) for one in node.shown("tenant")["keys"]
+        keys = [(one["id"], generation["generation"], unb64(generation.get("public", one["public"])))
+                for one in node.shown("tenant")["keys"]
                 if one["kind"] == "payload" for generation in one["generations"] if generation["state"] == "live"]
     sealed = []
     for key_id, generation, public in keys:
@@ -91,7 +92,8 @@ def publish(fleet, node, version, plain):
 
 
 def fetch(fleet, node, ticket):
-    return fleet.tenant.get(node.path("/payload"), cert=None, headers={"Authorization": f"Tallyboot {ticket}"} if ticket is not None else {})
+    return fleet.tenant.get(node.path("/payload"), cert=None,
+                            headers={"Authorization": f"Tallyboot {ticket}"} if ticket is not None else {})
 
 
 def receive(fleet, node):
@@ -165,7 +167,8 @@ def test_deal_has_to_be_allowed(fleet):
     node = fleet.soft()
     key = secrets.token_hex(16)
     expect(fleet.tenant.post(node.path("/deals"), {"key": key}), 409, "conflict")
-    assert key not in str(node.shown("verifier")) and "live" not in str([one for one in node.shown("tenant")["keys"] if one["id"] == key])
+    assert key not in str(node.shown("verifier")) and "live" not in str([one for one in node.shown("tenant")["keys"]
+                                                                         if one["id"] == key])
     expect(fleet.verifier.post(node.path("/deals"), {"key": secrets.token_hex(16)}), 201)  # another key
     expect(fleet.tenant.post(node.path("/deals"), {"key": key}), 409, "conflict")
     expect(fleet.verifier.post(node.path("/deals"), {"key": key}), 201)
@@ -202,7 +205,8 @@ def test_ticket(fleet):
     expect(fetch(fleet, node, ticket), 200)
     raw = unb64(ticket)
     assert len(raw) == 52
-    for wrong in (None, "", "x", ticket[:-1], b64(bytes(52)), *(b64(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1:]) for at in (3, 11, 19, 51))):
+    for wrong in (None, "", "x", ticket[:-1], b64(bytes(52)),
+                  *(b64(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1:]) for at in (3, 11, 19, 51))):
         assert fetch(fleet, node, wrong).problem == "unauthorized", wrong
     assert fetch(fleet, other, ticket).problem == "unauthorized"
     assert fleet.tenant.get(node.path("/payload"), cert="operator").problem == "unauthorized"
@@ -248,7 +252,8 @@ def test_verifier_names_the_digest(fleet):
     payload, accept = opened["tenant"][1]["payload"], opened["verifier"][1]["payload"]["accept"]
     assert payload["version"] == 2 and [one["version"] for one in accept] == [1]
     expect(fleet.verifier.post(node.path("/payload"), {"version": 1, "sha256": "0" * 64, "final": False}), 409, "conflict")
-    for bad in ({}, {"version": 1}, {"version": 1, "sha256": "0", "final": True}, {"version": "1", "sha256": "0" * 64, "final": True}):
+    for bad in ({}, {"version": 1}, {"version": 1, "sha256": "0", "final": True},
+                {"version": "1", "sha256": "0" * 64, "final": True}):
         expect(fleet.verifier.post(node.path("/payload"), bad), 400, "malformed")
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What docs/operations.md says under "When something is lost": each procedure, by the operator's command, on real services and databases."""
+"""What docs/operations.md says under "When something is lost": each procedure, by the operator's command, on real services and
+databases."""
 
 import os
 import shutil
@@ -95,7 +96,8 @@ def status(service):
 
 
 def put_back_yesterdays(lab, role):
-    """A node is revoked after the backup: what is put back does not know it, and releases nothing before an operator has said so."""
+    """A node is revoked after the backup: what is put back does not know it, and releases nothing before an operator has said
+    so."""
     service, victim, other = getattr(lab, role), bootable(lab), bootable(lab)
     service.restart()
     assert not is_held(service), "a restart alone holds it"
@@ -160,7 +162,8 @@ def unlock_test(node, image):
 
 
 def lost_without_a_backup(lab, role):
-    """Nothing opens with a half; persons get in; then groups, policies, revocations are said again and each node enrolls again."""
+    """Nothing opens with a half; persons get in; then groups, policies, revocations are said again and each node enrolls
+    again."""
     group, other = new_group(lab), next(one.role for one in lab.parties if one.role != role)
     victim = enrolled(lab, ("volumes",), group, SoftTpm(lab.test_ca))
     ok(lab.ctl("node", "revoke", victim.id, "--reason", "stolen"))
@@ -226,7 +229,8 @@ def test_moved(lab):
     shutil.copytree(service.directory, kept, ignore=shutil.ignore_patterns("notify"))
     shutil.rmtree(service.directory)
     kept.rename(service.directory)
-    for path in (service.directory / "verifier.conf", lab.tenant.directory / "tenant.conf", lab.directory / "operator" / "tallyctl.conf"):
+    for path in (service.directory / "verifier.conf", lab.tenant.directory / "tenant.conf",
+                 lab.directory / "operator" / "tallyctl.conf"):
         path.write_text(path.read_text().replace(f"127.0.0.1:{service.port}", f"127.0.0.1:{port}"))
     service.port = port
     service.start()
@@ -270,7 +274,8 @@ def test_stolen_operator_key(lab):
     assert said.err.count("Certificates of this name are refused here (client-refuse).") == 3, said
     for words in (("node", "suspend", node.id), ("group", "set", "thiefs"), ("audit", "status"), ("policy", "show", "default")):
         assert lab.ctl(*words).code == REFUSED, words
-    assert "bob" in ok(lab.ctl("node", "suspend", node.id, config=bob)).out + ok(lab.ctl("log", "--node", node.id, config=bob)).out
+    assert "bob" in ok(lab.ctl("node", "suspend", node.id, config=bob)).out + ok(lab.ctl("log", "--node", node.id,
+                                                                                         config=bob)).out
     ok(lab.ctl("node", "resume", node.id, config=bob))
     boots(node)
     for one in lab.services:  # read at the start, too
@@ -316,7 +321,7 @@ def test_lost_ca(lab):
     assert said.code == FAILED and f"{key}: No such file" in said.err and "--ca begin" in said.err, said
 
     ok(lab.ctl(*renew, "--ca", "begin"))
-    (lab.directory / "node" / "ca.pem").write_bytes((lab.directory / "ca" / "ca.pem").read_bytes())  # interrupted before it was written
+    shutil.copyfile(lab.directory / "ca" / "ca.pem", lab.directory / "node" / "ca.pem")  # interrupted before it was written
     ok(lab.ctl(*renew, "--ca", "begin"))
     assert (lab.directory / "node" / "ca.pem").read_bytes().count(b"BEGIN CERTIFICATE") == 2
     take_over_certificates(lab)
@@ -324,7 +329,8 @@ def test_lost_ca(lab):
     take_over_certificates(lab)
     assert signer(lab, lab.tenant) != before
     boots(node)
-    assert lab.tenant.get("/v1/metrics", cert=(lab.directory / "people" / "watch.pem", lab.directory / "people" / "watch.key")).status == 200
+    assert lab.tenant.get("/v1/metrics", cert=(lab.directory / "people" / "watch.pem",
+                                               lab.directory / "people" / "watch.key")).status == 200
     shown = ok(lab.ctl("cert", "show", "--dir", lab.directory)).out
     assert "people/watch.pem" in shown and "EXPIRED" not in shown, shown
     assert lost != key.read_bytes()

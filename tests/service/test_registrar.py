@@ -108,10 +108,12 @@ def test_malformed(fleet):
     node = Node(fleet)
     good = node.registration()
     for name in good:
-        expect(fleet.registrar.post("/v1/nodes", {key: value for key, value in good.items() if key != name}, cert=None), 400, "malformed")
+        expect(fleet.registrar.post("/v1/nodes", {key: value for key, value in good.items() if key != name}, cert=None), 400,
+               "malformed")
         for wrong in (1, None, True, [1], {}, "!", "A", good[name] + "=" if isinstance(good[name], str) else "x"):
             expect(fleet.registrar.post("/v1/nodes", {**good, name: wrong}, cert=None), 400, "malformed")
-    for body in (b"", b"{", b"[]", b"null", b'{"ek_public":"AA","ek_public":"AA"}', b'{"ek_public":"\\u0000"}', b"\xff", b"{}" * 3):
+    for body in (b"", b"{", b"[]", b"null", b'{"ek_public":"AA","ek_public":"AA"}', b'{"ek_public":"\\u0000"}', b"\xff",
+                 b"{}" * 3):
         expect(fleet.registrar.post("/v1/nodes", body, cert=None), 400, "malformed")
     expect(fleet.registrar.post("/v1/nodes", {**good, "ek_chain": [good["ek_certificate"]] * 9}, cert=None), 400, "malformed")
     expect(fleet.registrar.post("/v1/nodes", {**good, "unknown": 1}, cert=None), 200)

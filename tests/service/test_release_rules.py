@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a policy says of a release: networks, max-absence; which set a node matched; what is held; how many may wait for approval."""
+"""What a policy says of a release: networks, max-absence; which set a node matched; what is held; how many may wait for
+approval."""
 
 import json
 import os
@@ -26,7 +27,8 @@ class Setup(Fleet):
 def release(fleet, text, group="default"):
     for party in fleet.parties:
         was = party.get(f"/v1/groups/{group}/policy").json
-        expect(party.put(f"/v1/groups/{group}/policy", {"text": was["text"].split("[release]")[0] + text, "version": was["version"]}), 200)
+        expect(party.put(f"/v1/groups/{group}/policy", {"text": was["text"].split("[release]")[0] + text,
+                                                        "version": was["version"]}), 200)
 
 
 def last(node, party):
@@ -35,10 +37,11 @@ def last(node, party):
 
 
 def test_networks(fleet):
-    """From an address that is on no list nothing is released, whatever was booted, and an operator's word on the next boot changes nothing
-    about that. The node is not told why."""
+    """From an address that is on no list nothing is released, whatever was booted, and an operator's word on the next boot
+    changes nothing about that. The node is not told why."""
     node = fleet.soft
-    for text, good in (("networks = 127.0.0.0/8\n", True), ("networks = 10.0.0.0/8\n", False), ("networks = ::1/128 127.0.0.1/32\n", True)):
+    for text, good in (("networks = 127.0.0.0/8\n", True), ("networks = 10.0.0.0/8\n", False),
+                       ("networks = ::1/128 127.0.0.1/32\n", True)):
         release(fleet, "[release]\n" + text)
         node.reboot()
         if good:
@@ -58,7 +61,8 @@ def test_networks(fleet):
 def away(fleet, node, seconds):
     for party in fleet.parties:
         then = int(time.time()) - seconds
-        assert party.change("UPDATE nodes SET seen = ?, registered = ?, welcomed = ? WHERE id = ?", then, then, then, node.id) == 1
+        assert party.change("UPDATE nodes SET seen = ?, registered = ?, welcomed = ? WHERE id = ?", then, then, then,
+                            node.id) == 1
 
 
 def test_max_absence(fleet):

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Nodes without a TPM at registrar, tenant and verifier: a life with each type of key, what a policy says of them, what operators see. The
-node is a second implementation (tests/lib/token_node.py)."""
+"""Nodes without a TPM at registrar, tenant and verifier: a life with each type of key, what a policy says of them, what operators
+see. The node is a second implementation (tests/lib/token_node.py)."""
 
 import json
 import os
@@ -46,7 +46,8 @@ def test_a_life_with_each_type_of_key(fleet):
         body = {"keys": [{"id": key, "kind": "volumes"}]}
         for party in PARTIES:
             refused("pending-approval", node.ask, "enroll", body, order=(party,))
-            assert node.shown(party)["state"] == "pending" and node.shown(party)["token"] == kind and node.shown(party)["tpm"] is None
+            assert node.shown(party)["state"] == "pending" and node.shown(party)["token"] == kind
+            assert node.shown(party)["tpm"] is None
         node.approve(group=fleet.fast)
         node.join_halves(node.ask("enroll", body))
         first = same_key(node, key)
@@ -92,8 +93,8 @@ def test_listed_key_is_approved(fleet):
 
 
 def test_policy_decides(fleet):
-    """Without a policy, and with one that says nothing of tokens, the node waits; once it was released to, a policy that takes that
-    back is a refusal. Networks count as for every node."""
+    """Without a policy, and with one that says nothing of tokens, the node waits; once it was released to, a policy that takes
+    that back is a refusal. Networks count as for every node."""
     group = "undecided"
     fleet.group(group)
     node = enrolled_token(fleet, group)
@@ -211,7 +212,8 @@ def test_warning_for_a_mixed_group(fleet):
         version = party.get(f"/v1/groups/{group}/policy").json["version"]
         put = expect(party.put(f"/v1/groups/{group}/policy", {"text": text, "version": version}), 200).json
         got, shown = party.get(f"/v1/groups/{group}/policy").json, party.get(f"/v1/groups/{group}").json
-        assert put["warning"] == got["warning"] == shown["warning"] and "1 of this group registered with a TPM" in put["warning"], put
+        assert put["warning"] == got["warning"] == shown["warning"], put
+        assert "1 of this group registered with a TPM" in put["warning"], put
         assert "token-evidence does not cover" in shown["uncovered"] and shown["tokens"] == 0, shown
         record = [json.loads(one["detail"]) for one in party.audit() if one["event"] == "policy"][-1]
         assert record["warning"] == put["warning"] and "token-evidence does not cover" in record["uncovered"], record
@@ -222,7 +224,8 @@ def test_warning_for_a_mixed_group(fleet):
 def test_tallyctl(fleet):
     node = enrolled_token(fleet, fleet.fast, "RSA-3072")
     status, text = fleet.ctl("node", "show", node.id)
-    assert status == 0 and text.count("token with a RSA-3072 key and no TPM") == 2 and f"token's key {node.ek_digest}" in text, text
+    assert status == 0 and text.count("token with a RSA-3072 key and no TPM") == 2, text
+    assert f"token's key {node.ek_digest}" in text, text
     assert "TPM NOT PROVEN" not in text and "EK " not in text, text
     status, text = fleet.ctl("node", "list")
     row = next(line for line in text.splitlines() if line.startswith(node.id[:12]))

@@ -26,8 +26,8 @@ def token(**changes):
 
 
 def offline_token(**changes):
-    return {"type": "tallyboot-offline", "keyslots": [], "version": 1, "node": NODE, "key": KEY, "generation": 3, "mechanism": "kwp",
-            "group_key": "QUJD", "sealed": "QUJD"} | changes
+    return {"type": "tallyboot-offline", "keyslots": [], "version": 1, "node": NODE, "key": KEY, "generation": 3,
+            "mechanism": "kwp", "group_key": "QUJD", "sealed": "QUJD"} | changes
 
 
 def plugin_folder():
@@ -52,8 +52,8 @@ class Plugin(unittest.TestCase):
         cls.image = os.path.join(cls.folder.name, "image")
         with open(cls.image, "wb") as file:
             file.truncate(17 << 20)
-        subprocess.run(["cryptsetup", "-q", "luksFormat", "--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
-                        cls.image, "-"], input=b"correct horse", check=True)
+        subprocess.run(["cryptsetup", "-q", "luksFormat", "--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations",
+                        "1000", cls.image, "-"], input=b"correct horse", check=True)
 
     @classmethod
     def tearDownClass(cls):
@@ -67,7 +67,8 @@ class Plugin(unittest.TestCase):
         self.assertEqual(self.import_token(token(slot=0, keyslots=["0"])).returncode, 0)
         done = cryptsetup("luksDump", self.image)
         self.assertEqual(done.returncode, 0, done.stderr)
-        for words in ("0: tallyboot", f"node:       {NODE}", f"key:        {KEY}", "generation: 3", "slot:       0\n", "state:      live:"):
+        for words in ("0: tallyboot", f"node:       {NODE}", f"key:        {KEY}", "generation: 3", "slot:       0\n",
+                      "state:      live:"):
             self.assertIn(words, done.stdout)
 
     def test_staged_token_says_what_to_do(self):
@@ -77,8 +78,10 @@ class Plugin(unittest.TestCase):
         self.assertIn("`tallyboot enroll`", done.stdout)
 
     def test_malformed_token_is_refused_with_the_reason(self):
-        for changes, words in (({"node": "x"}, '"node" is not a node id'), ({"generation": 0}, '"generation"'), ({"slot": 77}, '"slot"'),
-                               ({"keyslots": ["0"]}, '"keyslots"'), ({"state": "dead"}, '"state"'), ({"version": 2}, '"version"')):
+        for changes, words in (({"node": "x"}, '"node" is not a node id'), ({"generation": 0}, '"generation"'),
+                               ({"slot": 77}, '"slot"'),
+                               ({"keyslots": ["0"]}, '"keyslots"'), ({"state": "dead"}, '"state"'),
+                               ({"version": 2}, '"version"')):
             done = self.import_token(token(**changes))
             self.assertNotEqual(done.returncode, 0, changes)
             self.assertIn(words, done.stderr)
@@ -99,8 +102,10 @@ class Plugin(unittest.TestCase):
             self.assertIn(words, done.stdout)
 
     def test_malformed_offline_token_is_refused_with_the_reason(self):
-        for changes, words in (({"node": "x"}, '"node" is not a node id'), ({"mechanism": "A B"}, '"mechanism"'), ({"sealed": "!"}, '"sealed"'),
-                               ({"keyslots": ["0"]}, '"keyslots"'), ({"group_key": ""}, '"group_key"'), ({"signature": 5}, '"signature"')):
+        for changes, words in (({"node": "x"}, '"node" is not a node id'), ({"mechanism": "A B"}, '"mechanism"'),
+                               ({"sealed": "!"}, '"sealed"'),
+                               ({"keyslots": ["0"]}, '"keyslots"'), ({"group_key": ""}, '"group_key"'),
+                               ({"signature": 5}, '"signature"')):
             done = self.import_token(offline_token(**changes), "1")
             self.assertNotEqual(done.returncode, 0, changes)
             self.assertIn(words, done.stderr)
@@ -108,7 +113,8 @@ class Plugin(unittest.TestCase):
     def test_plugin_is_what_was_loaded(self):
         """Without it luksDump says nothing of a state: the tests above can fail."""
         self.assertEqual(self.import_token(token()).returncode, 0)
-        bare = subprocess.run(["cryptsetup", "--disable-external-tokens", "luksDump", self.image], capture_output=True, text=True, check=True)
+        bare = subprocess.run(["cryptsetup", "--disable-external-tokens", "luksDump", self.image], capture_output=True, text=True,
+                              check=True)
         self.assertNotIn("state:", bare.stdout)
 
 

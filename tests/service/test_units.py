@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The units of the initramfs, in the order that systemd itself computes: no cycle (systemd breaks one by deleting a job, and the one
-that it deletes is cryptsetup.target: such a machine does not boot), nothing that it does not understand, the gate before the root."""
+"""The units of the initramfs, in the order that systemd itself computes: no cycle (systemd breaks one by deleting a job, and the
+one that it deletes is cryptsetup.target: such a machine does not boot), nothing that it does not understand, the gate before the
+root."""
 
 import os
 import pathlib
@@ -52,13 +53,15 @@ ExecStop=/bin/true detach 'root'
 }
 WANTS = {"cryptsetup.target.requires": ["systemd-cryptsetup@root.service"], "initrd-root-fs.target.requires": ["sysroot.mount"],
          "sysinit.target.wants": ["tallyboot-unlock.service", "cryptsetup.target"],
-         "initrd.target.wants": ["dracut-pre-mount.service", "dracut-initqueue.service", "dracut-mount.service", "dracut-pre-pivot.service"]}
+         "initrd.target.wants": ["dracut-pre-mount.service", "dracut-initqueue.service", "dracut-mount.service",
+                                 "dracut-pre-pivot.service"]}
 
 
 def initramfs(root):
     """A tree with the units of an initramfs: the host's systemd, dracut's, ours."""
     units = root / "usr/lib/systemd/system"
-    shutil.copytree(SYSTEM, units, symlinks=True, ignore=shutil.ignore_patterns("tallyboot*", "10-tallyboot.conf", "*.wants", "dracut-*"))
+    shutil.copytree(SYSTEM, units, symlinks=True, ignore=shutil.ignore_patterns("tallyboot*", "10-tallyboot.conf", "*.wants",
+                                                                                "dracut-*"))
     for file in DRACUT.glob("*.service"):
         shutil.copy(file, units)
     shutil.copytree(OURS, units, dirs_exist_ok=True)
@@ -131,8 +134,8 @@ def test_the_running_systems_units_too(_tree):
     for file in sorted((TOP / "units").glob("*.*")):
         if file.is_dir():
             continue
-        done = subprocess.run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(file)], stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, check=False)
+        done = subprocess.run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(file)],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         said = [line for line in done.stdout.splitlines() if "tallyboot" in line and "not executable" not in line]
         assert not said, said
 
@@ -143,8 +146,8 @@ def test_the_services_units_and_their_drop_in_for_the_tpm(_tree):
     assert "DeviceAllow=/dev/tpmrm0 rw" in documented and "SupplementaryGroups=tss" in documented
     with tempfile.TemporaryDirectory(prefix="tb-units-") as directory:
         fleet = pathlib.Path(directory) / "fleet"
-        subprocess.run([BUILD / "tallyctl", "init", "--dir", fleet, "--registrar", "registrar.example", "--tenant", "tenant.example",
-                        "--verifier", "verifier.example"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([BUILD / "tallyctl", "init", "--dir", fleet, "--registrar", "registrar.example", "--tenant",
+                        "tenant.example", "--verifier", "verifier.example"], check=True, stdout=subprocess.DEVNULL)
         units = {path.name: path for path in fleet.rglob("*.service")}
         assert set(units) == {f"tallyboot-{role}.service" for role in ("registrar", "tenant", "verifier")}, units
         for name, unit in units.items():
@@ -152,8 +155,8 @@ def test_the_services_units_and_their_drop_in_for_the_tpm(_tree):
             drop_in.parent.mkdir()
             for text in (documented, documented.replace("DeviceAllow=", "AllowDevice=")):
                 drop_in.write_text(text)
-                said = subprocess.run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit], stdout=subprocess.PIPE,
-                                      stderr=subprocess.STDOUT, text=True, check=False).stdout
+                said = subprocess.run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit],
+                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
                 said = [line for line in said.splitlines() if "tallyboot" in line and "not executable" not in line]
                 assert bool(said) == ("AllowDevice" in text), said    # the test itself: what it does not know is said
 
@@ -168,7 +171,8 @@ def test_every_way_to_a_shell_locks_up_first(_tree):
 def test_what_comes_after_the_gate_insists_on_it(_tree):
     for name in ("sysroot.mount", "initrd-switch-root.service"):
         text = (OURS / f"{name}.d/10-tallyboot.conf").read_text()
-        for line in ("Requires=tallyboot-gate.service", "After=tallyboot-gate.service", "AssertPathExists=|/run/tallyboot/gate-closed"):
+        for line in ("Requires=tallyboot-gate.service", "After=tallyboot-gate.service",
+                     "AssertPathExists=|/run/tallyboot/gate-closed"):
             assert line in text.splitlines(), (name, line)
 
 
@@ -180,15 +184,17 @@ def test_nothing_waits_for_the_network(_tree):
 
 
 def test_the_servers_are_shut_in(_tree):
-    """The units that tallyctl init writes: systemd understands every line, and finds little that is left open (0: nothing, 100: all)."""
+    """The units that tallyctl init writes: systemd understands every line, and finds little that is left open (0: nothing, 100:
+    all)."""
     with tempfile.TemporaryDirectory(prefix="tb-units-") as directory:
-        subprocess.run([BUILD / "tallyctl", "init", "--dir", f"{directory}/fleet", "--registrar", "r.example", "--tenant", "t.example",
-                        "--verifier", "v.example"], stdout=subprocess.DEVNULL, check=True)
+        subprocess.run([BUILD / "tallyctl", "init", "--dir", f"{directory}/fleet", "--registrar", "r.example", "--tenant",
+                        "t.example", "--verifier", "v.example"], stdout=subprocess.DEVNULL, check=True)
         for role in ("registrar", "tenant", "verifier"):
             unit = f"{directory}/fleet/{role}/tallyboot-{role}.service"
-            for words in (["verify", "--man=no", "--recursive-errors=no"], ["security", "--offline=yes", "--threshold=25", "--no-pager"]):
-                done = subprocess.run(["systemd-analyze", *words, unit], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                      check=False)
+            for words in (["verify", "--man=no", "--recursive-errors=no"],
+                          ["security", "--offline=yes", "--threshold=25", "--no-pager"]):
+                done = subprocess.run(["systemd-analyze", *words, unit], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                      text=True, check=False)
                 assert done.returncode == 0, done.stdout
                 assert words[0] != "verify" or not done.stdout, done.stdout
 

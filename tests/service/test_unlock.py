@@ -68,7 +68,8 @@ def test_without_a_tpm_that_ever_answered_the_gate_lets_go(lab):
 def test_invariant_7_a_tpm_that_answered_and_is_gone_stops(lab):
     lab.power_on()
     (lab.run_dir / "tpm-seen").write_text("")
-    check(lab.run("gate", "close", tpm="device:/nowhere/tpm", tpm_timeout="0"), "tpm", "the boot must not go on", "tallyboot.gate=ignore")
+    check(lab.run("gate", "close", tpm="device:/nowhere/tpm", tpm_timeout="0"), "tpm", "the boot must not go on",
+          "tallyboot.gate=ignore")
     assert not (lab.run_dir / "gate-closed").exists()
 
 
@@ -94,8 +95,10 @@ def test_without_libcurl_nothing_is_reached(lab):
     lab.power_on()
     (lab.directory / "libcurl.so.4").write_text("not a library\n")
     path = lab.node.volumes[0][0]
-    done = Done(subprocess.run(["env", f"LD_LIBRARY_PATH={lab.directory}", *lab.command("unlock", "--test", "--device", path)], text=True,
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False))
+    done = Done(subprocess.run(["env", f"LD_LIBRARY_PATH={lab.directory}", *lab.command("unlock", "--test", "--device", path)],
+                               text=True,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
+                               check=False))
     check(done, "unreachable", "no server can be asked: .*libcurl.so.4: .*install libcurl", "incident [0-9a-f]{16}")
     works_again(lab)
 
@@ -161,8 +164,8 @@ def test_configuration_mistakes(lab):
     check(lab.unlock(gate_prc="15"), "config", "unknown key", r"tallyboot.conf: \d+:")
     check(lab.unlock(tenant=None), "config", "needs tenant")
     check(lab.unlock(gate_pcr="16"), "config", "8 to 15")
-    missing = Done(subprocess.run([lab.command("status")[0], "--config", "/nowhere/conf", "gate", "status"], stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, text=True, check=False))
+    missing = Done(subprocess.run([lab.command("status")[0], "--config", "/nowhere/conf", "gate", "status"],
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False))
     check(missing, "config", "not configured")
 
 
@@ -221,7 +224,8 @@ def test_a_damaged_keyslot_area_is_not_what_the_manifest_says(lab):
 
 
 def test_an_attackers_volume_with_our_uuid(lab):
-    uuid = subprocess.run(["cryptsetup", "luksUUID", lab.node.volumes[0][0]], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    uuid = subprocess.run(["cryptsetup", "luksUUID", lab.node.volumes[0][0]], check=True, stdout=subprocess.PIPE,
+                          text=True).stdout.strip()
     fake = make_volume(lab.directory / "fake.img", "--uuid", uuid)
     lab.power_on()
     check(lab.unlock(fake), "volume", "would not open, a passphrase is needed: ")
@@ -239,7 +243,8 @@ def test_a_passphrase_added_later_changes_nothing(lab):
 
 def test_a_token_of_another_node_is_only_a_hint(lab):
     copy = changed_copy(lab, lambda data: None)
-    dump = json.loads(subprocess.run(["cryptsetup", "luksDump", "--dump-json-metadata", copy], check=True, stdout=subprocess.PIPE).stdout)
+    dump = json.loads(subprocess.run(["cryptsetup", "luksDump", "--dump-json-metadata", copy], check=True,
+                                     stdout=subprocess.PIPE).stdout)
     number = next(key for key, token in dump["tokens"].items() if token["type"] == "tallyboot")
     token = {**dump["tokens"][number], "node": "b" * 51 + "a"}
     subprocess.run(["cryptsetup", "token", "remove", "--token-id", number, copy], check=True)
@@ -263,9 +268,11 @@ def test_a_dns_server_that_does_not_answer(lab):
         if subprocess.run([*mount, "true"], check=False, stderr=subprocess.DEVNULL).returncode != 0:
             skip("no mount in a namespace of its own")
         path = lab.node.volumes[0][0]
-        done = Done(subprocess.run([*mount, *lab.command("unlock", "--test", "--device", path, **names)], stdin=subprocess.DEVNULL,
+        done = Done(subprocess.run([*mount, *lab.command("unlock", "--test", "--device", path, **names)],
+                                   stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False))
-    check(done, "unreachable", r"tenant\.example:\d+: no answer about its name in time \(1000 ms\): .*DNS", r"verifier\.example:.*DNS")
+    check(done, "unreachable", r"tenant\.example:\d+: no answer about its name in time \(1000 ms\): .*DNS",
+          r"verifier\.example:.*DNS")
     works_again(lab)
 
 
@@ -304,7 +311,8 @@ def test_status_evidence_doctor(lab):
     check(lab.run("status"), "ok", "This boot")
     found = json.loads(lab.run("doctor", "--json").text)
     said = {(one["check"], one["level"]) for one in found}
-    assert ("tenant", "ok") in said and ("verifier", "ok") in said and ("registrar", "ok") in said and ("tpm", "ok") in said, found
+    assert ("tenant", "ok") in said and ("verifier", "ok") in said and ("registrar", "ok") in said and ("tpm",
+                                                                                                        "ok") in said, found
     assert ("gate", "warning") in said, found
     lab.fleet.verifier.kill()
     try:

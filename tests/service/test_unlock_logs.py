@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The node's own program, asked for the kernel's logs: it sends them in the same boot, to both parties, and whatever is wrong with them
-ends in a refusal in bounded time. The TPM is extended event by event, as the firmware did; securityfs is a directory."""
+"""The node's own program, asked for the kernel's logs: it sends them in the same boot, to both parties, and whatever is wrong
+with them ends in a refusal in bounded time. The TPM is extended event by event, as the firmware did; securityfs is a
+directory."""
 
 import base64
 import hashlib
@@ -167,11 +168,13 @@ def wanted(**changes):
 def test_a_party_that_goes_on_asking(lab):
     """It is sent the logs twice, then the round is over (and the next one, with a new quote, goes well)."""
     again = lambda exchange: exchange.send(wanted(), 409, "application/problem+json")
-    assert answers(lab, "/release/logs", again, "ok", r"verifier: Logs\. \(logs-wanted: it was sent the logs and goes on asking") == 2
+    words = r"verifier: Logs\. \(logs-wanted: it was sent the logs and goes on asking"
+    assert answers(lab, "/release/logs", again, "ok", words) == 2
 
 
 def test_wishes_that_are_not_as_the_protocol_says(lab):
-    for change in ({"ticket": None}, {"ticket": "AAAA"}, {"logs": None}, {"logs": []}, {"logs": [{"kind": "everything", "from": 0}]},
+    for change in ({"ticket": None}, {"ticket": "AAAA"}, {"logs": None}, {"logs": []},
+                   {"logs": [{"kind": "everything", "from": 0}]},
                    {"logs": [{"kind": "ima", "from": -1}]}, {"logs": [{"kind": "ima", "from": 1 << 40}]}):
         spoil = lambda exchange, change=change: exchange.send(wanted(**change), 409, "application/problem+json")
         asked = answers(lab, "/release", spoil, "failed", "verifier: its wish for logs: not as the protocol says")

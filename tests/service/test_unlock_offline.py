@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Machines that open their volumes with a PKCS#11 token (SoftHSM) and without the servers: enroll against real services, then unlock with
-all of them dead; every mechanism; what an attacker with the disk can put into the header."""
+"""Machines that open their volumes with a PKCS#11 token (SoftHSM) and without the servers: enroll against real services, then
+unlock with all of them dead; every mechanism; what an attacker with the disk can put into the header."""
 
 import base64
 import hashlib
@@ -129,7 +129,8 @@ def test_several_volumes(fleet):
     check(machine.enrolled(*images), OK)
     assert len({next(iter(kept(image).values()))["group_key"] for image in images}) == 1
     check(machine.offline(*images), OK, "several-0.*would open", "several-1.*would open")
-    check(machine.offline(fleet.image, *images), OK, "several-0.*would open", "several-1.*would open", "/image: .*would open")    # two keys
+    check(machine.offline(fleet.image, *images), OK, "several-0.*would open", "several-1.*would open",
+          "/image: .*would open")    # two keys
     put(images[1], next(iter(kept(images[1]))), None)
     check(machine.offline(*images), OK, "several-0.*would open", "several-1.*would open")
 
@@ -202,17 +203,19 @@ def b64(data):
 
 
 class Forger:
-    """Anybody who knows the public key of the token, from docs/protocol.md, 14 and 15, alone: a volume, a K_b and a manifest of his own."""
+    """Anybody who knows the public key of the token, from docs/protocol.md, 14 and 15, alone: a volume, a K_b and a manifest of
+    his own."""
 
     def __init__(self, machine, node):
         self.machine, self.node = machine, node
         public = machine.directory / "rsa.der"
-        machine.hsm.run("pkcs11-tool", "--module", MODULE, "--token-label", "node", "--read-object", "--type", "pubkey", "--label", "rsa",
-                        "-o", public)
+        machine.hsm.run("pkcs11-tool", "--module", MODULE, "--token-label", "node", "--read-object", "--type", "pubkey",
+                        "--label", "rsa", "-o", public)
         self.public = serialization.load_der_public_key(public.read_bytes())
         self.image = machine.image("forged")
         self.key, self.k_b = secrets.token_hex(16), secrets.token_bytes(32)
-        command = [BUILD / "tests/tools/luks-enroll", "correct horse", node, self.key, "1", self.k_b.hex(), f"{self.image}:root:root"]
+        command = [BUILD / "tests/tools/luks-enroll", "correct horse", node, self.key, "1", self.k_b.hex(),
+                   f"{self.image}:root:root"]
         self.manifest = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
         self.uuid = header_uuid(self.image)
 
@@ -245,7 +248,8 @@ class Forger:
 
 
 def test_wrapped_by_anybody(fleet):
-    """To a public key, all of it right but the signature. (Signed by the machine's key it opens: the text of the protocol is enough.)"""
+    """To a public key, all of it right but the signature. (Signed by the machine's key it opens: the text of the protocol is
+    enough.)"""
     machine, settings = fleet.machine, {"offline_key": key("rsa")}
     forger = Forger(machine, fleet.id)
     token = forger.token()
@@ -297,8 +301,8 @@ def test_a_boot_first_asks_the_servers(fleet):
 
 
 def test_halves_that_came_late_are_not_mixed_with_a_token(fleet):
-    """A boot that has tried the token in vain, and then has the halves, looks at nothing that a volume keeps for a token: a root that comes
-    now would open by whoever made it, beside data volumes that the halves open."""
+    """A boot that has tried the token in vain, and then has the halves, looks at nothing that a volume keeps for a token: a root
+    that comes now would open by whoever made it, beside data volumes that the halves open."""
     machine, image = booting(fleet)
     with machine:
         data = machine.directory / "data"
@@ -390,9 +394,10 @@ TRACED = {"ASAN_OPTIONS": "detect_leaks=0"}
 def cut(machine, image, number):
     """SIGKILL at the number-th write to the image; True if it came to that."""
     command = ["strace", "-f", "-o", "/dev/null", "-P", str(image), "-e", "trace=write,pwrite64", "-e",
-               f"inject=write,pwrite64:signal=SIGKILL:when={number}", *machine.command("enroll", "--key-file", machine.key_file, image)]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-                          env=machine.environment(**TRACED), check=False).returncode != 0
+               f"inject=write,pwrite64:signal=SIGKILL:when={number}",
+               *machine.command("enroll", "--key-file", machine.key_file, image)]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          start_new_session=True, env=machine.environment(**TRACED), check=False).returncode != 0
 
 
 def test_invariant_11_power_cut_at_writes_of_the_header(fleet):
@@ -476,14 +481,16 @@ def test_a_party_that_says_no_is_obeyed(fleet):
 def test_status_and_dump(fleet):
     """Shown by number, with nothing secret."""
     token, = kept(fleet.image).values()
-    assert set(token) == {"type", "keyslots", "version", "node", "key", "generation", "mechanism", "group_key", "sealed", "signature"}
+    assert set(token) == {"type", "keyslots", "version", "node", "key", "generation", "mechanism", "group_key", "sealed",
+                          "signature"}
     status = json.loads(fleet.machine.set().run("status", "--json").output)
     assert status["unlock"] == "online-then-offline", status
     namespaces()
     (fleet.machine.directory / "over").mkdir()
 
     def inside(image, *words):
-        command = ["unshare", "-m", "sh", "-c", INSIDE, str(fleet.machine.directory / "over"), str(image), *fleet.machine.command(*words)]
+        command = ["unshare", "-m", "sh", "-c", INSIDE, str(fleet.machine.directory / "over"), str(image),
+                   *fleet.machine.command(*words)]
         return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=fleet.machine.environment()).stdout
     text = inside(fleet.image, "status")
     assert re.search(r"^Unlocks +online-then-offline", text, re.M), text

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A machine that asks the servers first and then the token, with a PIN that a person types: what comes first, servers or person, opens the
-volumes, and who has typed one PIN is not asked for it again."""
+"""A machine that asks the servers first and then the token, with a PIN that a person types: what comes first, servers or person,
+opens the volumes, and who has typed one PIN is not asked for it again."""
 
 import contextlib
 import os

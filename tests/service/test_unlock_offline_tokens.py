@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Whose token opens a volume offline: machines with a TPM, tokens of an attacker's by the names of ours, tokens that are exchanged."""
+"""Whose token opens a volume offline: machines with a TPM, tokens of an attacker's by the names of ours, tokens that are
+exchanged."""
 
 import contextlib
 import os
@@ -29,7 +30,8 @@ def with_a_tpm(fleet):
 
 def pin_of(machine, image):
     """As the operator learns it: from the enrollment that is refused for want of it."""
-    done = check(machine.enroll("--join-token-file", machine.join_token_file(group=machine.group), image), TOKEN, "needs token-key-sha256")
+    done = check(machine.enroll("--join-token-file", machine.join_token_file(group=machine.group), image), TOKEN,
+                 "needs token-key-sha256")
     return re.search(r"token-key-sha256 = ([0-9a-f]{64})", done.errors)[1]
 
 
@@ -88,8 +90,9 @@ def test_doctor_says_whose_token(fleet):
 
 
 def rogue(machine, settings, *images):
-    """A token of the attacker's, by all the names of ours, and what it opens: volumes of his that say they are this node's. (The servers deal
-    its key, which saves the test from writing it by hand; a K_b is nobody's secret that he makes himself.) Gives its folder and pin."""
+    """A token of the attacker's, by all the names of ours, and what it opens: volumes of his that say they are this node's. (The
+    servers deal its key, which saves the test from writing it by hand; a K_b is nobody's secret that he makes himself.) Gives its
+    folder and pin."""
     ours = machine.directory / "our-token"
     shutil.move(machine.folder, ours)
     folder = machine.hsm.token("node")
@@ -119,7 +122,8 @@ def test_a_token_by_the_name_of_ours(fleet):
             check(machine.offline(fake, **settings), TOKEN, "none of those that token-key-sha256")
             shutil.rmtree(folder)
         tpm.reset()
-        check(machine.offline(image, fake, **settings), VOLUME, "fake: not opened offline: .*signature .* is wrong", "/image: .*would open")
+        check(machine.offline(image, fake, **settings), VOLUME, "fake: not opened offline: .*signature .* is wrong",
+              "/image: .*would open")
 
 
 def test_tokens_are_not_exchanged_in_a_boot(fleet):

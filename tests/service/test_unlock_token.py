@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Machines without a TPM: register, enroll, unlock --test, rotate, revoke with a PKCS#11 token (SoftHSM) against real services and LUKS2
-files; PINs, tokens that come late, go, are two, or have a module that is none."""
+"""Machines without a TPM: register, enroll, unlock --test, rotate, revoke with a PKCS#11 token (SoftHSM) against real services
+and LUKS2 files; PINs, tokens that come late, go, are two, or have a module that is none."""
 
 import contextlib
 import json
@@ -74,7 +74,8 @@ def test_rotation(fleet):
         boot.stop()
     for party in fleet.parties:
         shown = fleet.machine.shown(party, fleet.id)
-        states = {one["generation"]: one["state"] for entry in shown["keys"] if entry["id"] == key for one in entry["generations"]}
+        states = {one["generation"]: one["state"] for entry in shown["keys"] if entry["id"] == key
+                  for one in entry["generations"]}
         assert states == {1: "live", 2: "staged"}, states
     works(fleet)
 
@@ -92,7 +93,8 @@ def test_a_group_that_takes_no_tokens(fleet):
         image = machine.image()
         machine.enrolled(image)
         done = machine.unlock(image)
-        assert done.code in (REFUSED, PENDING) and re.search("(policy-refused|pending-policy): .*token-evidence = yes", done.errors), done
+        assert done.code in (REFUSED, PENDING) and re.search("(policy-refused|pending-policy): .*token-evidence = yes",
+                                                             done.errors), done
 
 
 def test_no_token(fleet):
@@ -128,16 +130,20 @@ def test_a_key_of_another_type(fleet):
 def certificate(machine, *extensions):
     """DER, with these extensions. Of another key: what it is for is all that counts here."""
     path = machine.directory / "certificate"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=card",
-                    "-keyout", "/dev/null", "-outform", "DER", "-out", path, *(word for one in extensions for word in ("-addext", one))],
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+                    "/CN=card",
+                    "-keyout", "/dev/null", "-outform", "DER", "-out", path,
+                    *(word for one in extensions for word in ("-addext", one))],
                    check=True, stderr=subprocess.DEVNULL)
     return path
 
 
 def test_a_key_that_was_made_for_something_else(fleet):
     with TokenMachine(fleet) as machine:
-        for number, usage, words in (("11", "extendedKeyUsage=clientAuth,emailProtection", "TLS Web Client Authentication, E-mail Protection"),
-                                     ("12", "extendedKeyUsage=1.3.6.1.4.1.311.20.2.2", "Smartcard"), ("13", "keyUsage=keyCertSign", "certificates")):
+        for number, usage, words in (("11", "extendedKeyUsage=clientAuth,emailProtection",
+                                      "TLS Web Client Authentication, E-mail Protection"),
+                                     ("12", "extendedKeyUsage=1.3.6.1.4.1.311.20.2.2", "Smartcard"),
+                                     ("13", "keyUsage=keyCertSign", "certificates")):
             machine.hsm.key("node", f"card-{number}", number=number)
             machine.hsm.tool("node", "--write-object", certificate(machine, usage), "--type", "cert", "--id", number)
             machine.set(token_key=f"pkcs11:token=node;object=card-{number}")
@@ -145,7 +151,8 @@ def test_a_key_that_was_made_for_something_else(fleet):
             check(machine.enroll(machine.image()), TOKEN, "made for something else")
             done = machine.run("doctor", "--offline")
             assert re.search("problem +token-key +.*made for something else", done.output), done
-        check(machine.set(token_key="pkcs11:token=node;object=card-12", token_key_shared="yes").run("register"), OK, "has other uses")
+        check(machine.set(token_key="pkcs11:token=node;object=card-12", token_key_shared="yes").run("register"), OK,
+              "has other uses")
         machine.hsm.key("node", "carrier", number="14")  # a certificate that is there to carry the public key
         machine.hsm.tool("node", "--write-object", certificate(machine), "--type", "cert", "--id", "14")
         check(machine.set(token_key="pkcs11:token=node;object=carrier").run("register"), OK)
@@ -526,7 +533,8 @@ def test_status_doctor_evidence(fleet):
 
 def test_configuration(fleet):
     machine = fleet.machine
-    for words, settings in (("without a PIN", {"token_key": "pkcs11:object=x?pin-value=1234"}), ("PKCS#11 URI", {"token_key": "x"}),
+    for words, settings in (("without a PIN", {"token_key": "pkcs11:object=x?pin-value=1234"}),
+                            ("PKCS#11 URI", {"token_key": "x"}),
                             ("needs token-key", {"token_key": None, "evidence": "token"}), ("ask, keypad", {"token_pin": "1234"}),
                             ("auto, tpm or token", {"evidence": "both"}), ("needs offline-key", {"unlock": "offline"})):
         check(machine.set(**settings).run("unlock", "--test"), CONFIG, words)

@@ -10,8 +10,8 @@ from cases import main
 from unlocking import EXIT, Unlocking
 
 PATIENT = {"connect_timeout": "60", "exchange_timeout": "120"}    # valgrind is some thirty times slower
-WRAPPER = ["valgrind", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite",
-           "--num-callers=30"]
+WRAPPER = ["valgrind", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=definite",
+           "--errors-for-leak-kinds=definite", "--num-callers=30"]
 
 
 def wrapped(lab, *paths):

@@ -68,7 +68,8 @@ def names(vectors):
     token = pattern(0xa0, 20)
     join = {party: sha256(fields("tallyboot join v1", party, token)) for party in ("tenant", "verifier")}
     vectors["join"] = {"token": "tj1-" + base32(token), **join}
-    vectors["fields"] = {"list": fields("tallyboot", b"", 258, b"\x00\xff"), "sha256": sha256(fields("tallyboot", b"", 258, b"\x00\xff")),
+    vectors["fields"] = {"list": fields("tallyboot", b"", 258, b"\x00\xff"),
+                         "sha256": sha256(fields("tallyboot", b"", 258, b"\x00\xff")),
                          "hmac_key": pattern(1, 32), "hmac": mac(pattern(1, 32), "tallyboot", b"", 258, b"\x00\xff")}
     return node_id
 
@@ -82,7 +83,8 @@ def derived(vectors, node_id):
     manifest_key = hpke.hkdf(k_b, node_id.encode(), fields("tallyboot manifest v1", generation), 32)
     manifest = b'{"version":1}'
     vectors["derived"] = {
-        "u": u, "v": v, "k_b": k_b, "generation": generation, "luks_uuid": uuid, "volume_key": volume, "payload_scalar": scalar_hex(payload),
+        "u": u, "v": v, "k_b": k_b, "generation": generation, "luks_uuid": uuid, "volume_key": volume,
+        "payload_scalar": scalar_hex(payload),
         "payload_public": hpke.point(payload.public_key()), "manifest_key": manifest_key, "manifest": manifest,
         "manifest_mac": mac(manifest_key, "tallyboot manifest v1", manifest)}
     return payload
@@ -103,15 +105,17 @@ def released(vectors, node_id):
     aad = sha256(b"attest")
     info = fields("tallyboot half v1", "tenant", node_id, "boot")
     enc, (sealed_halves, sealed_details) = sealed(pattern(0x41, 32), recipient, info, [(aad, plain), (aad, details)])
-    vectors["release"] = {"nk_scalar": scalar_hex(nk), "nk_public": recipient, "party": "tenant", "purpose": "boot", "attest": b"attest",
-                          "ephemeral_ikm": pattern(0x41, 32),
+    vectors["release"] = {"nk_scalar": scalar_hex(nk), "nk_public": recipient, "party": "tenant", "purpose": "boot",
+                          "attest": b"attest", "ephemeral_ikm": pattern(0x41, 32),
                           "details_plain": details, "enc": enc, "halves": sealed_halves, "details": sealed_details}
 
     info = fields("tallyboot half v1", "verifier", node_id, "enroll")
     secret, psk_id = pattern(0x51, 32), fields("tallyboot credential v1", "verifier", node_id)
-    enc, (sealed_halves, sealed_details) = sealed(pattern(0x42, 32), recipient, info, [(aad, plain), (aad, details)], secret, psk_id)
+    enc, (sealed_halves, sealed_details) = sealed(pattern(0x42, 32), recipient, info, [(aad, plain), (aad, details)], secret,
+                                                  psk_id)
     vectors["release_enroll"] = {"party": "verifier", "purpose": "enroll", "attest": b"attest", "credential_secret": secret,
-                                 "psk_id": psk_id, "details_plain": details, "enc": enc, "halves": sealed_halves, "details": sealed_details}
+                                 "psk_id": psk_id, "details_plain": details, "enc": enc, "halves": sealed_halves,
+                                 "details": sealed_details}
     return recipient
 
 
@@ -122,15 +126,16 @@ def quoted(vectors, node_id, nk):
     nonce = head + mac(key, "tallyboot nonce v1", number, party, node_id, purpose, time, random)
     credential = mac(key, "tallyboot credential v1", number, party, node_id, nonce)
     proof = mac(credential, "tallyboot proof v1", party, node_id, nonce, sha256(b"attest"))
-    vectors["nonce"] = {"mac_key": key, "number": number, "party": party, "purpose": purpose, "time": time, "random": random, "nonce": nonce,
-                        "credential_secret": credential, "attest": b"attest", "proof": proof}
+    vectors["nonce"] = {"mac_key": key, "number": number, "party": party, "purpose": purpose, "time": time, "random": random,
+                        "nonce": nonce, "credential_secret": credential, "attest": b"attest", "proof": proof}
 
     version, expiry = 9, 1767323945678
     ticket = struct.pack(">IQQ", number, expiry, version) + mac(key, "tallyboot ticket v1", number, node_id, version, expiry)
     logs_expiry = 1767323165678
     log_ticket = struct.pack(">IQ", number, logs_expiry) + sha256(b"attest")
     log_ticket += mac(key, "tallyboot log ticket v1", number, party, node_id, sha256(b"attest"), logs_expiry)
-    vectors["log_ticket"] = {"mac_key": key, "number": number, "party": party, "attest": b"attest", "expiry": logs_expiry, "ticket": log_ticket}
+    vectors["log_ticket"] = {"mac_key": key, "number": number, "party": party, "attest": b"attest", "expiry": logs_expiry,
+                             "ticket": log_ticket}
 
     vectors["ticket"] = {"mac_key": key, "number": number, "version": version, "expiry": expiry, "ticket": ticket}
 
@@ -174,8 +179,8 @@ def packed(vectors, node_id, payload):
     inbox, half = hpke.derive_key_pair(pattern(0x32, 32)), pattern(0xe1, 32)
     info = fields("tallyboot deal v1", node_id, key_id, 1)
     enc, (ct,) = sealed(pattern(0x44, 32), hpke.point(inbox.public_key()), info, [(b"", half)])
-    vectors["deal"] = {"inbox_scalar": scalar_hex(inbox), "inbox_public": hpke.point(inbox.public_key()), "key": key_id, "generation": 1,
-                       "half": half, "enc": enc, "ct": ct}
+    vectors["deal"] = {"inbox_scalar": scalar_hex(inbox), "inbox_public": hpke.point(inbox.public_key()), "key": key_id,
+                       "generation": 1, "half": half, "enc": enc, "ct": ct}
 
 
 def offline(vectors, node_id):
@@ -184,9 +189,10 @@ def offline(vectors, node_id):
     binding = (node_id, vectors["payload_key"]["key"], derived["generation"], derived["luks_uuid"])
     plain = derived["k_b"] + derived["manifest"] + derived["manifest_mac"]
     data = nonce + AESGCM(group_key).encrypt(nonce, plain, fields("tallyboot offline v1", *binding))
-    message = b"tallyboot token signature v1".ljust(63) + b"\0" + fields("tallyboot offline signature v1", *binding, "ecdh", wrapped, data)
-    vectors["offline"] = {"group_key": group_key, "group_binding": fields("tallyboot offline group v1", *binding[:3]), "sealed": data,
-                          "mechanism": "ecdh", "wrapped": wrapped, "message": message}
+    message = b"tallyboot token signature v1".ljust(63) + b"\0" + fields("tallyboot offline signature v1", *binding, "ecdh",
+                                                                         wrapped, data)
+    vectors["offline"] = {"group_key": group_key, "group_binding": fields("tallyboot offline group v1", *binding[:3]),
+                          "sealed": data, "mechanism": "ecdh", "wrapped": wrapped, "message": message}
 
 
 def logged(vectors, node_id):
@@ -195,10 +201,11 @@ def logged(vectors, node_id):
     for seq, (event, who, detail) in enumerate((("approve", "alice", '{"group":"default"}'), ("release", "node", "")), 1):
         time, incident = 1767323045678 + seq, "00112233445566%02x" % seq
         previous = sha256(fields("tallyboot audit v1", previous, seq, time, event, node_id, incident, who, detail))
-        records.append({"seq": seq, "time": time, "event": event, "node": node_id, "incident": incident, "who": who, "detail": detail,
-                        "hash": previous})
+        records.append({"seq": seq, "time": time, "event": event, "node": node_id, "incident": incident, "who": who,
+                        "detail": detail, "hash": previous})
     public, time = vectors["deal"]["inbox_public"], 1767323047000
-    head = {"role": "tenant", "public": public, "seq": 2, "hash": previous, "from_seq": 1, "from_hash": records[0]["hash"], "time": time}
+    head = {"role": "tenant", "public": public, "seq": 2, "hash": previous, "from_seq": 1, "from_hash": records[0]["hash"],
+            "time": time}
     message = fields("tallyboot audit head v1", "tenant", public, 2, previous, 1, records[0]["hash"], time)
     vectors["audit"] = {"records": records, "head": head, "message": message}
 
@@ -210,7 +217,8 @@ def wrapped_key(vectors, node_id):
     head = b"tbwk" + bytes([1, 1, 0, 0]) + struct.pack(">I", generation)
     body = head + b"\0" + struct.pack(">H", len(data)) + data
     check = mac(key, "tallyboot wrap confirm v1", body, "tallyboot offline group v1", node_id)
-    vectors["wrap"] = {"wrapping_key": wrapping, "key": key, "generation": generation, "binding": ["tallyboot offline group v1", node_id],
+    vectors["wrap"] = {"wrapping_key": wrapping, "key": key, "generation": generation,
+                       "binding": ["tallyboot offline group v1", node_id],
                        "mechanism": "kwp", "wrapped": body + bytes([len(check)]) + check}
 
 

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Write token.json: the keys, ids, messages and signatures of docs/protocol.md, 13, made by a second implementation (tests/lib/tokens.py),
-and what is to be refused, with its name. Signatures have random parts: each run makes others. Bytes are in hexadecimal."""
+"""Write token.json: the keys, ids, messages and signatures of docs/protocol.md, 13, made by a second implementation
+(tests/lib/tokens.py), and what is to be refused, with its name. Signatures have random parts: each run makes others. Bytes are in
+hexadecimal."""
 import json
 import pathlib
 import sys
@@ -22,7 +23,8 @@ def pattern(start, size):
 
 def der(tag, content):
     size = len(content)
-    length = bytes([size]) if size < 128 else bytes([0x80 + (size.bit_length() + 7) // 8]) + size.to_bytes((size.bit_length() + 7) // 8, "big")
+    length = bytes([size]) if size < 128 else bytes([0x80 + (size.bit_length() + 7) // 8]) + size.to_bytes((size.bit_length()
+                                                                                                            + 7) // 8, "big")
     return bytes([tag]) + length + content
 
 
@@ -36,7 +38,8 @@ def rsa_public(n, e, algorithm=der(6, RSA_OID) + b"\x05\x00", unused=0, tail=b""
 
 def valid(kind):
     key = tokens.make(kind)
-    node_id, nonces, nk, body = tokens.node_id(key), (pattern(0x81, 60), pattern(0x91, 60)), b"\x04" + pattern(9, 64), b'{"keys":[]}'
+    node_id, nonces, nk, body = tokens.node_id(key), (pattern(0x81, 60), pattern(0x91, 60)), b"\x04" + pattern(9,
+                                                                                                               64), b'{"keys":[]}'
     challenge = pattern(0x21, 60)
     message = tokens.register_message(node_id, challenge)
     private = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -57,7 +60,8 @@ def refused_signatures(key, message, good):
     yield "another message", tokens.sign(key, message + b"\0")
     yield "the fields without the prefix", tokens.sign(key, message[64:])
     yield "the prefix with another last byte", tokens.sign(key, message[:63] + b" " + message[64:])
-    yield "by another key", tokens.sign(tokens.make(f"P-{key.curve.key_size}" if hasattr(key, "curve") else f"RSA-{key.key_size}"), message)
+    yield "by another key", tokens.sign(tokens.make(f"P-{key.curve.key_size}" if hasattr(key, "curve")
+                                                    else f"RSA-{key.key_size}"), message)
     yield "cut", good[:-1]
     yield "a byte more", good + b"\0"
     yield "none", b""
@@ -127,7 +131,8 @@ def refused_publics():
     yield "RSA, exponent 65536", rsa_public(numbers.n, 65536)
     yield "RSA, exponent 1", rsa_public(numbers.n, 1)
     yield "RSA, exponent of five bytes", rsa_public(numbers.n, 2**32 + 65537)
-    for name, encoded in (("exponent with a zero byte more", "020400010001"), ("exponent with a length in two bytes", "028103010001"),
+    for name, encoded in (("exponent with a zero byte more", "020400010001"),
+                          ("exponent with a length in two bytes", "028103010001"),
                           ("exponent with a length in three bytes", "02820003010001")):
         yield f"RSA, {name}", der(0x30, der(0x30, der(6, RSA_OID) + b"\x05\x00") + der(3, b"\0" + der(
             0x30, integer(numbers.n) + bytes.fromhex(encoded))))

@@ -116,7 +116,8 @@ def timeline(t, lab, node, power_on, ready):
         (written(node, "/run/tallyboot/halves"), "node", "gate closed: PCR 15 extended in every bank, this boot's key wiped"),
         (opened, "node", "U xor V, the header checked against the manifest: root opened"),
         (journal(node, "Mounted sysroot.mount"), "node", "root mounted"),
-        (journal(node, "Finished tallyboot-check-root|Finished .*Check that the root is ours"), "node", "root found to rest on that volume"),
+        (journal(node, "Finished tallyboot-check-root|Finished .*Check that the root is ours"), "node",
+         "root found to rest on that volume"),
         (ready, "node", "multi-user system, login"),
     ]
     step(t, 6, f"What the logs of node, tenant and verifier say of this boot, incident {incident}")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""More volumes, one on LVM, one enrolled later, opened by one attestation; then new halves (rotation), and the old ones retired."""
+"""More volumes, one on LVM, one enrolled later, opened by one attestation; then new halves (rotation), and the old ones
+retired."""
 from pathlib import Path
 
 from vmtest import disk, images

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One of the two refuses, for its policy's sake or because the node is revoked: a prompt with the incident, which its log finds."""
+"""One of the two refuses, for its policy's sake or because the node is revoked: a prompt with the incident, which its log
+finds."""
 import re
 
 from vmtest import images
@@ -15,7 +16,8 @@ def refused_boot(t, lab, node, party, problem):
     t.check(said, f"the console names {party}, {problem} and an incident", node.log)
     refusals = lab.events(party, "refusal", incident=said[1])
     t.say(f"incident {said[1]}: {refusals}")
-    t.check(any(record["detail"]["problem"] == problem for record in refusals), f"the {party}'s log finds it", lab.log("tallyctl"))
+    t.check(any(record["detail"]["problem"] == problem for record in refusals), f"the {party}'s log finds it",
+            lab.log("tallyctl"))
     other = "tenant" if party == "verifier" else "verifier"
     t.check(lab.events(other, "release", incident=said[1]), f"the {other} released its half", lab.log("tallyctl"))
     node.send(images.passphrase())

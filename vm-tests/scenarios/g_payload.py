@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A node without a disk: it registers by itself, is approved, gets its (dealt) payload in its first boot; who waits for it starts."""
+"""A node without a disk: it registers by itself, is approved, gets its (dealt) payload in its first boot; who waits for it
+starts."""
 from pathlib import Path
 
 from vmtest import images, probes
@@ -49,7 +50,8 @@ def run(t):
     node.never("PAYLOAD-SAYS")
     node.expect(r"PAYLOAD-SAYS hello, diskless one", seconds=150)
     t.say(f"the service that waits for it has it {node.seconds():.0f} s after power-on")
-    t.check(node.seen(r"^PAYLOAD-ON (ramfs ro,|tmpfs ro,.*noswap)"), "it is in memory that is never swapped, and read-only", node.log)
+    t.check(node.seen(r"^PAYLOAD-ON (ramfs ro,|tmpfs ro,.*noswap)"), "it is in memory that is never swapped, and read-only",
+            node.log)
     node.expect(r"^ROOT \S+ tmpfs")
     node.expect(r"^PCR 15 .*[1-9A-F]")
     t.check(node.console.expect(r"^DONE", 60), "the end")

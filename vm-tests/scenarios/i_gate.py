@@ -39,7 +39,8 @@ def run(t):
     lab.ctl("node", "delete", identity)
     node.put("/root/token", lab.ctl("join-token", "create", "--group", "second")["token"], 0o600)
     node.put("/root/key", images.passphrase(), 0o600)
-    node.run("tallyboot enroll --again --key-file /root/key --join-token-file /root/token --recovery-key no /dev/vda", seconds=300)
+    node.run("tallyboot enroll --again --key-file /root/key --join-token-file /root/token --recovery-key no /dev/vda",
+             seconds=300)
     shown = lab.ctl("node", "show", identity)
     t.check({shown[party]["bank"] for party in ("tenant", "verifier")} == {"sha384"}, "the other bank is pinned")
     refused(t, lab, node, "sha384")

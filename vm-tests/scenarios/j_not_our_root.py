@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A plain file system with the root's UUID, and an attacker's LUKS volume, in the root's place: stopped, nothing of ours is left open."""
+"""A plain file system with the root's UUID, and an attacker's LUKS volume, in the root's place: stopped, nothing of ours is left
+open."""
 from pathlib import Path
 
 from vmtest import disk, images, probes, process
@@ -75,7 +76,8 @@ def run(t):
     node.start()
     node.expect(r"^ROOT /dev/mapper/root ext4")
     node.expect(r"^DONE")
-    t.check(node.seen(r"^DM data") and node.seen(r"^RUN .*/run/tallyboot/payload/"), "our own root: data and payload there", node.log)
+    t.check(node.seen(r"^DM data") and node.seen(r"^RUN .*/run/tallyboot/payload/"), "our own root: data and payload there",
+            node.log)
     node.off()
 
     if t.part("plain"):

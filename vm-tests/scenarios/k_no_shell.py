@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""rd.break, emergency.target, the gate unit masked, the unlocker killed and three wrong passphrases: no shell with an open gate."""
+"""rd.break, emergency.target, the gate unit masked, the unlocker killed and three wrong passphrases: no shell with an open
+gate."""
 import time
 
 from vmtest import images, probes, process
@@ -16,7 +17,8 @@ ZERO = "0" * 64
 
 
 def boot_to_shell(t, node, where, *more, typed=(), volumes=()):
-    """A boot that ends in a shell: before it, and in it, the gate is closed, and only volumes that a passphrase opened are open."""
+    """A boot that ends in a shell: before it, and in it, the gate is closed, and only volumes that a passphrase opened are
+    open."""
     what = " ".join(more) or "unlocker killed"
     if not t.part(what):
         return
@@ -45,7 +47,8 @@ def run(t):
     boot_to_shell(t, node, "dracut-emergency.service", "rd.break=pre-udev")
     boot_to_shell(t, node, "emergency.service", "rd.systemd.unit=emergency.target")
     lab.kill()
-    boot_to_shell(t, node, "emergency.service", "rd.systemd.mask=tallyboot-gate.service", typed=[images.passphrase()], volumes=["root"])
+    boot_to_shell(t, node, "emergency.service", "rd.systemd.mask=tallyboot-gate.service", typed=[images.passphrase()],
+                  volumes=["root"])
     node.boot_kernel(lab.node_files() | look | probes.service("kill", KILL, "sysinit.target", kind="simple")
                      | {"etc/crypttab": f"root UUID={images.TINY_UUID} none {images.CRYPTTAB}\n"})
     boot_to_shell(t, node, "emergency.service", typed=["wrong"] * 3)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""An initramfs with the product on a machine that is not configured: no unit fails, nothing waits, no network, the gate as it was."""
+"""An initramfs with the product on a machine that is not configured: no unit fails, nothing waits, no network, the gate as it
+was."""
 from vmtest import images, probes
 
 NEEDS = ["tiny-root", "initramfs"]

@@ -30,7 +30,8 @@ def unpack(tree, name):
 def verify(t, tree):
     """(exit status, what is said) of systemd-analyze."""
     units = tree / "usr/lib/systemd/system"
-    ours = sorted({file.name for pattern in ("tallyboot-*.*", "pcscd.*") for file in units.glob(pattern)} - {"tallyboot-unlock.service.d"})
+    ours = sorted({file.name for pattern in ("tallyboot-*.*", "pcscd.*")
+                   for file in units.glob(pattern)} - {"tallyboot-unlock.service.d"})
     t.check("tallyboot-unlock.service" in ours, "the units are in the initramfs")
     done = subprocess.run(["systemd-analyze", f"--root={tree.resolve()}", "verify", "--recursive-errors=yes", "--man=no",
                            *TARGETS, *ours], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""LUKS2 headers of an attacker on real volumes: each is refused by name, nothing of it is open; one that flips while it is read is not."""
+"""LUKS2 headers of an attacker on real volumes: each is refused by name, nothing of it is open; one that flips while it is read
+is not."""
 import re
 import shutil
 
@@ -118,7 +119,8 @@ def attacked_boot(t, lab, node, names):
     node.expect("enter passphrase for disk", 300)
     for name, (_, words) in ATTACKS.items():
         refused(t, node, name, words)
-    process.wait_until(lambda: node.seen(r"root: opened with both halves \(generation 2"), "the root is opened", 150, log=node.log)
+    process.wait_until(lambda: node.seen(r"root: opened with both halves \(generation 2"), "the root is opened", 150,
+                       log=node.log)
     t.check(served.which == 1, "the disk had flipped by then")
     t.check(" crypt aes-xts-plain64 " in node.expect(r"^TABLE (.*)$").group(), "opened as the checked header says", node.log)
     probes.check_look(t, node, "watch", ["root"])

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Other ways to a shell or past the gate: time-outs, rescue, debug shell, late breaks, kexec, what opens volumes killed, a TPM that dies."""
+"""Other ways to a shell or past the gate: time-outs, rescue, debug shell, late breaks, kexec, what opens volumes killed, a TPM
+that dies."""
 from vmtest import images, probes, process
 
 NEEDS = ["tiny-root", "initramfs"]
@@ -96,7 +97,8 @@ def tpm_dies(t, node):
 
 
 def configure(lab, node, files=None):
-    """The halves' initramfs: looks before each shell, while the volume is opened, when the root is mounted and before it is run."""
+    """The halves' initramfs: looks before each shell, while the volume is opened, when the root is mounted and before it is
+    run."""
     node.boot_kernel(
         lab.node_files() | {"etc/crypttab": f"root UUID={images.TINY_UUID} none {images.CRYPTTAB}\n"}
         | probes.look_before(*probes.EMERGENCY, "systemd-kexec.service") | probes.look_when_mounted() | (files or {}))

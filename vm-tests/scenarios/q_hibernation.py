@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""An attacker's hibernation image is not resumed, whatever the configuration says; our own, on a volume of ours, is, behind the gate."""
+"""An attacker's hibernation image is not resumed, whatever the configuration says; our own, on a volume of ours, is, behind the
+gate."""
 import re
 
 from vmtest import disk, images, probes, process
@@ -18,7 +19,8 @@ RESUME_UNIT = "systemd-hibernate-resume@{}.service"
 
 
 def hibernator(device, unit="", kind="simple"):
-    return probes.service("hibernate", HIBERNATE.format(device=device), kind=kind, unit=unit) | {"test/look": (probes.LOOK, 0o755)}
+    return probes.service("hibernate", HIBERNATE.format(device=device), kind=kind,
+                          unit=unit) | {"test/look": (probes.LOOK, 0o755)}
 
 
 def swap(name, megabytes=400):

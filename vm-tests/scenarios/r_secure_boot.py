@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Secure Boot and a signed UKI: released; switched off, a credential or a command line beside it on the ESP: refused, with the PCR."""
+"""Secure Boot and a signed UKI: released; switched off, a credential or a command line beside it on the ESP: refused, with the
+PCR."""
 from pathlib import Path
 
 from vmtest import disk, eventlog, images, probes

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""All that was said in one boot, by somebody who saw it in clear, said again in the next: no half to him, and none to the node."""
+"""All that was said in one boot, by somebody who saw it in clear, said again in the next: no half to him, and none to the
+node."""
 import json
 
 from vmtest import middle
@@ -19,7 +20,8 @@ def refused(t, lab, party, path, body, what):
 
 def replay(t, lab, node, recorded):
     """The evidence of the first boot, as it was; and the same with the nonces of today."""
-    fresh = {party: json.loads(middle.ask(lab, party, "POST", f"/v1/nodes/{node.id}/challenge", b'{"purpose":"boot"}')[1])["nonce"]
+    fresh = {party: json.loads(middle.ask(lab, party, "POST", f"/v1/nodes/{node.id}/challenge",
+                                          b'{"purpose":"boot"}')[1])["nonce"]
              for party in PARTIES}
     for party in PARTIES:
         old = recorded[party].last("/release")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A new kernel image: its PCRs are predicted from the file, it replaces the old one on the ESP, the next boot opens; nobody touched the node."""
+"""A new kernel image: its PCRs are predicted from the file, it replaces the old one on the ESP, the next boot opens; nobody
+touched the node."""
 from pathlib import Path
 
 from vmtest import disk, eventlog, probes
@@ -19,7 +20,8 @@ def opened(t, node):
 
 
 def sets(lab):
-    return [line for line in lab.call("verifier", "GET", "/v1/groups/default/policy")["text"].split("\n") if line.startswith("[set ")]
+    return [line for line in lab.call("verifier", "GET",
+                                      "/v1/groups/default/policy")["text"].split("\n") if line.startswith("[set ")]
 
 
 def run(t):
@@ -38,7 +40,8 @@ def run(t):
     new = disk.uki(node.file("new.efi"), node.initrd, node.append)
     node.kernel = None
     log = eventlog.read(node, log_disk)
-    predicted = lab.text("policy", "predict", "--uki", new, "--old-uki", old, "--node", node.id, "--log", log, "--name", "updated")
+    predicted = lab.text("policy", "predict", "--uki", new, "--old-uki", old, "--node", node.id, "--log", log, "--name",
+                         "updated")
     for line in predicted.strip().split("\n"):
         t.say(f"    | {line}")
     policy = Path("policy")

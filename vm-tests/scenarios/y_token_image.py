@@ -55,7 +55,8 @@ def ask_module(call, configuration, files=()):
         (root / path).write_text(text)
     module = REPO / "dracut/90tallyboot"
     script = f'. "{module}/module-setup.sh"; . "{module}/token-setup.sh"; {call}'
-    done = subprocess.run(["bash", "-c", script], env=os.environ | {"dracutsysrootdir": str(root.resolve()), "libdirs": "/usr/lib"},
+    done = subprocess.run(["bash", "-c", script], env=os.environ | {"dracutsysrootdir": str(root.resolve()),
+                                                                    "libdirs": "/usr/lib"},
                           stdout=subprocess.PIPE, text=True, check=False)
     return done.stdout.split("\n")[:-1]
 
@@ -63,8 +64,10 @@ def ask_module(call, configuration, files=()):
 def modules(t):
     """Where the module's path comes from."""
     p11_kit = [("usr/share/p11-kit/modules/a.module", "# module: no.so\nmodule: a.so\n"), ("usr/lib/pkcs11/a.so", ""),
-               ("etc/pkcs11/modules/b.module", "module: /opt/b.so\n"), ("opt/b.so", ""), ("etc/pkcs11/modules/c.module", "module: gone.so\n"),
-               ("usr/lib/pkcs11/libd.so", ""), ("usr/share/p11-kit/modules/trust.module", "module: /opt/b.so\ntrust-policy: yes\n")]
+               ("etc/pkcs11/modules/b.module", "module: /opt/b.so\n"), ("opt/b.so", ""),
+               ("etc/pkcs11/modules/c.module", "module: gone.so\n"),
+               ("usr/lib/pkcs11/libd.so", ""), ("usr/share/p11-kit/modules/trust.module",
+                                                "module: /opt/b.so\ntrust-policy: yes\n")]
     a, b = "/usr/share/p11-kit/modules/a.module /usr/lib/pkcs11/a.so", "/etc/pkcs11/modules/b.module /opt/b.so"
     for configuration, expected in (
             ("[node]\n", []),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A token that comes when the passphrase was asked for: the prompt goes away by itself, or a line says how to get to the PIN's."""
+"""A token that comes when the passphrase was asked for: the prompt goes away by itself, or a line says how to get to the
+PIN's."""
 from vmtest import softhsm
 
 NEEDS = ["tiny-root", "initramfs-softhsm"]

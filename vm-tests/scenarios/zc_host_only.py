@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""dracut as Debian has it, host-only and told nothing of the network: enrolled in the running system, opened by both halves at its next boot."""
+"""dracut as Debian has it, host-only and told nothing of the network: enrolled in the running system, opened by both halves at
+its next boot."""
 from vmtest import images
 
 NEEDS = ["debian-root"]

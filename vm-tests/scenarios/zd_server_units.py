@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The servers as docs/operations.md sets them up, run by systemd; the tenant's master key goes into the machine's TPM, the verifier's
-into an HSM, both while the service runs; they release halves to the machine itself, before and after it starts anew."""
+"""The servers as docs/operations.md sets them up, run by systemd; the tenant's master key goes into the machine's TPM, the
+verifier's into an HSM, both while the service runs; they release halves to the machine itself, before and after it starts
+anew."""
 import json
 from pathlib import Path
 
@@ -99,7 +100,8 @@ def run(t):
              f"softhsm2-util --init-token --free --label hsm --so-pin {SO_PIN} --pin {PIN}")
     node.put("/etc/tallyboot/verifier/pin", PIN, 0o600)
     drop_in(node, "verifier", SEES_THE_HSM)
-    move(node, "verifier", f"master = pkcs11:token=hsm;object=master\nmodule = {MODULE}\npin = file:/etc/tallyboot/verifier/pin\n")
+    move(node, "verifier",
+         f"master = pkcs11:token=hsm;object=master\nmodule = {MODULE}\npin = file:/etc/tallyboot/verifier/pin\n")
     healthy(t, node)
     released(t, node)
 

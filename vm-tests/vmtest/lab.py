@@ -151,8 +151,8 @@ class Lab:
             machine.put(f"/{path}", content, mode)
 
     def node_command(self, *words, tpm=None, token=None, status=0, **settings):
-        """Run the node's program on the host, with a machine's TPM (tpm.powered_on_by_host()) or token (softhsm.Token); returns what
-        it printed. settings: more of its configuration; `status` is the exit status it has to have."""
+        """Run the node's program on the host, with a machine's TPM (tpm.powered_on_by_host()) or token (softhsm.Token); returns
+        what it printed. settings: more of its configuration; `status` is the exit status it has to have."""
         config = self.directory / "host.conf"
         text = (node_directory(self.directory) / "tallyboot.conf").read_text().replace(FROM_GUEST, FROM_HOST)
         text = text.replace("/etc/tallyboot", str(node_directory(self.directory)))

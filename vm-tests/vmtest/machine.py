@@ -13,8 +13,8 @@ from .agent import Agent
 from .console import Console
 from .tpm import Tpm
 
-# Firmware: code and variables. Without a row: SeaBIOS, the quickest, which boots -kernel only. secureboot: what runs has to be signed
-# with the test key of Debian's ovmf; secureboot-off: the same code, and nobody's keys in its variables.
+# Firmware: code and variables. Without a row: SeaBIOS, the quickest, which boots -kernel only. secureboot: what runs has to be
+# signed with the test key of Debian's ovmf; secureboot-off: the same code, and nobody's keys in its variables.
 OVMF = {"ovmf": ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
         "secureboot": ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd"),
         "secureboot-off": ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd")}
@@ -56,7 +56,8 @@ class Machine:
         shutil.copy(OVMF[self.firmware][1], self.directory / "vars.img")
 
     def boot_kernel(self, files, append=None, base="initramfs"):
-        """Boot the cached kernel and the initramfs `base` with the test's files on top (see cpio.archive), and vm-tests/mutate's."""
+        """Boot the cached kernel and the initramfs `base` with the test's files on top (see cpio.archive), and
+        vm-tests/mutate's."""
         self.kernel = images.path("kernel", "vmlinuz")
         self.initrd = cpio.initramfs(images.path(base, "initramfs.img"), files | cpio.overlay(), self.file("initramfs.img"))
         self.append = images.root_command_line() if append is None else append
@@ -86,7 +87,8 @@ class Machine:
 
     def _arguments(self):
         secure = self.firmware.startswith("secureboot")
-        command = shlex.split(BASE.format(machine=",smm=on" if secure else "")) + ["-m", str(self.memory), "-smp", os.environ.get("VM_TESTS_CPUS", "1")]
+        command = shlex.split(BASE.format(machine=",smm=on" if secure else "")) + ["-m", str(self.memory), "-smp",
+                                                                                   os.environ.get("VM_TESTS_CPUS", "1")]
         if secure:
             command += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
         if self.firmware in OVMF:
@@ -95,7 +97,8 @@ class Machine:
         if self.kernel:
             command += ["-kernel", self.kernel, "-initrd", self.initrd, "-append", self.append]
         for i, image in enumerate(self.disks):
-            # Unsafe: the host's page cache outlives a power cut of the guest. nbd:...: a disk that is served by a program (nbd.py).
+            # Unsafe: the host's page cache outlives a power cut of the guest. nbd:...: a disk that is served by a program
+            # (nbd.py).
             command += ["-drive", f"if=none,id=disk{i},file={image},format=raw,cache=unsafe",
                         "-device", f"virtio-blk-pci,drive=disk{i},bootindex={i + 1}"]
         if self.network:

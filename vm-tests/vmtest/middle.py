@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Somebody between the nodes and a party, who has the party's certificate: sees everything in clear, keeps it, and may answer instead."""
+"""Somebody between the nodes and a party, who has the party's certificate: sees everything in clear, keeps it, and may answer
+instead."""
 import http.client
 import http.server
 import ssl
@@ -18,7 +19,8 @@ def client_context(lab):
 
 def ask(lab, party, method, path, body):
     """What anybody can send to a party: (status, answer)."""
-    connection = http.client.HTTPSConnection(FROM_HOST, lab.ports[party], context=client_context(lab), timeout=30 * process.PATIENCE)
+    connection = http.client.HTTPSConnection(FROM_HOST, lab.ports[party], context=client_context(lab),
+                                             timeout=30 * process.PATIENCE)
     connection.request(method, path, body, {"Content-Type": "application/json"})
     answer = connection.getresponse()
     content = answer.read()
@@ -27,7 +29,8 @@ def ask(lab, party, method, path, body):
 
 
 class Middle:
-    """Passes on what nodes ask a party, and keeps it in `exchanges`. answer(method, path): an Exchange to give instead, or None."""
+    """Passes on what nodes ask a party, and keeps it in `exchanges`. answer(method, path): an Exchange to give instead, or
+    None."""
 
     def __init__(self, lab, party):
         self.exchanges, self.answer = [], None

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A disk that is a program: it sees each read, and may answer the next one with something else (the NBD protocol, fixed newstyle)."""
+"""A disk that is a program: it sees each read, and may answer the next one with something else (the NBD protocol, fixed
+newstyle)."""
 import os
 import socket
 import struct

@@ -39,7 +39,8 @@ def wait_until(condition, what, seconds=30, process=None, log=None):
 
 
 def command(*words, log="commands.log", check=True, **options):
-    """Run a host's command to its end and return what it printed; its words and errors are in the log. check: it has to succeed."""
+    """Run a host's command to its end and return what it printed; its words and errors are in the log. check: it has to
+    succeed."""
     words = [str(word) for word in words]
     with open(log, "a") as file:
         print("+", *words, file=file, flush=True)

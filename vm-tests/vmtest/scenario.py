@@ -22,10 +22,12 @@ class Scenario:
         return self.remember(Machine(name, **settings))
 
     def tiny(self, name="node", files=None, append=None, base="initramfs", **settings):
-        """A machine with the tiny root on LUKS, booted from -kernel; /etc/crypttab asks for a passphrase unless `files` has one."""
+        """A machine with the tiny root on LUKS, booted from -kernel; /etc/crypttab asks for a passphrase unless `files` has
+        one."""
         machine = self.machine(name, **settings)
         machine.add_root("tiny-root")
-        machine.boot_kernel({"etc/crypttab": f"root UUID={images.TINY_UUID} none {images.CRYPTTAB}\n"} | (files or {}), append, base)
+        machine.boot_kernel({"etc/crypttab": f"root UUID={images.TINY_UUID} none {images.CRYPTTAB}\n"} | (files or {}), append,
+                            base)
         return machine
 
     def debian(self, name="node", **settings):
@@ -42,7 +44,8 @@ class Scenario:
         return lab
 
     def enrolled(self, files=None, lab=None, **settings):
-        """A lab and a quick machine whose root the halves open; its first boot is accepted as it is. Settings are those of tiny()."""
+        """A lab and a quick machine whose root the halves open; its first boot is accepted as it is. Settings are those of
+        tiny()."""
         lab = lab or self.lab()
         lab.accept_first_boots()
         node = self.tiny(files=lab.node_files() | (files or {}), **settings)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A machine's PKCS#11 token in software: SoftHSM's, made on the host; its folder goes into the guest's initramfs or onto a disk."""
+"""A machine's PKCS#11 token in software: SoftHSM's, made on the host; its folder goes into the guest's initramfs or onto a
+disk."""
 import hashlib
 import os
 from pathlib import Path
@@ -26,7 +27,8 @@ SIGN, WRAP = f"pkcs11:token={LABEL};object=sign", f"pkcs11:token={LABEL};object=
 
 
 def plug_at_the_prompt():
-    """Files of a machine whose second disk is token.disk(): the token comes when the passphrase was asked for. PLUGGED is said."""
+    """Files of a machine whose second disk is token.disk(): the token comes when the passphrase was asked for. PLUGGED is
+    said."""
     return probes.service("plug", PLUG, "sysinit.target", kind="simple")
 
 
@@ -42,7 +44,8 @@ class Token:
         self.environment = os.environ | {"SOFTHSM2_CONF": str(conf)}
         self._command("softhsm2-util", "--init-token", "--free", "--label", LABEL, "--so-pin", SO_PIN, "--pin", PIN)
         for i, (label, file) in enumerate((keys or {}).items()):
-            self._command("softhsm2-util", "--import", file, "--token", LABEL, "--pin", PIN, "--label", label, "--id", f"0{i + 1}")
+            self._command("softhsm2-util", "--import", file, "--token", LABEL, "--pin", PIN, "--label", label, "--id",
+                          f"0{i + 1}")
         if not keys:
             self._tool("--keypairgen", "--key-type", "EC:prime256v1", "--usage-sign", "--label", "sign", "--id", "01")
             self._tool("--keygen", "--key-type", "AES:32", "--usage-wrap", "--sensitive", "--label", "wrap", "--id", "02")
