@@ -158,7 +158,7 @@ def test_readable_keys_and_predictable_names(fleet):
         done, trace = traced(machine.command("enroll", "--key-file", machine.key_file, "--join-token-file",
                                              machine.join_token_file(), machine.volume), log)
         assert done.returncode == 0, done.stdout
-        machine.id = machine.only_node()
+        machine.id = machine.node_id()
         expect_private(trace, "enroll")
         assert machine.unlock_test(machine.volume).code == 0
         machine.reset()

@@ -170,7 +170,7 @@ def lost_without_a_backup(lab, role):
     with EnrolledNode(lab) as node:
         image = node.image()
         assert node.enroll(image, "--recovery-key", "no", "--join-token-file", node.join_token_file(group=group)).code == 0
-        mine = node.only_node()
+        mine = node.node_id()
         assert unlock_test(node, image).code == 8
         ok(lab.ctl("node", "approve", mine, "--capture"))
         assert unlock_test(node, image).code == 0
