@@ -112,8 +112,8 @@ def test_a_configuration_that_cannot_be_used_is_no_end(lab):
 
 
 def test_invariant_13_no_root_is_enrolled_beside_ours():
-    """The machine for an hour, its network, a system of her own: the TPM quotes for purpose enroll, whatever was booted. A root that she
-    enrolls would be one that halves opened, beside the volumes of its owner."""
+    """The machine for an hour, its network, a system of her own: the TPM quotes for purpose enroll, whatever was booted. A root
+    that she enrolls would be one that halves opened, beside the volumes of its owner."""
     with Fleet() as fleet, enrolled.EnrolledNode(fleet) as node:
         root, data, hers = node.image("root"), node.image("data"), node.image("hers", b"hers")
         (node.directory / "her-key").write_bytes(b"hers")

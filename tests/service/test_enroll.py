@@ -143,7 +143,8 @@ def test_another_key_takes_a_fresh_word(fleet):
 
     def later():
         for party in fleet.parties:
-            assert party.change("UPDATE nodes SET registered = registered - 3700, welcomed = welcomed - 3700 WHERE id = ?", node.id) == 1
+            assert party.change("UPDATE nodes SET registered = registered - 3700, welcomed = welcomed - 3700 WHERE id = ?",
+                                node.id) == 1
 
     def another(**keywords):
         return node.ask("enroll", {"keys": [{"id": secrets.token_hex(16), "kind": "volumes"}]}, **keywords)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A mistake in the tallyboot.conf of the initramfs: nobody is asked for halves, a passphrase opens the root, the gate is closed."""
+"""A mistake in the tallyboot.conf of the initramfs: nobody is asked for halves, a passphrase opens the root, the gate is
+closed."""
 NEEDS = ["tiny-root", "initramfs"]
 LIMIT = 400
 
