@@ -99,7 +99,7 @@ def test_exit_codes(_nothing):
         said = re.search(r"Exit (?:codes|status): (.*)", help_of(program), re.S)[1]
         assert set(re.findall(r"(?:^|[ ,\n(])(\d+) [A-Za-z]", said)) == codes, (program, said)
         text = re.search(r"^# EXIT (?:CODES|STATUS)\n\n(.*?)\n\n#", manual(page), re.S | re.M)[1].replace("*", "")
-        assert set(re.findall(r"(?:^|[ ,\n;])(\d+) [A-Za-z]", text)) == codes, (page, text)
+        assert set(re.findall(r"(?:^|[ ,\n;])(\d+)\s[A-Za-z]", text)) == codes, (page, text)
     for service in SERVICES:
         assert "0 ended as asked, 1 failed, 2 wrong usage" in help_of(f"tallyboot-{service}")
         text = re.search(r"^# EXIT STATUS\n\n(.*?)\n\n#", manual(f"tallyboot-{service}.8.scd") + "\n\n#", re.S | re.M)[1]
