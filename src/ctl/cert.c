@@ -192,7 +192,15 @@ static int cert_verb(struct ctl *ctl, int argc, char *argv[]) {
         return r < 0 ? CTL_FAILURE : CTL_OK;
 }
 
+/* What the audit logs call a node or a service is nobody's name: who has it in a certificate is refused. */
 static bool is_name(const char *text) {
+        static const char *const taken[] = { "node", "service", "registrar", "tenant", "verifier" };
+
+        for (size_t i = 0; i < ELEMENTSOF(taken); i++)
+                if (strcmp(text, taken[i]) == 0) {
+                        log_error("%s is what the audit logs call somebody else: give another name.", text);
+                        return false;
+                }
         return group_name_is_valid(text) && text[0] != '.'; /* the same letters; a file's name */
 }
 

@@ -10,6 +10,17 @@
 #include "service/space.h"
 #include "wire/wire.h"
 
+/* Who somebody was is read in the audit log: no person is called what a service, or a node, is called there. */
+static bool is_taken(const char *name) {
+        static const char *const taken[] = { "node", "service", "registrar", "tenant", "verifier" };
+
+        for (size_t i = 0; i < ELEMENTSOF(taken); i++)
+                if (strcmp(name, taken[i]) == 0)
+                        return true;
+
+        return false;
+}
+
 enum service_role service_peer_role(const struct http_peer *peer, char *ret_who, size_t size) {
         static const struct {
                 const char *uri, *who;
@@ -38,7 +49,8 @@ enum service_role service_peer_role(const struct http_peer *peer, char *ret_who,
         for (size_t i = 0; i < ELEMENTSOF(people); i++) {
                 size_t n = strlen(people[i].prefix);
 
-                if (strncmp(peer->uri, people[i].prefix, n) == 0 && service_name_is_valid(peer->uri + n)) {
+                if (strncmp(peer->uri, people[i].prefix, n) == 0 && service_name_is_valid(peer->uri + n) &&
+                    !is_taken(peer->uri + n)) {
                         (void) snprintf(ret_who, size, "%s", peer->uri + n);
                         return people[i].role;
                 }

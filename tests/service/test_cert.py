@@ -33,7 +33,7 @@ def test_cert_issue(lab):
         again = lab.ctl("cert", "issue", *words)
         assert again.code == FAILED and "--again replaces it" in again.err, again
     ok(lab.ctl("cert", "issue", *words, "--again"))
-    for words in (("root", "x"), ("operator", "../x"), ("operator", ""), ("operator",)):
+    for words in (("root", "x"), ("operator", "../x"), ("operator", ""), ("operator",), ("operator", "service"), ("monitor", "tenant")):
         assert lab.ctl("cert", "issue", *words, "--dir", lab.directory).code == USAGE, words
     people = lab.directory / "people"
     ann, watch = ((people / f"{name}.pem", people / f"{name}.key") for name in ("ann", "watch"))

@@ -134,6 +134,9 @@ static void roles(void **state) {
                 "urn:tallyboot:node",
                 "urn:tallyboot:registrar",
                 "urn:tallyboot:verifier",
+                "urn:tallyboot:operator:service",
+                "urn:tallyboot:operator:node",
+                "urn:tallyboot:operator:tenant",
         };
         const struct http_peer claimed = { .uri = "urn:tallyboot:operator:alice" };
         char problem[32], who[128];
