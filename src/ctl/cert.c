@@ -192,8 +192,8 @@ static int cert_verb(struct ctl *ctl, int argc, char *argv[]) {
         return r < 0 ? CTL_FAILURE : CTL_OK;
 }
 
-/* What the audit logs call a node or a service is nobody's name: who has it in a certificate is refused. */
-static bool is_name(const char *text) {
+/* Who has such a name in a certificate is refused by the services. */
+bool cert_name_is_valid(const char *text) {
         static const char *const taken[] = { "node", "service", "registrar", "tenant", "verifier" };
 
         for (size_t i = 0; i < ELEMENTSOF(taken); i++)
@@ -201,7 +201,7 @@ static bool is_name(const char *text) {
                         log_error("%s is what the audit logs call somebody else: give another name.", text);
                         return false;
                 }
-        return group_name_is_valid(text) && text[0] != '.'; /* the same letters; a file's name */
+        return group_name_is_valid(text) && text[0] != '.'; /* the same letters */
 }
 
 /* For one more person, or for what reads the metrics. Each has a key of his own, so the audit log tells them apart. */
@@ -247,7 +247,8 @@ static int issue_verb(struct ctl *ctl, int argc, char *argv[]) {
                 else
                         wrong = true;
         if (wrong || !dir || argc - optind != 2 ||
-            (strcmp(argv[optind], "operator") != 0 && strcmp(argv[optind], "monitor") != 0) || !is_name(argv[optind + 1]))
+            (strcmp(argv[optind], "operator") != 0 && strcmp(argv[optind], "monitor") != 0) ||
+            !cert_name_is_valid(argv[optind + 1]))
                 return CTL_USAGE;
         return issue(ctl, dir, argv[optind], argv[optind + 1], again) < 0 ? CTL_FAILURE : CTL_OK;
 }

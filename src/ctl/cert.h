@@ -7,6 +7,9 @@
 /* dir/sub/name suffix, in a fleet's directory (see init.c). NULL: no memory. */
 char *cert_file(const char *dir, const char *sub, const char *name, const char *suffix);
 
+/* Whether somebody can be called that: a file's name, and not what the audit logs call a node or a service. Logs. */
+bool cert_name_is_valid(const char *name);
+
 /* cert-ca.c: another CA for a fleet, so that nobody is cut off. Errors are logged; 0 or -errno; each may be run again after it
  * was cut. First a second CA that everybody trusts beside the first, which goes on signing. */
 int cert_ca_begin(const char *dir);

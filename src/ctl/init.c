@@ -10,6 +10,7 @@
 
 #include "base/ini.h"
 #include "ctl/ca.h"
+#include "ctl/cert.h"
 #include "keystore/keystore.h"
 
 enum { FIRST_PORT = 7601 };
@@ -270,9 +271,7 @@ static int complete(struct fleet *fleet) {
                                          server_names[s], server_names[s]),
                                -EINVAL;
         }
-        if (strspn(fleet->operator_name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") !=
-                    strlen(fleet->operator_name) ||
-            !*fleet->operator_name)
+        if (!cert_name_is_valid(fleet->operator_name))
                 return log_error("--operator: letters, digits, dots, dashes only."), -EINVAL;
         if (fleet->dir[0] == '/')
                 snprintf(fleet->final, sizeof fleet->final, "%s", fleet->dir);
