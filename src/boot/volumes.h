@@ -19,7 +19,7 @@ struct volume {
         char name[LUKS_NAME_MAX]; /* of the mapping: crypttab's where it has the volume, else the manifest's */
         bool root;
         enum volume_state state;
-        struct volume_key keys[4];
+        struct volume_key keys[WIRE_KEYS_MAX]; /* each enrollment of it is a key of its own, and stays live */
         size_t n_keys;
         const struct volume_key *opened_by;
         uint64_t called_back_ms; /* when its unit was started anew for us */

@@ -170,11 +170,37 @@ static void a_name_is_the_open_volumes(void **state _unused_) {
         assert_null(volumes_find_name(&volumes, "root"));
 }
 
+/* Each enroll --again is another key, and those before stay live at the parties: any of them may be the one that opens, for they
+ * come in the order of their random ids. */
+static void no_enrollment_of_a_volume_is_left_out(void **state _unused_) {
+        struct volumes volumes = {};
+        _cleanup_(secret_freep) struct secret *k_b = NULL;
+
+        assert_int_equal(secret_random(HALF_SIZE, &k_b), 0);
+        for (unsigned i = 0; i < WIRE_KEYS_MAX; i++) {
+                struct luks_expected *expected = calloc(1, sizeof *expected);
+                struct manifest manifest = { .generation = 1, .volumes = expected, .n = 1 };
+
+                assert_non_null(expected);
+                snprintf(manifest.key_id, sizeof manifest.key_id, "%032x", i);
+                strcpy(expected->uuid, "7a11b007-0000-4000-8000-000000000002");
+                assert_int_equal(volumes_add(&volumes, VOLUMES_BY_HALVES, &manifest, NODE_ID_A, k_b), 0);
+                manifest_done(&manifest);
+                assert_int_equal(volumes.n, 1);
+                assert_int_equal(volumes.items[0].n_keys, i + 1);
+        }
+        volumes_done(&volumes);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
-                test(a_name_is_the_open_volumes),           test(what_is_being_opened_is_on_record_and_no_root_yet),
-                test(what_was_not_opened_is_not_on_record), test(the_manifest_that_opens_says_whether_it_is_a_root),
-                test(a_test_leaves_nothing_on_record),      test(a_volume_that_cannot_be_put_on_record_is_not_opened),
+                test(a_name_is_the_open_volumes),
+                test(no_enrollment_of_a_volume_is_left_out),
+                test(what_is_being_opened_is_on_record_and_no_root_yet),
+                test(what_was_not_opened_is_not_on_record),
+                test(the_manifest_that_opens_says_whether_it_is_a_root),
+                test(a_test_leaves_nothing_on_record),
+                test(a_volume_that_cannot_be_put_on_record_is_not_opened),
                 test(halves_and_token_are_never_mixed),
         };
 
