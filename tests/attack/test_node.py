@@ -133,7 +133,7 @@ def test_invariant_13_no_root_is_enrolled_beside_ours():
         done = node.run("unlock", "--test", "--device", hers, "--device", data)
         assert done.code == EXIT["volume"] and "hers: root would not open" in done.errors, done
 
-        node.approve(node.only_node())
+        node.approve(node.node_id())
         done = node.run(*words, hers)
         assert done.code == 0, done
 
