@@ -253,10 +253,10 @@ def test_two_tokens(fleet):
         assert done.code == 0 and not tokens(image) and slots(image) == [0] and opens(image), done
 
 
-def cut(node, image, number):
+def cut(node, image, number, *words):
     """SIGKILL at the number-th write to the image; True if it came to that."""
     script = f"set -e\nexec strace -f -o /dev/null -P {image} -e trace=write,pwrite64 -e inject=write,pwrite64:signal=SIGKILL:when={number} \"$@\""
-    done = subprocess.run(["bash", "-c", script, "bash", *node.command("enroll", "--key-file", node.key_file, image)],
+    done = subprocess.run(["bash", "-c", script, "bash", *node.command("enroll", *words, "--key-file", node.key_file, image)],
                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
                           env=node.environment(**TRACED), check=False)
     return done.returncode != 0
