@@ -6,11 +6,11 @@
 #include "base/clock.h"
 #include "crypto/crypto.h"
 
-enum { PLACES = 8192, MINUTE_S = 60 };
+enum { ROWS = 1024, PLACES_OF_ROW = 8, MINUTE_S = 60 };
 
 struct place {
         uint64_t name;
-        uint64_t began;
+        uint64_t end;
         unsigned count;
 };
 
@@ -18,7 +18,7 @@ struct limiter {
         pthread_mutex_t lock;
         unsigned per_minute;
         uint64_t seed; /* so that nobody outside can choose who meets whom */
-        struct place places[PLACES];
+        struct place rows[ROWS][PLACES_OF_ROW];
 };
 
 int limiter_new(unsigned per_minute, struct limiter **ret) {
@@ -59,18 +59,33 @@ unsigned limiter_count_to(struct limiter *limiter, const char *kind, const char 
         return limiter_count_in(limiter, kind, name, per_minute, MINUTE_S);
 }
 
+/* The name's own, or one whose time is over; in a row that is full of others the one that came least often. */
+static struct place *place_of(struct place row[static PLACES_OF_ROW], uint64_t name, uint64_t now, uint64_t window) {
+        struct place *least = row;
+
+        for (size_t i = 0; i < PLACES_OF_ROW; i++) {
+                if (row[i].end <= now)
+                        row[i].count = 0;
+                else if (row[i].name == name)
+                        return row + i;
+                if (row[i].count < least->count)
+                        least = row + i;
+        }
+        *least = (struct place){ .name = name, .end = now + window };
+        return least;
+}
+
 unsigned limiter_count_in(struct limiter *limiter, const char *kind, const char *name, unsigned limit, unsigned seconds) {
-        uint64_t h = hash(hash(limiter->seed, kind), name), now = clock_monotonic_ms(), window = UINT64_C(1000) * seconds;
-        struct place *place = limiter->places + (h >> 32) % PLACES;
+        uint64_t h = hash(hash(limiter->seed, kind), name), now = clock_monotonic_ms();
+        struct place *place;
         unsigned wait = 0;
 
         (void) pthread_mutex_lock(&limiter->lock);
-        if (place->name != h || now - place->began >= window)
-                *place = (struct place){ .name = h, .began = now };
+        place = place_of(limiter->rows[(h >> 32) % ROWS], h, now, UINT64_C(1000) * seconds);
         if (place->count < limit)
                 place->count++;
         else
-                wait = (unsigned) ((window - (now - place->began)) / 1000 + 1);
+                wait = (unsigned) ((place->end - now) / 1000 + 1);
         (void) pthread_mutex_unlock(&limiter->lock);
 
         return wait;

@@ -3,8 +3,8 @@
 
 #include "base/macro.h"
 
-/* How often something happened within the last minute or so, for many names in bounded memory. Two names that meet in one place
- * share their fate to the caller's advantage: the older one is forgotten. Thread-safe. */
+/* How often something happened within the last minute or so, for many names in bounded memory. Eight names have room in one place; of
+ * more that meet there the one that came least often is forgotten, to the caller's advantage. Thread-safe. */
 struct limiter;
 int limiter_new(unsigned per_minute, struct limiter **ret);
 struct limiter *limiter_free(struct limiter *limiter);
