@@ -19,7 +19,7 @@ from services import BUILD
 from swtpm import Swtpm
 
 PASSPHRASE = b"correct horse"
-LIMIT = 120
+LIMIT = 240
 OK, FAILED, USAGE, REFUSED, UNREACHABLE, TOKEN, VOLUME, CONFIG, PENDING = range(9)  # exit codes; TOKEN: TPM or token
 
 
@@ -98,7 +98,7 @@ class EnrolledNode:
     def configure(self, extra="", **urls):
         servers = {role: urls.get(role) or getattr(self.fleet, role).url for role in ("registrar", "tenant", "verifier")}
         text = "[node]\n" + "".join(f"{role} = {url}\n" for role, url in servers.items())
-        self.config.write_text(f"{text}ca = {self.ca}\ntpm = {self.tpm.tcti}\nconnect-timeout = 2\nexchange-timeout = 5\n{extra}")
+        self.config.write_text(f"{text}ca = {self.ca}\ntpm = {self.tpm.tcti}\nconnect-timeout = 60\nexchange-timeout = 120\n{extra}")
 
     def image(self, name="image", passphrase=PASSPHRASE):
         path = self.directory / name

@@ -7,11 +7,10 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import tempfile
 
-from services import BUILD, ROLES, TOP, Fleet, Service
+from services import BUILD, ROLES, TOP, Fleet, Service, free_port
 from swtpm import TestCa
 
 
@@ -54,13 +53,10 @@ class Said:
 def free_ports():
     """The first of three in a row."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first = probe.getsockname()[1]
+        first = free_port()
         try:
-            for port in range(first, first + 3):
-                with socket.socket() as other:
-                    other.bind(("127.0.0.1", port))
+            for port in (first + 1, first + 2):
+                free_port(port)
             return first
         except OSError:
             pass
@@ -85,8 +81,8 @@ class Lab:
     def ctl(self, *words, stdin=b"", config=None):
         """tallyctl as the operator."""
         environment = {**os.environ, "TALLYCTL_CONFIG": str(config or self.directory / "operator" / "tallyctl.conf")}
-        return Said(subprocess.run([BUILD / "tallyctl", *map(str, words)], input=stdin, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, env=environment, timeout=120, check=False))
+        return Said(subprocess.run([BUILD / "tallyctl", *map(str, words)], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   env=environment, timeout=240, check=False))
 
     def join_token(self, group="default"):
         """Through tallyctl; the 20 bytes of what it prints."""

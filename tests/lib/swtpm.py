@@ -124,7 +124,7 @@ class Swtpm:
              "--server", f"type=unixio,path={self.socket}", "--ctrl", f"type=unixio,path={self.control}",
              "--log", f"file={self.run}/log"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
@@ -143,7 +143,7 @@ class Swtpm:
     def command(self, tag, code, body):
         """One raw TPM command; the response without its header. Only while nobody else is connected."""
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(20)
+            client.settimeout(120)
             client.connect(self.socket)
             client.sendall(struct.pack(">HII", tag, 10 + len(body), code) + body)
             answer = b""
@@ -172,7 +172,7 @@ class Swtpm:
             if self.process.poll() is None:
                 self.process.send_signal(signal.SIGTERM)
                 try:
-                    self.process.wait(10)
+                    self.process.wait(60)
                 except subprocess.TimeoutExpired:
                     self.process.kill()
             self.process.wait()

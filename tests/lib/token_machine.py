@@ -47,11 +47,10 @@ class TokenMachine(EnrolledNode):
     def set(self, **changes):
         """The configuration, with changes; None: left out."""
         settings = {role: getattr(self.fleet, role).url for role in ("registrar", "tenant", "verifier")}
-        settings |= {"ca": self.ca, "tpm": "device:/nowhere/tpm", "tpm-timeout": 0, "connect-timeout": 2, "exchange-timeout": 5,
-                     "token-key": "pkcs11:token=node;object=tallyboot", "token-module": MODULE,
-                     "token-pin": f"file:{self.pin_file}", **{name.replace("_", "-"): value for name, value in changes.items()}}
-        self.config.write_text("[node]\n" + "".join(f"{name} = {value}\n" for name,
-                                                    value in settings.items() if value is not None))
+        settings |= {"ca": self.ca, "tpm": "device:/nowhere/tpm", "tpm-timeout": 0, "connect-timeout": 60, "exchange-timeout": 120,
+                     "token-key": "pkcs11:token=node;object=tallyboot", "token-module": MODULE, "token-pin": f"file:{self.pin_file}",
+                     **{name.replace("_", "-"): value for name, value in changes.items()}}
+        self.config.write_text("[node]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items() if value is not None))
         return self
 
     def environment(self, **extra):
@@ -133,7 +132,7 @@ class Boot:
         for line in self.process.stdout:
             self.text += line.decode(errors="replace")
 
-    def expect(self, *words, seconds=60):
+    def expect(self, *words, seconds=240):
         """Until it has said all of them, or wrote the note of that name (note:NAME)."""
         def is_there(word):
             return (self.machine.directory / "run" / word[5:]).exists() if word.startswith("note:") else word in self.text
@@ -143,9 +142,9 @@ class Boot:
                 raise AssertionError(f"{words} not in {self.text}")
             time.sleep(0.05)
 
-    def wait(self, seconds=60):
+    def wait(self, seconds=240):
         code = self.process.wait(seconds)
-        self.reader.join(10)
+        self.reader.join(60)
         assert not self.reader.is_alive(), "a process that it started goes on without it"
         self.process.stdout.close()
         return code
@@ -180,7 +179,7 @@ def questions(pid):
     return found
 
 
-def question(boot, seconds=60, other_than=None):
+def question(boot, seconds=240, other_than=None):
     """Waits for one."""
     end = time.monotonic() + seconds
     while True:
@@ -195,7 +194,7 @@ def answer(asked, pin):
     """As a password agent does; None: the person cancels. Waits until the question is gone."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.sendto(b"-" if pin is None else b"+" + pin.encode(), asked[2])
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while os.path.exists(asked[2]):
         assert time.monotonic() < end
         time.sleep(0.02)

@@ -102,7 +102,7 @@ class Tpm:
 
     def _exchange(self, request):
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(60)
+            client.settimeout(240)
             client.connect(self.path)
             client.sendall(request)
             answer = b""

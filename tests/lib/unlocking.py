@@ -68,7 +68,7 @@ class Unlocking:
         self.node.volumes = []
         self.settings = {
             "registrar": self.fleet.registrar.url, "tenant": self.fleet.tenant.url, "verifier": self.fleet.verifier.url,
-            "ca": str(self.fleet.pki.ca), "tpm": self.node.swtpm.tcti, "connect-timeout": "1", "exchange-timeout": "2"}
+            "ca": str(self.fleet.pki.ca), "tpm": self.node.swtpm.tcti, "connect-timeout": "60", "exchange-timeout": "120"}
 
     def volume(self, name="root", role="root", *options):
         path = make_volume(self.directory / f"{name}.img", *options)
@@ -106,7 +106,7 @@ class Unlocking:
         return [*os.environ.get("WRAPPER", "").split(), str(BUILD / "tallyboot"), "--config", self.configuration(**changes),
                 "--run-dir", str(self.run_dir), *arguments]
 
-    def run(self, *arguments, timeout=60, **changes):
+    def run(self, *arguments, timeout=240, **changes):
         return Done(subprocess.run(self.command(*arguments, **changes), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, text=True, errors="replace", timeout=timeout, check=False))
 
