@@ -62,9 +62,26 @@ static void handle_file(const struct http_request *request, struct http_response
         }
 }
 
+static _Atomic unsigned asked, meeting;
+
+unsigned fixture_asked(void) {
+        return asked;
+}
+
+static bool until(const _Atomic unsigned *counter, unsigned number) {
+        for (unsigned i = 0; i < 20000 && *counter < number; i++)
+                sleep_ms(5);
+        return *counter >= number;
+}
+
+void fixture_until_asked(unsigned number) {
+        (void) until(&asked, number);
+}
+
 static void handle(const struct http_request *request, struct http_response *response, void *userdata _unused_) {
         const char *path = request->path;
 
+        asked++;
         if (strcmp(request->method, "DELETE") == 0) {
                 answer(response, 405, NULL);
         } else if (strcmp(path, "/v1/echo") == 0) {
@@ -81,6 +98,9 @@ static void handle(const struct http_request *request, struct http_response *res
         } else if (strcmp(path, "/v1/sleep") == 0) {
                 sleep_ms(300);
                 answer(response, 200, format("{}"));
+        } else if (strcmp(path, "/v1/meet") == 0) {
+                meeting++;
+                answer(response, until(&meeting, FIXTURE_MEET) ? 200 : 404, NULL);
         } else if (strcmp(path, "/v1/file") == 0) {
                 handle_file(request, response);
         } else if (strcmp(path, "/v1/none") == 0) {

@@ -13,6 +13,7 @@
  * POST /v1/echo         the body comes back
  * GET  /v1/peer         {"uri","address","incident","authorization","query"}
  * GET  /v1/sleep        200 after 300 ms
+ * GET  /v1/meet         200 when FIXTURE_MEET of them are under way at once; 404 where they do not come
  * PUT  /v1/file         to a file (64 MiB at most): the size, if the bytes are the pattern; else 400
  * GET  /v1/file         FIXTURE_FILE bytes of the pattern, from a file
  * GET  /v1/none         204
@@ -22,7 +23,12 @@
 enum {
         FIXTURE_FILE = 24 * 1024 * 1024,
         FIXTURE_LIMIT = 64 * 1024, /* of /v1/echo */
+        FIXTURE_MEET = 8,
 };
+
+/* How many requests have come to a handler, of all fixtures; and a wait until they are so many. */
+unsigned fixture_asked(void);
+void fixture_until_asked(unsigned number);
 
 struct fixture {
         char dir[64];

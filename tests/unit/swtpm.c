@@ -104,7 +104,7 @@ static void run_swtpm(const struct swtpm *swtpm) {
 
 void swtpm_start(struct swtpm *swtpm) {
         char data[96], control[96];
-        uint64_t until = clock_monotonic_ms() + 20000;
+        uint64_t until = clock_monotonic_ms() + 120000;
 
         (void) snprintf(data, sizeof(data), "%s/tpm", swtpm->dir);
         (void) snprintf(control, sizeof(control), "%s/tpm.ctrl", swtpm->dir);

@@ -123,7 +123,7 @@ static void clock_tells_time(void **state) {
         assert_true(clock_realtime_ms() > 1600000000000);
         before = clock_monotonic_ms();
         sleep_ms(20);
-        assert_in_range(clock_monotonic_ms() - before, 19, 5000);
+        assert_in_range(clock_monotonic_ms() - before, 19, 600000);
 }
 
 static void sanitized(const char *text, const char *expected) {

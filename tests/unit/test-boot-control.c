@@ -41,13 +41,19 @@ struct client {
         pthread_t thread;
         int (*ask)(void);
         int result;
+        _Atomic bool over;
 };
 
 static void *client_thread(void *userdata) {
         struct client *client = userdata;
 
         client->result = client->ask();
+        client->over = true;
         return NULL;
+}
+
+static bool is_over(const struct client *client) {
+        return client->over;
 }
 
 static void begin(struct client *client, int (*ask)(void)) {
@@ -61,19 +67,25 @@ static int end(struct client *client) {
 }
 
 static int wait_long(void) {
-        return control_wait_volume(run_dir, "root", UUID, 20000);
+        return control_wait_volume(run_dir, "root", UUID, 120000);
 }
 
+static int wait_for_ever(void) {
+        return control_wait_volume(run_dir, "root", UUID, 3600 * 1000);
+}
+
+static unsigned shortly_ms = 100;
+
 static int wait_shortly(void) {
-        return control_wait_volume(run_dir, "root", UUID, 100);
+        return control_wait_volume(run_dir, "root", UUID, shortly_ms);
 }
 
 static int wait_payload(void) {
-        return control_wait_payload(run_dir, 20000);
+        return control_wait_payload(run_dir, 120000);
 }
 
 static int wait_settled(void) {
-        return control_wait_settled(run_dir, 20000);
+        return control_wait_settled(run_dir, 120000);
 }
 
 static int tell_opened(void) {
@@ -87,7 +99,7 @@ static int stop(void) {
 static void until_claimed(struct control *control) {
         char name[LUKS_NAME_MAX] = "";
 
-        for (unsigned i = 0; i < 1000 && !control_claim(control, UUID, name); i++)
+        for (unsigned i = 0; i < 20000 && !control_claim(control, UUID, name); i++)
                 sleep_ms(5);
         assert_string_equal(name, "root");
 }
@@ -96,7 +108,7 @@ static struct control_request until_asked(struct control *control) {
         struct control_request request = {};
         bool asked = false;
 
-        for (unsigned i = 0; i < 1000 && !(asked = control_next(control, &request)); i++)
+        for (unsigned i = 0; i < 20000 && !(asked = control_next(control, &request)); i++)
                 sleep_ms(5);
         assert_true(asked);
         return request;
@@ -123,13 +135,23 @@ static void a_waiter_leaves_when_its_time_is_over(void **state) {
 }
 
 static void a_waiter_does_not_leave_while_its_volume_is_being_opened(void **state) {
+        char name[LUKS_NAME_MAX] = "";
         struct client client;
 
-        begin(&client, wait_shortly);
-        until_claimed(*state);
-        sleep_ms(300);
+        /* with more time where this machine was too slow to claim it before it was over */
+        for (shortly_ms = 100;; shortly_ms *= 2) {
+                begin(&client, wait_shortly);
+                while (!control_claim(*state, UUID, name) && !is_over(&client))
+                        sleep_ms(1);
+                if (*name)
+                        break;
+                assert_int_equal(end(&client), 0);
+                assert_true(shortly_ms < 60000);
+        }
+        sleep_ms(3 * shortly_ms);
         control_settle(*state, UUID, true);
         assert_int_equal(end(&client), 1);
+        shortly_ms = 100;
 }
 
 static void only_the_waiter_of_a_volume_is_claimed(void **state) {
@@ -150,26 +172,25 @@ static bool knows_nothing(const char *uuid _unused_, void *userdata _unused_) {
 
 static void a_waiter_for_what_no_manifest_names_does_not_wait(void **state) {
         struct client client;
-        uint64_t begun = clock_monotonic_ms();
 
-        begin(&client, wait_long);
-        for (unsigned i = 0; i < 20; i++) {
+        begin(&client, wait_for_ever);
+        for (unsigned i = 0; i < 20000 && !is_over(&client); i++) {
                 control_fail_unknown(*state, knows_nothing, NULL);
-                sleep_ms(10);
+                sleep_ms(5);
         }
+        assert_true(is_over(&client));
         assert_int_equal(end(&client), 0);
-        assert_true(clock_monotonic_ms() - begun < 10000);
 }
 
 static void the_end_of_the_unlocker_ends_every_waiting(void **state) {
         struct client volume, payload;
 
-        begin(&volume, wait_long);
         begin(&payload, wait_payload);
+        begin(&volume, wait_long);
         until_claimed(*state);
         *state = control_free(*state);
         assert_int_equal(end(&volume), 0);
-        assert_int_equal(end(&payload), 0);
+        assert_true(end(&payload) <= 0);                                    /* negative where it came only now */
         assert_true(control_wait_volume(run_dir, "root", UUID, 20000) < 0); /* nobody is there: at once */
         assert_int_equal(control_stop(run_dir), 0);
 }
@@ -203,7 +224,7 @@ static void a_stop_interrupts_and_is_answered(void **state) {
 
         assert_int_equal(poll(&cancelled, 1, 0), 0);
         begin(&client, stop);
-        assert_int_equal(poll(&cancelled, 1, 5000), 1);
+        assert_int_equal(poll(&cancelled, 1, 120000), 1);
         request = until_asked(*state);
         assert_int_equal(request.verb, CONTROL_STOP);
         assert_int_equal(poll(&cancelled, 1, 0), 0);
@@ -269,7 +290,7 @@ static pid_t fork_hanging(void) {
 static void expect_killed(pid_t pid) {
         int status = 0;
 
-        for (unsigned i = 0; i < 200 && waitpid(pid, &status, WNOHANG) == 0; i++)
+        for (unsigned i = 0; i < 20000 && waitpid(pid, &status, WNOHANG) == 0; i++)
                 sleep_ms(5);
         assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }

@@ -50,7 +50,7 @@ static void expect_ladder(size_t rungs, const char *words) {
 
         started = clock_monotonic_ms();
         expect_ek(trust, &registration, words);
-        assert_true(clock_monotonic_ms() - started < 2000);
+        assert_true(clock_monotonic_ms() - started < 60000);
 
         blob_done(&registration.ek_certificate);
         X509_free(leaf);
@@ -196,7 +196,7 @@ static void many_issuers_of_one_name(void **state) {
         }
         started = clock_monotonic_ms();
         expect_ek(trust, &maker.registration, NULL);
-        assert_true(clock_monotonic_ms() - started < 2000);
+        assert_true(clock_monotonic_ms() - started < 60000);
         ek_trust_free(trust);
 }
 

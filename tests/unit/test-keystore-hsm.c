@@ -377,7 +377,7 @@ static void test_token_away(void **state) {
         assert_false(keystore_tick(keystore, words, sizeof(words)));
 
         softhsm_shell(softhsm, "rmdir tokens && mv away tokens");
-        for (int i = 0; i < 100 && get(&b) < 0; i++)
+        for (int i = 0; i < 1200 && get(&b) < 0; i++)
                 sleep_ms(100);
         assert_int_equal(get(&b), 0);
         assert_true(keystore_tick(keystore, words, sizeof(words)));
@@ -422,7 +422,7 @@ static void test_always_sensitive(void **state) {
         softhsm_shell(softhsm, "mv tokens away && mkdir tokens");
         assert_int_equal(get(&a), -ENOLINK);
         softhsm_shell(softhsm, "rmdir tokens && mv away tokens");
-        for (int i = 0; i < 100 && get(&a) < 0; i++)
+        for (int i = 0; i < 1200 && get(&a) < 0; i++)
                 sleep_ms(100);
         assert_int_equal(get(&a), 0);
 

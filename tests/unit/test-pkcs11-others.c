@@ -101,7 +101,7 @@ static bool start_daemon(void) {
                 (void) execl("/usr/sbin/pkcsslotd", "pkcsslotd", "-f", NULL);
                 _exit(127);
         }
-        for (unsigned i = 0; i < 1000; i++) {
+        for (unsigned i = 0; i < 6000; i++) {
                 int status;
 
                 if (access("/run/pkcsslotd.socket", F_OK) == 0)

@@ -258,6 +258,7 @@ enum { TOGETHER = 64 };
 struct together {
         struct store *store;
         _Atomic int waiting;
+        _Atomic bool held;      /* the writer is, by the first one */
         int64_t seen[TOGETHER]; /* rows before the transaction that each was in */
 };
 struct one_of_them {
@@ -269,6 +270,8 @@ static int together_fn(struct store_txn *txn, void *userdata) {
         struct one_of_them *one = userdata;
 
         /* the first one holds the writer until the others have come, or nearly */
+        if (one->id == 0)
+                one->all->held = true;
         for (unsigned i = 0; one->id == 0 && i < 10000 && one->all->waiting < TOGETHER; i++)
                 usleep(1000);
         if (one->id == 0)
@@ -295,6 +298,8 @@ static void test_together(void **state) {
         for (int64_t i = 0; i < TOGETHER; i++) {
                 ones[i] = (struct one_of_them){ &all, i };
                 assert_int_equal(pthread_create(threads + i, NULL, together_thread, ones + i), 0);
+                while (!all.held)
+                        usleep(100);
         }
         for (size_t i = 0; i < TOGETHER; i++) {
                 assert_int_equal(pthread_join(threads[i], &failed), 0);

@@ -104,7 +104,7 @@ static void busy_for_ever(void **state) {
         assert_int_equal(tpm_open(proxy.tcti, &tpm), 0);
         assert_int_equal(tpm_make_ak(tpm, &ak, id), -EBUSY);
         assert_non_null(strstr(tpm_last_error(tpm), "busy"));
-        assert_true(clock_monotonic_ms() - started < 60000);
+        assert_true(clock_monotonic_ms() - started < 300000);
         tpm_close(tpm);
         tpm_proxy_stop(&proxy);
 }
