@@ -25,6 +25,7 @@ from services import BUILD, Fleet
 from softtpm import SoftTpm
 
 CONNECTIONS = 1000
+LIMIT = 120  # seconds that a slow machine may take for what takes no time
 STRANGER = "127.0.0.2"  # another address than the honest nodes'
 MB = 1024 * 1024
 
@@ -45,7 +46,7 @@ class Setup(Fleet):
 
 
 def dial(service, source=STRANGER):
-    return socket.create_connection(("127.0.0.1", service.port), 20, (source, 0))
+    return socket.create_connection(("127.0.0.1", service.port), LIMIT, (source, 0))
 
 
 def tls(service, connection):
@@ -100,6 +101,27 @@ def test_idle_tls_connections_block_the_service(fleet):
         assert peak(service) < 200 * MB, (service.role, peak(service) / MB)
 
 
+def until(is_true, what):
+    deadline = time.monotonic() + LIMIT
+    while not is_true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def open_ones(held):
+    """How many the other side has not closed."""
+    alive = 0
+    for one in held:
+        one.settimeout(0)
+        try:
+            alive += one.recv(1) != b""
+        except BlockingIOError:
+            alive += 1
+        except OSError:
+            pass
+    return alive
+
+
 def test_no_address_holds_more_than_its_share(fleet):
     """Places for 48, and a stranger who wants 1,000: he gets 12, and the honest node's own connection stays open meanwhile."""
     service = fleet.registrar
@@ -111,17 +133,8 @@ def test_no_address_holds_more_than_its_share(fleet):
         assert honest.getresponse().read()
         mine = honest.sock
         held = slow(service, 300, "silent")
-        time.sleep(0.5)
-        alive = 0
-        for one in held:
-            one.settimeout(0)
-            try:
-                alive += one.recv(1) != b""
-            except BlockingIOError:
-                alive += 1
-            except OSError:
-                pass
-        assert 4 <= alive <= 12, alive
+        until(lambda: open_ones(held) <= 12, "the stranger has more than his share")
+        assert open_ones(held) >= 4
         honest.request("GET", "/v1/health")
         assert honest.getresponse().read() and honest.sock is mine
         assert counted(service)["evicted"] >= 280
@@ -138,31 +151,38 @@ def test_memory_has_a_budget(fleet):
     service = fleet.tenant
     service.limits.update({"memory": 4})
     service.restart()
-    held, statuses = [], []
-    try:
-        for _ in range(400):
-            connection = tls(service, dial(service))
-            connection.sendall(b"POST /v1/nodes/x/release HTTP/1.1\r\nHost: x\r\nContent-Length: 16384\r\n\r\n{")
-            held.append(connection)
-        for connection in held:
-            connection.settimeout(0.01)
+    held, answers, room = [], {}, 2 * MB // 16384
+
+    def read_answers():
+        for connection in set(held) - set(answers):
             try:
-                data = connection.recv(4096)
-                statuses.append(int(data.split(b" ")[1]))
-                assert b"Retry-After:" in data
-            except (socket.timeout, ssl.SSLWantReadError):
+                answers[connection] = connection.recv(4096)
+            except ssl.SSLWantReadError:
                 pass
-        assert statuses and set(statuses) == {503}, statuses[:5]
-        assert len(held) - len(statuses) == 2 * MB // 16384, len(statuses)
+
+    def statuses():
+        return [int(answer.split(b" ")[1]) for answer in answers.values()]
+
+    try:
+        for _ in range(room + 60):  # shaken hands with before the first of them has to be done with its request
+            held.append(tls(service, dial(service)))
+        for connection in held:
+            connection.sendall(b"POST /v1/nodes/x/release HTTP/1.1\r\nHost: x\r\nContent-Length: 16384\r\n\r\n{")
+            connection.settimeout(0)
+        until(lambda: read_answers() or len(answers) >= 60, "there is more room than that")
         fleet.serve_honest()
-        assert counted(service)["memory-full"] == len(statuses)
+        read_answers()
+        assert statuses() == [503] * 60 and all(b"Retry-After:" in answer for answer in answers.values()), statuses()
+        assert counted(service)["memory-full"] == 60
     finally:
         for one in held:
             one.close()
-    time.sleep(0.3)
-    connection = tls(service, dial(service))
-    connection.sendall(b"POST /v1/nodes/x/release HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
-    assert b" 404 " in connection.recv(4096)
+
+    def is_served():
+        connection = tls(service, dial(service))
+        connection.sendall(b"POST /v1/nodes/x/release HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        return b" 404 " in connection.recv(4096)
+    until(is_served, "the memory of those that are gone")
     service.limits.clear()
     service.restart()
 
@@ -171,8 +191,7 @@ def flood(service, path, bodies, over, statuses):
     """Until it is over; statuses: how often each was answered."""
     context = service.context(None)
     while not over.is_set():
-        connection = http.client.HTTPSConnection("127.0.0.1", service.port, context=context, timeout=20,
-                                                 source_address=(STRANGER, 0))
+        connection = http.client.HTTPSConnection("127.0.0.1", service.port, context=context, timeout=LIMIT, source_address=(STRANGER, 0))
         try:
             for body in bodies:
                 connection.request("POST", path, body, {"Tallyboot-Incident": secrets.token_hex(8)})
@@ -188,7 +207,7 @@ def flood(service, path, bodies, over, statuses):
 def test_a_flood_of_bad_evidence_leaves_honest_nodes_served(fleet):
     """Evidence with a nonce that is right and a signature that is not, from another address, in the name of the honest node."""
     service, node = fleet.tenant, fleet.node
-    service.limits.update({"requests-per-minute": 300})
+    service.limits.update({"requests-per-minute": 300, "nonce-ttl": 3600})
     service.restart()
     node.reboot()
     good = node.evidence("boot", node.challenges("boot"))
@@ -209,7 +228,7 @@ def test_a_flood_of_bad_evidence_leaves_honest_nodes_served(fleet):
     try:
         for _ in range(3):
             fleet.serve_honest()
-        while sum(statuses.values()) <= 700 and time.monotonic() < began + 120:  # however slow this machine is
+        while sum(statuses.values()) <= 700 and time.monotonic() < began + 400:  # however slow this machine is
             time.sleep(0.05)
         fleet.serve_honest()
     finally:
@@ -221,7 +240,7 @@ def test_a_flood_of_bad_evidence_leaves_honest_nodes_served(fleet):
     assert sum(statuses.values()) > 700 and statuses[400] + statuses[403] <= 300 * minutes + 10, statuses
     new = [record["event"] for record in service.audit()[records:]]
     assert set(new) <= {"release", "refusal"} and len(new) <= 5, new
-    assert os.path.getsize(service.log) - size < 20000  # a few lines of each kind, and not one for each
+    assert os.path.getsize(service.log) - size < 20000 * minutes  # a few lines of each kind, and not one for each
     assert peak(service) < 200 * MB
     service.limits.clear()
     service.restart()
@@ -241,9 +260,7 @@ def test_what_is_not_proven_is_counted_and_sampled(fleet):
         expect(service.post(fleet.node.path("/release"), b"{", cert=None, incident=incident), 400, "malformed")
     for _ in range(40):
         expect(service.get("/v1/nodes", cert=None), 401, "unauthorized")
-    deadline = time.monotonic() + 10
-    while len(unproven(service)) == before and time.monotonic() < deadline:
-        time.sleep(0.2)
+    until(lambda: len(unproven(service)) > before, "they are in no record")
     found = unproven(service)[before:]
     assert len(found) == 1, found
     totals = counted(service)
@@ -258,7 +275,7 @@ def test_silent_death_of_a_verifier_task(fleet):
     service, node = fleet.verifier, fleet.node
     node.reboot()
     before = counted(service).get("unavailable", 0)
-    with sqlite3.connect(service.database, timeout=20) as database:
+    with sqlite3.connect(service.database, timeout=LIMIT) as database:
         database.execute("ALTER TABLE groups RENAME TO groups_gone")
     database.close()
     try:
@@ -268,7 +285,7 @@ def test_silent_death_of_a_verifier_task(fleet):
         assert f"/v1/nodes/{node.id}/challenge" in service.log_text()[-4000:]
         expect(service.get("/v1/health", cert=None), 200)
     finally:
-        with sqlite3.connect(service.database, timeout=20) as database:
+        with sqlite3.connect(service.database, timeout=LIMIT) as database:
             database.execute("ALTER TABLE groups_gone RENAME TO groups")
         database.close()
     fleet.serve_honest()
@@ -356,13 +373,7 @@ class Small:
 
 
 def health(service, wanted):
-    deadline = time.monotonic() + 15
-    while True:
-        said = expect(service.get("/v1/health", cert=None), 200).json["status"]
-        if said == wanted or time.monotonic() > deadline:
-            break
-        time.sleep(0.2)
-    assert said == wanted, said
+    until(lambda: expect(service.get("/v1/health", cert=None), 200).json["status"] == wanted, wanted)
 
 
 def test_disk_full(fleet):
@@ -382,25 +393,30 @@ def test_disk_full(fleet):
                503, "unavailable")
         fleet.serve_honest()
         small.fill(0)
-        released = refusals = 0
-        for _ in range(300):  # what is left in the log's own file is used up first
+
+        def is_refused():
             node.reboot()
             answer = node.release("tenant", node.evidence("boot", node.challenges("boot")))
-            released += answer.status == 200
-            if answer.status != 200:
-                expect(answer, 503, "unavailable")
-                assert b"halves" not in answer.body
-                refusals += 1
-                if refusals == 5:
-                    break
-        assert refusals == 5, released
-        health(service, "full")
+            if answer.status == 200:  # what is left in the log's own file is used up first
+                return False
+            expect(answer, 503, "unavailable")
+            assert b"halves" not in answer.body
+            return True
+
+        refusals = 0
+        for _ in range(300):
+            refusals += is_refused()
+            if refusals == 5:
+                break
+        assert refusals == 5
+        # it is called full for some seconds after a record had no room
+        until(lambda: is_refused() and service.get("/v1/health", cert=None).json["status"] == "full", "full")
         expect(service.get(node.path("")), 200)
         small.empty()
         health(service, "ok")
         fleet.serve_honest()
         refused("pending-approval", stranger.ask, "enroll", {"keys": []}, None, ("tenant",))
-        with sqlite3.connect(service.database, timeout=20) as database:
+        with sqlite3.connect(service.database, timeout=LIMIT) as database:
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             seqs = [row[0] for row in database.execute("SELECT seq FROM audit ORDER BY seq")]
         database.close()
@@ -411,7 +427,7 @@ def test_disk_full(fleet):
 def half_an_upload(service, path, ticket, size):
     """Says 30 MB, sends so many bytes; the socket."""
     connection = tls(service, dial(service))
-    connection.settimeout(5)
+    connection.settimeout(LIMIT)
     try:
         connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {30 * MB}\r\n"
                            f"Authorization: Tallyboot {ticket}\r\n\r\n".encode())

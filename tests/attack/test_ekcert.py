@@ -79,11 +79,10 @@ class Setup(Fleet):
         for one in services or self.parties:
             seen = one.log_text().count("were read anew")
             one.process.send_signal(signal.SIGHUP)
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 120
             while one.log_text().count("were read anew") == seen:
                 assert time.monotonic() < deadline, one.log_text()[-500:]
-                time.sleep(0.02)
-            time.sleep(0.1)  # what EKs are held against comes right after
+                time.sleep(0.02)  # what EKs are held against comes right after, before the next request
 
 
 def expect_refused(node):
@@ -252,7 +251,7 @@ def test_refused_firmware_gets_no_half(fleet):
 
 
 def wait_for(found, what):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not found():
         assert time.monotonic() < deadline, what
         time.sleep(0.1)

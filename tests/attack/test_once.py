@@ -201,14 +201,19 @@ def test_invariant_6_s3_before_the_gate_is_closed(fleet):
 def test_invariant_6_power_cut(fleet):
     """The TPM's clock goes back when power is cut; resetCount does not, and it alone counts."""
     node = fleet.hard
-    node.reboot()
-    boots(fleet, node, 0)
-    time.sleep(1)
-    before = counters(node)
-    node.reboot()  # swtpm is ended without TPM2_Shutdown
-    after = counters(node)
-    assert after[0] > before[0] and after[2] < before[2], (before, after)
-    boots(fleet, node, 1)
+    for _ in range(20):  # back to what the TPM kept last, some seconds ago or just now
+        node.reboot()
+        boots(fleet, node, 0)
+        time.sleep(1)
+        before = counters(node)
+        node.reboot()  # swtpm is ended without TPM2_Shutdown
+        after = counters(node)
+        assert after[0] > before[0], (before, after)
+        boots(fleet, node, 1)
+        if after[2] < before[2]:
+            break
+    else:
+        raise AssertionError("the clock never went back")
     old = node.nk
     other_nk(node)
     refuses(fleet, node, "another-nk")
@@ -297,19 +302,18 @@ def test_invariant_6_reset_count_at_its_limit(fleet):
 def test_invariant_6_another_nk_within_the_window_only(fleet):
     """A policy may allow another NK for some seconds after the first one of a boot; each is in the audit log as what it is."""
     node = fleet.soft
-    policy_of(fleet, "[release]\nanother-nk-window = 5\n")
+    policy_of(fleet, "[release]\nanother-nk-window = 3600\n")
     try:
         node.reboot()
-        began = time.monotonic()
         boots(fleet, node, 0)
         first = node.nk
         other_nk(node)
         boots(fleet, node, 1)
-        assert time.monotonic() - began < 5
         for party in PARTIES:
             details = [json.loads(record["detail"]) for record in getattr(fleet, party).audit(incident=node.incident)]
             assert [detail.get("another_nk") for detail in details] == [None, True], details
-        time.sleep(5.5)
+        for party in fleet.parties:  # an hour later
+            assert party.change("UPDATE nodes SET boot_time = boot_time - 3600000 WHERE id = ?", node.id) == 1
         boots(fleet, node, 0)  # the newest goes on
         last, node.nk = node.nk, first
         refuses(fleet, node, "another-nk")

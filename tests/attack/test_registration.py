@@ -34,7 +34,7 @@ def directory(fleet):
 
 def lie(fleet, node, **members):
     """The registrar tells others something else about this node."""
-    with sqlite3.connect(fleet.registrar.database, timeout=20) as database:
+    with sqlite3.connect(fleet.registrar.database, timeout=120) as database:
         document = json.loads(database.execute("SELECT document FROM node WHERE id = ?", [node.id]).fetchone()[0])
         document.update(members)
         database.execute("UPDATE node SET document = ? WHERE id = ?", [json.dumps(document), node.id])
@@ -43,7 +43,7 @@ def lie(fleet, node, **members):
 
 def lie_about_new(fleet, node, **members):
     """The registrar invents a node."""
-    with sqlite3.connect(fleet.registrar.database, timeout=20) as database:
+    with sqlite3.connect(fleet.registrar.database, timeout=120) as database:
         database.execute("INSERT INTO node (id, ek_sha256, code, state, registered, document) VALUES (?, ?, 'aaaa-aaaa', 'active', 1, ?)",
                          [node.id, secrets.token_hex(32), json.dumps({**node.registration(), **members})])
     database.close()

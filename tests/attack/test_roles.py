@@ -145,7 +145,7 @@ def state(fleet):
     own = re.compile(r"INSERT INTO \"(audit_peers|audit_exchanges)\"|INSERT INTO \"audit\" VALUES\(\d+,\d+,'(audit-head|unproven)'")
     rows = []
     for one in fleet.services:
-        with sqlite3.connect(one.database, timeout=20) as database:
+        with sqlite3.connect(one.database, timeout=120) as database:
             rows.append(sorted(line for line in database.iterdump() if line.startswith("INSERT") and not own.match(line)))
         database.close()
     return rows

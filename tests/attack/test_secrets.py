@@ -203,8 +203,8 @@ def test_invariant_8_not_dumpable(fleet):
     # a process of user nobody, in its files' group, looked at by nobody: /proc files then belong to root
     config = fleet.directory / "nobody"
     config.mkdir()
-    script = "import os,subprocess,sys,time\nos.setgid(65534)\nos.setuid(65534)\n" \
-             "p=subprocess.Popen(sys.argv[1:],stderr=subprocess.DEVNULL)\ntime.sleep(0.3)\n" \
+    script = "import os,subprocess,sys\nos.setgid(65534)\nos.setuid(65534)\n" \
+             "p=subprocess.Popen(sys.argv[1:],stderr=subprocess.PIPE,text=True)\nany('listens on' in line for line in p.stderr)\n" \
              "print(os.stat(f'/proc/{p.pid}/mem').st_uid, p.poll())\np.kill()\n"
     conf = config / "conf"
     text = (fleet.registrar.directory / "conf").read_text()

@@ -242,7 +242,7 @@ def test_invariant_1_no_live_half_but_for_boot(fleet):
 
 def lie(fleet, node, key):
     """The registrar names another key for this id."""
-    with sqlite3.connect(fleet.registrar.database, timeout=20) as database:
+    with sqlite3.connect(fleet.registrar.database, timeout=120) as database:
         document = json.dumps({"token_public": b64(tokens.public(key))})
         assert database.execute("UPDATE node SET document = ? WHERE id = ?", [document, node.id]).rowcount == 1
     database.close()
@@ -276,7 +276,7 @@ def test_invariant_3_registrar_makes_a_token_of_a_tpm_node(fleet):
     lie(fleet, node, ak)
     for party in PARTIES:
         refused("bad-evidence", thief.challenge, party, "enroll")
-    with sqlite3.connect(fleet.registrar.database, timeout=20) as database:
+    with sqlite3.connect(fleet.registrar.database, timeout=120) as database:
         document = {**node.registration(), "token_public": b64(tokens.public(ak))}
         database.execute("UPDATE node SET document = ? WHERE id = ?", [json.dumps(document), node.id])
     database.close()
@@ -375,9 +375,8 @@ def test_interval_between_answers_to_different_keys(fleet):
         other_nk(node)
         for service in (one, other):
             answer = expect(node.release(service, evidence(node)), 429, "rate-limited")
-            assert 3500 < int(answer.headers["Retry-After"]) <= 3600, answer.headers
-        assert last(node, party) == ("refusal", {"purpose": "boot", "evidence": "token", "problem": "rate-limited",
-                                                 "why": "token-interval"})
+            assert 3000 < int(answer.headers["Retry-After"]) <= 3600, answer.headers
+        assert last(node, party) == ("refusal", {"purpose": "boot", "evidence": "token", "problem": "rate-limited", "why": "token-interval"})
         one.restart()
         message = evidence(node)
         expect(node.release(one, message), 429, "rate-limited")
@@ -401,7 +400,7 @@ def test_interval_and_clocks(fleet):
     node.unlock()
     for party in PARTIES:
         one, _ = fleet.both[party]
-        for ahead, status in ((60, 429), (280, 429), (320, 200)):
+        for ahead, status in ((60, 429), (280, 429), (600, 200)):
             began = int((time.time() + ahead) * 1000)
             assert one.change("UPDATE nodes SET boot_time = ? WHERE id = ?", began, node.id) == 1
             other_nk(node)
@@ -431,7 +430,7 @@ def test_waiting_tokens_are_bounded(fleet):
     for party in fleet.parties:
         refused("pending-approval", first.ask, "enroll", {"keys": []}, order=(party.role,))
         (waiting,), = party.sql("SELECT COUNT(*) FROM nodes WHERE state = 'pending'")
-        with sqlite3.connect(party.database, timeout=20) as database:
+        with sqlite3.connect(party.database, timeout=120) as database:
             for i in range(256 - waiting):
                 database.execute(
                     "INSERT INTO nodes (id, ek_sha256, code, ek_public, ak_public, state, group_name, bank, registered, seen, boots, revision, "
