@@ -259,7 +259,7 @@ def test_log(fleet):
     for party in fleet.parties:
         records = party.audit(incident=node.incident)
         assert [one["event"] for one in records] == ["release"] and records[0]["node"] == node.id and records[0]["who"] == "node"
-        assert abs(records[0]["time"] - time.time()) < 60
+        assert abs(records[0]["time"] - time.time()) < 600
         all_of_it = party.audit(node=node.id)
         assert [one["seq"] for one in all_of_it] == sorted(one["seq"] for one in all_of_it)
         last = all_of_it[-1]["seq"]

@@ -4,6 +4,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -63,6 +64,15 @@ def all_is_well(lab, node, person, step):
     expect(lab.tenant.get("/v1/groups", cert=person), 200)
 
 
+def reload(service):
+    seen = service.log_text().count("were read anew")
+    service.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 120
+    while service.log_text().count("were read anew") == seen:
+        assert time.monotonic() < deadline, service.log_text()[-500:]
+        time.sleep(0.05)
+
+
 def kept(lab, what, name):
     """A copy of what was handed out."""
     copies = [lab.home / f"{name}-{path.name}" for path in what]
@@ -90,8 +100,7 @@ def test_renew(lab):
         ok(lab.ctl("cert", "renew", "--dir", lab.directory, *step))
         all_is_well(lab, node, person, step)
         for one in lab.services:
-            one.process.send_signal(1)
-            time.sleep(0.3)
+            reload(one)
             if step or one == lab.services[-1]:
                 all_is_well(lab, node, person, (step, one.role))
         if step == ("--ca", "finish"):

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -122,7 +123,7 @@ def test_signal_while_waiting_changes_nothing(fleet):
             if b"Waiting for approval" in line:
                 break
         interrupt(process)
-        assert process.wait(20) == 130
+        assert process.wait(240) == 130
         unchanged(image, before)
 
 
@@ -374,17 +375,19 @@ def test_tenant_or_verifier_not_there(fleet):
 
 
 def held_before_the_slot(node, image, meanwhile):
-    """Enrolls, standing still after both halves came, before the first write to the image. Exit code, output."""
-    process = subprocess.Popen(["strace", "-f", "-o", "/dev/null", "-P", str(image), "-e", "trace=write,pwrite64", "-e",
-                                "inject=write,pwrite64:delay_enter=3000000:when=1",
+    """Enrolls, standing still after both halves came, at the first write to the image. Exit code, output."""
+    trace = node.directory / "trace"
+    process = subprocess.Popen(["strace", "-f", "-o", str(trace), "-P", str(image), "-e", "trace=write,pwrite64", "-e",
+                                "inject=write,pwrite64:signal=SIGSTOP:when=1",
                                 *node.command("enroll", "--key-file", node.key_file, image)],
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
                                env=node.environment(**TRACED))
-    for line in process.stdout:
-        if b"opened by slot" in line:
-            break
-    time.sleep(1.5)
+    end = time.monotonic() + 240
+    while not (trace.exists() and "stopped by SIGSTOP" in trace.read_text(errors="replace")):
+        assert process.poll() is None and time.monotonic() < end, process.stdout.read()
+        time.sleep(0.05)
     meanwhile()
+    os.killpg(process.pid, signal.SIGCONT)
     text = process.stdout.read().decode()
     return process.wait(), text
 

@@ -25,7 +25,7 @@ MADE = sorted((ROOT / "build/eventlogs").glob("*.ev"))
 
 
 def ours(path):
-    done = subprocess.run([DUMP, "log", path], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([DUMP, "log", path], capture_output=True, text=True, timeout=240, check=False)
     if done.returncode not in (0, 1):
         raise AssertionError(f"{path}: status {done.returncode}: {done.stderr}")
     return json.loads(done.stdout) if done.returncode == 0 else done.stderr.strip()
@@ -33,7 +33,7 @@ def ours(path):
 
 def theirs(path):
     """tpm2_eventlog's YAML, of which only what is compared is read; None where it refuses the log."""
-    done = subprocess.run(["tpm2_eventlog", path], capture_output=True, timeout=60, check=False)
+    done = subprocess.run(["tpm2_eventlog", path], capture_output=True, timeout=240, check=False)
     if done.returncode != 0:
         return None
     text = done.stdout.decode(errors="replace")

@@ -70,10 +70,8 @@ class Place:
                 path.symlink_to("/dev/null")
             else:
                 path.write_text(text)
-        done = subprocess.run(["unshare", "-m", "sh", "-c", RUN, "sh", str(self.mount), str(HOOK)],
-                              env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-                              "WORDS": words}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
-                              check=False)
+        done = subprocess.run(["unshare", "-m", "sh", "-c", RUN, "sh", str(self.mount), str(HOOK)], env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                              "WORDS": words}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240, check=False)
         assert done.returncode == 0, done.stdout
         return done.stdout
 
@@ -100,10 +98,9 @@ class Place:
         for name, path in (("tallyboot", program), ("libcurl.so.4", library)):
             if name in missing:
                 path.unlink()
-        done = subprocess.run(["unshare", "-m", "sh", "-c", DOCTOR, "sh", str(top), BUILD / "tallyboot", "--config",
-                               top / "tallyboot.conf",
-                               "--run-dir", top / "run", "doctor", "--json", "--offline"], stdout=subprocess.PIPE, timeout=120,
-                              check=False, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+        done = subprocess.run(["unshare", "-m", "sh", "-c", DOCTOR, "sh", str(top), BUILD / "tallyboot", "--config", top / "tallyboot.conf",
+                               "--run-dir", top / "run", "doctor", "--json", "--offline"], stdout=subprocess.PIPE, timeout=240, check=False,
+                              env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
         checks = {}
         for one in json.loads(done.stdout):
             checks.setdefault(one["check"], []).append((one["level"], one["text"]))

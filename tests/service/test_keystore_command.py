@@ -66,8 +66,8 @@ class Result:
 
 
 def tallyctl(*words, stdin=b"", env=None):
-    done = subprocess.run([str(BUILD / "tallyctl"), *map(str, words)], input=stdin, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, check=False, timeout=120, env={**os.environ, **(env or {})})
+    done = subprocess.run([str(BUILD / "tallyctl"), *map(str, words)], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          check=False, timeout=240, env={**os.environ, **(env or {})})
     return Result(done)
 
 
@@ -84,7 +84,7 @@ def reload(service):
     service.configure()
     before = service.log_text().count("keystore's configuration was read anew")
     service.process.send_signal(signal.SIGHUP)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while service.log_text().count("keystore's configuration was read anew") == before:
         assert service.process.poll() is None and time.monotonic() < deadline, service.log_text()[-2000:]
         time.sleep(0.02)
@@ -502,13 +502,13 @@ connection.execute("BEGIN IMMEDIATE"); print("locked", flush=True); sys.stdin.re
     assert lock.stdout.readline() == b"locked\n"
     run = subprocess.Popen([str(BUILD / "tallyctl"), "keystore", "rewrap", "--config", str(fleet.conf)], stdout=subprocess.PIPE,
                            stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not catches(run.pid, signal.SIGINT):
         assert run.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     run.send_signal(signal.SIGINT)
     lock.communicate(b"")
-    errors = run.communicate(timeout=60)[1].decode()
+    errors = run.communicate(timeout=240)[1].decode()
     assert run.returncode == 130 and "goes on" in errors, (run.returncode, errors)
     keystore(fleet.conf, "verify", code=5)
     keystore(fleet.conf, "rewrap")

@@ -24,7 +24,7 @@ from softtpm import SoftTpm
 
 TROUBLED = pathlib.Path(__file__).resolve().parents[2] / "build/tests/modules/troubled-token.so"  # not of a sanitizer's build
 URI = "pkcs11:token=tallyboot;object=tenant-master"
-PATIENCE = 60
+PATIENCE = 240
 
 
 class Setup(Fleet):
@@ -53,7 +53,7 @@ class Setup(Fleet):
 
     def tallyctl(self, *words, code=0):
         done = subprocess.run([str(BUILD / "tallyctl"), "keystore", *words, "--config", str(self.tenant.directory / "conf")],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=60)
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=240)
         assert done.returncode == code, done.stdout
         return done.stdout
 

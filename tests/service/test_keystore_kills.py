@@ -55,7 +55,7 @@ class Setup:
 
     def run(self, directory, *words, **environment):
         done = subprocess.run([str(BUILD / "tallyctl"), "keystore", *words, "--config", str(directory / "conf")], check=False,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240,
                               env={**os.environ, **environment})
         with open(directory / "log", "ab") as log:
             log.write(f"{words} {environment}: {done.returncode}\n".encode() + done.stdout)

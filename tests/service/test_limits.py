@@ -34,12 +34,12 @@ def raw(service, cert=None, **versions):
     context = service.context(cert)
     for name, value in versions.items():
         setattr(context, name, value)
-    return context.wrap_socket(socket.create_connection(("127.0.0.1", service.port), 20), server_hostname="127.0.0.1")
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", service.port), 120), server_hostname="127.0.0.1")
 
 
 def answer_of(connection, request):
     """The status of what comes back, or None where the connection is closed."""
-    connection.settimeout(40)
+    connection.settimeout(120)
     data = b""
     try:
         connection.sendall(request)
@@ -148,11 +148,11 @@ def test_tls_versions(fleet):
             old = service.context(None)
             old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
             old.set_ciphers("ALL:@SECLEVEL=0")
-            old.wrap_socket(socket.create_connection(("127.0.0.1", service.port), 10), server_hostname="127.0.0.1").close()
+            old.wrap_socket(socket.create_connection(("127.0.0.1", service.port), 120), server_hostname="127.0.0.1").close()
             raise AssertionError("TLS 1.1 was accepted")
         except (ssl.SSLError, OSError):
             pass
-        with socket.create_connection(("127.0.0.1", service.port), 10) as plain:
+        with socket.create_connection(("127.0.0.1", service.port), 120) as plain:
             status = answer_of(plain, b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n")
             assert status is None or status >= 400, "answered without TLS"
 
@@ -170,7 +170,7 @@ def test_idle_connections_block_nobody(fleet):
     idle = []
     try:
         for _ in range(300):
-            idle.append(socket.create_connection(("127.0.0.1", fleet.tenant.port), 5))
+            idle.append(socket.create_connection(("127.0.0.1", fleet.tenant.port), 120))
         for _ in range(30):
             connection = raw(fleet.tenant)
             connection.sendall(b"POST /v1/nodes HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
@@ -179,7 +179,7 @@ def test_idle_connections_block_nobody(fleet):
         fleet.soft.boot()
         fleet.soft.reboot()
         fleet.soft.unlock()
-        assert time.monotonic() - begin < 10
+        assert time.monotonic() - begin < 100    # one after the other they would take an hour
     finally:
         for one in idle:
             one.close()
@@ -219,7 +219,7 @@ def start(service, text):
     path = service.directory / "other-conf"
     path.write_text(text)
     done = subprocess.run([service.command()[0], "--config", str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, timeout=30, check=False)
+                          stderr=subprocess.STDOUT, timeout=120, check=False)
     return done.returncode, done.stdout.decode(errors="replace")
 
 
@@ -262,7 +262,7 @@ def test_reload(fleet):
     before = served()
     fleet.pki.issue("verifier", ["urn:tallyboot:verifier"], ["127.0.0.1"])
     service.process.send_signal(signal.SIGHUP)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while served() == before and time.monotonic() < deadline:
         time.sleep(0.05)
     after = served()
@@ -270,7 +270,9 @@ def test_reload(fleet):
     keep = pem.read_bytes()
     pem.write_bytes(b"broken")
     service.process.send_signal(signal.SIGHUP)
-    time.sleep(0.5)
+    while "The certificates could not be read anew" not in service.log_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert "The certificates could not be read anew" in service.log_text()
     assert served() == after and service.process.poll() is None
     pem.write_bytes(keep)
 
@@ -294,7 +296,7 @@ def test_socket_activation(fleet):
             expect(service.get("/v1/health", cert=None), 200)
         finally:
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(120) == 0
     service.start()
 
 

@@ -223,7 +223,7 @@ def test_accept_reset(fleet):
     node.unlock()
     for party in fleet.parties:
         expect(party.post(node.path("/accept-reset"), {}), 409, "conflict")
-        with sqlite3.connect(party.database, timeout=20) as connection:  # as if the TPM had been cleared since
+        with sqlite3.connect(party.database, timeout=120) as connection:  # as if the TPM had been cleared since
             connection.execute("UPDATE nodes SET boot_reset = boot_reset + 100 WHERE id = ?", (node.id,))
     node.reboot()
     for party in PARTIES:

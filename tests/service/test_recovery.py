@@ -23,7 +23,7 @@ from services import free_port
 from softtpm import SoftTpm
 from test_tallyctl import DONE, FAILED, REFUSED, UNREACHED, held, new_group, ok
 
-LIMIT = 30
+LIMIT = 120
 
 
 class RecoveryLab(Lab):
@@ -255,7 +255,11 @@ def reload(lab, text):
         (one.directory / "refused").write_text(text)
         said = subprocess.run([*one.command(), "--check"], capture_output=True, text=True, check=False)
         assert said.returncode == 0, said
+        seen, end = one.log_text().count("certificates were read anew"), time.monotonic() + LIMIT
         one.process.send_signal(signal.SIGHUP)
+        while one.log_text().count("certificates were read anew") == seen:    # names come right after, before the next request
+            assert time.monotonic() < end, one.log_text()[-500:]
+            time.sleep(0.05)
 
 
 def until(lab, code, config=None):

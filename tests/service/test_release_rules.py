@@ -178,7 +178,7 @@ def bare(fleet):
 
 def fill(party, like, count):
     """Rows as those of a node that is there."""
-    with sqlite3.connect(party.database, timeout=20) as connection:
+    with sqlite3.connect(party.database, timeout=120) as connection:
         for i in range(count):
             ident = f"{i:04d}".translate(str.maketrans("0123456789", "abcdefghij")) + like.id[4:]
             connection.execute(

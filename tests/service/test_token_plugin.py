@@ -38,7 +38,7 @@ def plugin_folder():
 def cryptsetup(*arguments, **options):
     """cryptsetup with our plugin, and no other, in its folder."""
     command = ["unshare", "-m", "sh", "-c", INSIDE, "sh", plugin_folder(), str(PLUGIN), "cryptsetup", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, **options)
 
 
 class Plugin(unittest.TestCase):

@@ -97,7 +97,7 @@ def test_no_logs(lab):
     shutil.rmtree(lab.security)
     started = time.monotonic()
     check(lab.unlock(), "refused", "policy-refused", "incident [0-9a-f]{16}")
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 100
     works_again(lab)
 
 

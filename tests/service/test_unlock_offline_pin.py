@@ -73,7 +73,7 @@ def servers_away(fleet):
 
 
 def test_online(fleet):
-    with fleet.boot() as boot:
+    with fleet.boot(offline_after=600) as boot:
         boot.expect("note:halves")
         assert fleet.ways() == "" and not questions(boot.process.pid), boot.text
         assert boot.stop() == 0
@@ -104,15 +104,15 @@ def test_a_pin_is_taken_while_a_server_is_being_asked(fleet):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         url = f"https://127.0.0.1:{silent.getsockname()[1]}"
-        with fleet.boot(tenant=url, verifier=url, connect_timeout=60, exchange_timeout=60) as boot:
+        with fleet.boot(tenant=url, verifier=url, connect_timeout=600, exchange_timeout=600) as boot:
             asked = question(boot)
             silent.listen()
-            silent.settimeout(60)
+            silent.settimeout(240)
             with silent.accept()[0]:
                 start = time.monotonic()
                 answer(asked, PIN)
                 boot.expect("note:halves")
-                assert fleet.ways() == "offline\n" and time.monotonic() - start < 30, boot.text
+                assert fleet.ways() == "offline\n" and time.monotonic() - start < 240, boot.text
                 assert boot.stop() == 0
 
 
@@ -125,7 +125,7 @@ def test_a_party_that_says_no_takes_the_question_away(fleet):
         fleet.tenant.start()
         try:
             boot.expect("suspended")
-            end = time.monotonic() + 20
+            end = time.monotonic() + 60
             while os.path.exists(asked[2]):
                 assert time.monotonic() < end, boot.text
                 time.sleep(0.05)
