@@ -167,7 +167,7 @@ deps-check:
 # The parts need the packages before make looks for a header: hence the second make.
 check: deps-check
 	$(MAKE) -j$(JOBS) tests asan fuzzers
-	tests/run --seconds 5 unit service attack asan fuzz valgrind core-vm
+	tests/run --seconds 5 --seed 1 unit service attack asan fuzz valgrind core-vm
 
 check-unit: tests
 	tests/run unit service attack
