@@ -19,7 +19,7 @@ from cases import expect, main, refused
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from node import b64, ready
-from services import BUILD, NO_LIMIT, ROLES, Fleet, encode_fields, field_hash
+from services import BUILD, ROLES, Fleet, encode_fields, field_hash
 from softtpm import SoftTpm
 
 ORDER = ("event", "node", "incident", "who", "detail")
@@ -29,7 +29,7 @@ class Setup(Fleet):
     """Services that exchange heads every second, and exports of what they wrote."""
 
     def __init__(self):
-        super().__init__(start=False, limits=NO_LIMIT)
+        super().__init__(start=False)
         for one in self.services:
             one.heads.update({"heads-every": 1})
             one.start()

@@ -18,7 +18,7 @@ from impostor import Impostor
 from test_payload import archive, publish
 from unlocking import Unlocking
 
-SECONDS = 60    # at most, on a busy machine
+SECONDS = 240    # at most, on a busy machine
 INSIDE = """
 mount -t tmpfs none "$0" && mkdir "$0/upper" "$0/work" && mount -t overlay -o "lowerdir=/etc,upperdir=$0/upper,workdir=$0/work" none /etc &&
 printf 'root %s none header=%s\\ndata %s none header=%s\\n' "$1" "$1" "$2" "$2" >/etc/crypttab && shift 2 && exec "$@"
@@ -82,7 +82,7 @@ class Lab(Unlocking):
                 yield tenant, process
             finally:
                 process.terminate()
-                process.wait(timeout=30)
+                process.wait(timeout=SECONDS)
 
 
 def test_a_late_volume_does_not_wait_for_the_payload(lab):
@@ -106,7 +106,7 @@ def test_a_question_does_not_begin_the_payload_anew(lab):
 def test_a_passphrase_ends_a_payload_that_drips(lab):
     with lab.dripping() as (tenant, process):
         assert lab.run("opened", "root").status == 0
-        assert process.wait(timeout=30) == 0, lab.text()
+        assert process.wait(timeout=SECONDS) == 0, lab.text()
         assert (lab.run_dir / "passphrase").exists() and not (lab.run_dir / "payload").exists(), lab.text()
         assert tenant.asked == 1 and "goes on without the halves" in lab.text(), lab.text()
 
@@ -116,7 +116,7 @@ def test_the_control_of_these_tests(lab):
     process = lab.boot(payload="yes")
     lab.expect((lab.run_dir / "payload-ready").exists)
     process.terminate()
-    process.wait(timeout=30)
+    process.wait(timeout=SECONDS)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import hpke
 import tpm2
 from cases import expect, main, refused
 from node import PARTIES, Node, b64, enrolled, node_id, ready, unb64
-from services import NO_LIMIT, Fleet
+from services import Fleet
 from softtpm import SoftTpm
 
 
@@ -23,7 +23,7 @@ class Setup(Fleet):
     """soft: a node whose AK signs anything. Each case leaves it able to boot."""
 
     def __init__(self):
-        super().__init__(limits=NO_LIMIT)
+        super().__init__()
         self.group()
         self.soft = ready(self, swtpm=SoftTpm(self.test_ca))
 

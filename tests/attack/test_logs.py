@@ -30,7 +30,7 @@ class Setup(Fleet):
     """soft: an enrolled node whose PCRs are what a recorded boot left."""
 
     def __init__(self):
-        super().__init__(limits={**NO_LIMIT, "nonce-ttl": LONG})
+        super().__init__(limits={"nonce-ttl": LONG})
         self.group()
         self.soft = enrolled(self, swtpm=SoftTpm(self.test_ca))
 

@@ -106,8 +106,7 @@ def test_a_configuration_that_cannot_be_used_is_no_end(lab):
         assert lab.run("gate", "close", **mistake).status == EXIT["config"]
         assert lab.run("gate", "status").text == "open\n"
         done = subprocess.run(["unshare", "-m", "sh", "-c", STEPS, str(lab.directory / "over"), *lab.command(**mistake)],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
-                              check=False)
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240, check=False)
         assert re.findall(r"^(?:wait|gate|check|lock).* (\d+)$", done.stdout, re.M) == [str(EXIT["config"])], done.stdout
         assert "tallyboot.conf: " in done.stdout and "needs a passphrase" in done.stdout, done.stdout
         assert (lab.run_dir / "gate-closed").exists(), done.stdout

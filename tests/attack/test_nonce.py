@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from cases import expect, main, refused
 from node import PARTIES, b64, ready, unb64
-from services import NO_LIMIT, Fleet
+from services import Fleet
 from softtpm import SoftTpm
 
 TTL = 10  # the shortest that the configuration allows
@@ -20,7 +20,7 @@ LONG = 3600  # nothing that is slow on this machine expires
 
 class Setup(Fleet):
     def __init__(self):
-        super().__init__(limits={**NO_LIMIT, "nonce-ttl": LONG})
+        super().__init__(limits={"nonce-ttl": LONG})
         self.group()
         self.soft = ready(self, swtpm=SoftTpm(self.test_ca))
 

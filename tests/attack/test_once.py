@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 import tpm2
 from cases import expect, main, refused
 from node import PARTIES, b64, ready, unb64
-from services import NO_LIMIT, Fleet
+from services import Fleet
 from softtpm import SoftTpm
 
 
@@ -27,7 +27,7 @@ class Setup(Fleet):
     to lie."""
 
     def __init__(self):
-        super().__init__(limits=NO_LIMIT)
+        super().__init__()
         self.group()
         self.both = {party.role: (party, self.replica(party)) for party in self.parties}
         self.soft = ready(self, swtpm=SoftTpm(self.test_ca))

@@ -22,14 +22,14 @@ import hpke
 import tokens
 from cases import expect, main, refused
 from node import PARTIES, Node, b64, ready, unb64
-from services import NO_LIMIT, Fleet, encode_fields
+from services import Fleet, encode_fields
 from softtpm import SoftTpm
 from token_node import TokenNode, enrolled_token, policy, token_group
 
 
 class Setup(Fleet):
     def __init__(self):
-        super().__init__(limits=NO_LIMIT)
+        super().__init__()
         self.both = {party.role: (party, self.replica(party)) for party in self.parties}
         self.fast = token_group(self, "0")
         self.node = enrolled_token(self, self.fast)

@@ -14,7 +14,7 @@ import threading
 import time
 
 from enrolled import PASSPHRASE, EnrolledNode, node_id_of
-from services import NO_LIMIT, TOP, Fleet
+from services import TOP, Fleet
 from softhsm import MODULE, PIN, SoftHsm
 from token_node import token_group
 
@@ -105,7 +105,7 @@ class TokenFleet(Fleet):
     """Services, a group for tokens (fast), and one machine that is enrolled: most cases need no other."""
 
     def __init__(self, machine=TokenMachine):
-        super().__init__(limits=NO_LIMIT)
+        super().__init__()
         self.fast = token_group(self, "0")
         self.machine = machine(self)
         self.image = self.machine.image()

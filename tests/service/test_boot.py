@@ -11,16 +11,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from cases import expect, main, refused
 from node import PARTIES, enrolled, ready, refused_or
-from services import NO_LIMIT, Fleet
+from services import Fleet
 from softtpm import SoftTpm
 
 BOOT = [(4, b"shim"), (8, b"grub"), (9, b"initramfs")]
 
 
 class Setup(Fleet):
-    def __init__(self):
-        super().__init__(limits=NO_LIMIT)
-
     def new_group(self, **settings):
         name = f"g{secrets.token_hex(4)}"
         self.group(name, **settings)

@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from cases import expect, main, refused
 from node import PARTIES, Node, b64, ready, unb64
-from services import NO_LIMIT, Fleet
+from services import Fleet
 from softtpm import SoftTpm
 
 NEVER = 1
@@ -19,7 +19,7 @@ NEVER = 1
 
 class Setup(Fleet):
     def __init__(self):
-        super().__init__(limits=NO_LIMIT)
+        super().__init__()
         self.group()
 
     def node(self):

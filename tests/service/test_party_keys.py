@@ -10,13 +10,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from cases import expect, main, refused
 from node import PARTIES, Node, Refused, enrolled
-from services import NO_LIMIT, Fleet
+from services import Fleet
 from softtpm import SoftTpm
 
 
 class Setup(Fleet):
     def __init__(self):
-        super().__init__(limits=NO_LIMIT)
+        super().__init__()
         self.group(accept_first_boot=True)
 
 

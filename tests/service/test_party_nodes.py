@@ -17,11 +17,6 @@ from softtpm import SoftTpm
 EVIL = [(4, b"another loader")]
 
 
-class Setup(Fleet):
-    def __init__(self):
-        super().__init__(limits=NO_LIMIT)
-
-
 def in_group(fleet, name, **settings):
     fleet.group(name, **settings)
     return enrolled(fleet, group=name, swtpm=SoftTpm(fleet.test_ca))
@@ -281,4 +276,4 @@ def test_lists_and_log(fleet):
 
 
 if __name__ == "__main__":
-    main(Setup)
+    main(Fleet)

@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import hpke
 from cases import expect, main, refused, skip
 from node import PARTIES, Node, b64, enrolled, unb64
-from services import NO_LIMIT, Fleet
+from services import Fleet
 from softtpm import SoftTpm
 
 LENGTH = 70000  # of the archive: two records
@@ -25,7 +25,7 @@ LENGTH = 70000  # of the archive: two records
 
 class Setup(Fleet):
     def __init__(self):
-        super().__init__(limits=NO_LIMIT)
+        super().__init__()
         self.group(accept_first_boot=True)
 
 

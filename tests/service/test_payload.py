@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 import hpke
 from cases import expect, main, refused
 from node import PARTIES, Node, b64, ready, unb64
-from services import NO_LIMIT, Fleet, encode_fields
+from services import Fleet, encode_fields
 from softtpm import SoftTpm
 
 RECORD = 65536
@@ -24,7 +24,7 @@ RECORD = 65536
 
 class Setup(Fleet):
     def __init__(self):
-        super().__init__(limits=NO_LIMIT)
+        super().__init__()
         self.group()
 
     def soft(self, kinds=("payload",)):

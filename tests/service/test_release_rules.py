@@ -13,13 +13,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from cases import expect, main, refused
 from node import PARTIES, Node, enrolled, ready
-from services import NO_LIMIT, Fleet
+from services import Fleet
 from softtpm import SoftTpm
 
 
 class Setup(Fleet):
     def __init__(self):
-        super().__init__(limits=NO_LIMIT)
+        super().__init__()
         self.group()
         self.soft = ready(self, swtpm=SoftTpm(self.test_ca))
 
@@ -147,7 +147,7 @@ def test_next_boot_member(fleet):
 
 def test_pending_without_certificate_is_bounded(_):
     """Where EK certificates are optional anybody makes nodes; only so many of them wait. A join token is room of its own."""
-    with Fleet(limits=NO_LIMIT, **{"ek-certificates": "optional"}) as fleet:
+    with Fleet(**{"ek-certificates": "optional"}) as fleet:
         fleet.group()
         first = bare(fleet)
         for party in PARTIES:

@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import tokens
 from cases import expect, main, refused
 from node import PARTIES, ready, unb64
-from services import NO_LIMIT, Fleet
+from services import Fleet
 from softtpm import SoftTpm
 from token_node import TokenNode, enrolled_token, policy, token_group
 
@@ -21,7 +21,7 @@ SET = "[set s]\nbank = sha256\npcr 4 = " + "11" * 32 + "\n"
 
 class Setup(Fleet):
     def __init__(self):
-        super().__init__(limits=NO_LIMIT)
+        super().__init__()
         self.fast = token_group(self, "0")
 
 

@@ -95,10 +95,8 @@ def test_without_libcurl_nothing_is_reached(lab):
     lab.power_on()
     (lab.directory / "libcurl.so.4").write_text("not a library\n")
     path = lab.node.volumes[0][0]
-    done = Done(subprocess.run(["env", f"LD_LIBRARY_PATH={lab.directory}", *lab.command("unlock", "--test", "--device", path)],
-                               text=True,
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
-                               check=False))
+    done = Done(subprocess.run(["env", f"LD_LIBRARY_PATH={lab.directory}", *lab.command("unlock", "--test", "--device", path)], text=True,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240, check=False))
     check(done, "unreachable", "no server can be asked: .*libcurl.so.4: .*install libcurl", "incident [0-9a-f]{16}")
     works_again(lab)
 

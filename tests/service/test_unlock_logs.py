@@ -16,7 +16,6 @@ import logs
 from cases import main
 from impostor import Impostor
 from node import PARTIES
-from services import NO_LIMIT
 from unlocking import Unlocking, check
 
 NAME = "ovmf4m-uki-sb"
@@ -28,7 +27,7 @@ class Measured(Unlocking):
     """A node whose PCRs and logs are those of a recorded boot, with an IMA list of its own."""
 
     def __init__(self):
-        super().__init__(limits=NO_LIMIT)
+        super().__init__()
         self.fleet.group()
 
     def __enter__(self):

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from cases import expect, main
 from enrolled import TOKEN, EnrolledNode, check, node_id_of
 from offline_machine import BootMachine, namespaces
-from services import NO_LIMIT, Fleet
+from services import Fleet
 from softhsm import PIN
 from token_machine import TROUBLED, Boot, answer, question, questions
 
@@ -24,7 +24,7 @@ class Setup(Fleet):
     """One machine with a TPM and a token, enrolled for both ways."""
 
     def __init__(self):
-        super().__init__(limits=NO_LIMIT)
+        super().__init__()
         namespaces()
         self.group("default", accept_first_boot=True)
         self.tpm_node = EnrolledNode(self)

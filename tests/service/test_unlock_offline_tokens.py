@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from cases import main
 from enrolled import OK, TOKEN, VOLUME, EnrolledNode, check, node_id_of
 from offline_machine import DEAD, BootMachine, OfflineMachine, kept, key, namespaces, put
-from services import NO_LIMIT, Fleet
+from services import Fleet
 from token_machine import Boot
 
 
@@ -155,4 +155,4 @@ def test_tokens_are_not_exchanged_in_a_boot(fleet):
 
 
 if __name__ == "__main__":
-    main(lambda: Fleet(limits=NO_LIMIT))
+    main(Fleet)
