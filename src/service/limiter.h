@@ -3,7 +3,7 @@
 
 #include "base/macro.h"
 
-/* How often something happened within the last minute or so, for many names in bounded memory. Eight names have room in one place; of
+/* How often something happened within the last minute or so, for many names in bounded memory. Eight have room in one place; of
  * more that meet there the one that came least often is forgotten, to the caller's advantage. Thread-safe. */
 struct limiter;
 int limiter_new(unsigned per_minute, struct limiter **ret);

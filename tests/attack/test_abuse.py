@@ -180,7 +180,8 @@ def test_memory_has_a_budget(fleet):
 
     def is_served():
         connection = tls(service, dial(service))
-        connection.sendall(b"POST /v1/nodes/x/release HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        connection.sendall(b"POST /v1/nodes/x/release HTTP/1.1\r\nHost: x\r\n"
+                           b"Content-Length: 2\r\nConnection: close\r\n\r\n{}")
         return b" 404 " in connection.recv(4096)
     until(is_served, "the memory of those that are gone")
     service.limits.clear()
@@ -191,7 +192,8 @@ def flood(service, path, bodies, over, statuses):
     """Until it is over; statuses: how often each was answered."""
     context = service.context(None)
     while not over.is_set():
-        connection = http.client.HTTPSConnection("127.0.0.1", service.port, context=context, timeout=LIMIT, source_address=(STRANGER, 0))
+        connection = http.client.HTTPSConnection("127.0.0.1", service.port, context=context, timeout=LIMIT,
+                                                 source_address=(STRANGER, 0))
         try:
             for body in bodies:
                 connection.request("POST", path, body, {"Tallyboot-Incident": secrets.token_hex(8)})

@@ -199,7 +199,7 @@ def alarms(service, of):
 
 
 def wait_for_alarm(service, of, why):
-    deadline = time.monotonic() + 180  # after an alarm for another reason (a log is behind before it has grown) the next comes a minute later
+    deadline = time.monotonic() + 180  # from an alarm for another reason (behind, before the log has grown) a minute
     while why not in alarms(service, of):
         assert time.monotonic() < deadline, (service.role, of, alarms(service, of))
         time.sleep(0.2)

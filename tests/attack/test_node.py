@@ -78,8 +78,8 @@ def test_who_types_a_passphrase_after_halves_came_is_noticed(lab):
     kept = lab.fleet.verifier.sql("SELECT sha256 FROM manifest_digests")[0][0]
     lab.fleet.verifier.sql("UPDATE manifest_digests SET sha256 = ?", bytes(32))
     try:
-        process = subprocess.Popen(lab.command("unlock"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                   text=True)
+        process = subprocess.Popen(lab.command("unlock"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, text=True)
         for _ in range(2400):
             if (lab.run_dir / "halves").exists() or process.poll() is not None:
                 break
@@ -106,7 +106,8 @@ def test_a_configuration_that_cannot_be_used_is_no_end(lab):
         assert lab.run("gate", "close", **mistake).status == EXIT["config"]
         assert lab.run("gate", "status").text == "open\n"
         done = subprocess.run(["unshare", "-m", "sh", "-c", STEPS, str(lab.directory / "over"), *lab.command(**mistake)],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240, check=False)
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
+                              check=False)
         assert re.findall(r"^(?:wait|gate|check|lock).* (\d+)$", done.stdout, re.M) == [str(EXIT["config"])], done.stdout
         assert "tallyboot.conf: " in done.stdout and "needs a passphrase" in done.stdout, done.stdout
         assert (lab.run_dir / "gate-closed").exists(), done.stdout

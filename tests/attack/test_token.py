@@ -376,7 +376,8 @@ def test_interval_between_answers_to_different_keys(fleet):
         for service in (one, other):
             answer = expect(node.release(service, evidence(node)), 429, "rate-limited")
             assert 3000 < int(answer.headers["Retry-After"]) <= 3600, answer.headers
-        assert last(node, party) == ("refusal", {"purpose": "boot", "evidence": "token", "problem": "rate-limited", "why": "token-interval"})
+        assert last(node, party) == ("refusal", {"purpose": "boot", "evidence": "token", "problem": "rate-limited",
+                                                 "why": "token-interval"})
         one.restart()
         message = evidence(node)
         expect(node.release(one, message), 429, "rate-limited")

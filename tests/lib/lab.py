@@ -81,8 +81,8 @@ class Lab:
     def ctl(self, *words, stdin=b"", config=None):
         """tallyctl as the operator."""
         environment = {**os.environ, "TALLYCTL_CONFIG": str(config or self.directory / "operator" / "tallyctl.conf")}
-        return Said(subprocess.run([BUILD / "tallyctl", *map(str, words)], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   env=environment, timeout=240, check=False))
+        return Said(subprocess.run([BUILD / "tallyctl", *map(str, words)], input=stdin, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, env=environment, timeout=240, check=False))
 
     def join_token(self, group="default"):
         """Through tallyctl; the 20 bytes of what it prints."""

@@ -62,8 +62,8 @@ class Answer:
 
 
 def free_port(number=0):
-    """A port (this one) that nobody else is given until the end of this process: a socket is bound to it, and never listens. A service may listen
-    there all the same, and again after a restart, because both say SO_REUSEADDR: this one when it has the port, so that it gets no one's."""
+    """A port (this one) that nobody else is given until the end of this process: a socket is bound to it, and never listens.
+    A service may listen there all the same, after a restart too, as both say SO_REUSEADDR: this one only when it has the port."""
     keeper = socket.socket()
     RESERVED.append(keeper)
     keeper.bind(("127.0.0.1", number))
@@ -279,8 +279,8 @@ class Fleet:
     def expire(self, token):
         """Its time is over now, at both parties."""
         for party in self.parties:
-            join = field_hash("tallyboot join v1", party.role, token)
-            assert party.change("UPDATE join_tokens SET expires = ? WHERE sha256 = ?", int(time.time()), hashlib.sha256(join).hexdigest()) == 1
+            digest = hashlib.sha256(field_hash("tallyboot join v1", party.role, token)).hexdigest()
+            assert party.change("UPDATE join_tokens SET expires = ? WHERE sha256 = ?", int(time.time()), digest) == 1
 
     def group(self, name="default", **settings):
         for party in self.parties:

@@ -47,10 +47,11 @@ class TokenMachine(EnrolledNode):
     def set(self, **changes):
         """The configuration, with changes; None: left out."""
         settings = {role: getattr(self.fleet, role).url for role in ("registrar", "tenant", "verifier")}
-        settings |= {"ca": self.ca, "tpm": "device:/nowhere/tpm", "tpm-timeout": 0, "connect-timeout": 60, "exchange-timeout": 120,
-                     "token-key": "pkcs11:token=node;object=tallyboot", "token-module": MODULE, "token-pin": f"file:{self.pin_file}",
-                     **{name.replace("_", "-"): value for name, value in changes.items()}}
-        self.config.write_text("[node]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items() if value is not None))
+        settings |= {"ca": self.ca, "tpm": "device:/nowhere/tpm", "tpm-timeout": 0, "connect-timeout": 60,
+                     "exchange-timeout": 120, "token-key": "pkcs11:token=node;object=tallyboot", "token-module": MODULE,
+                     "token-pin": f"file:{self.pin_file}", **{name.replace("_", "-"): value for name, value in changes.items()}}
+        self.config.write_text("[node]\n" + "".join(f"{name} = {value}\n" for name,
+                                                    value in settings.items() if value is not None))
         return self
 
     def environment(self, **extra):

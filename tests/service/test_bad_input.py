@@ -31,8 +31,8 @@ PROMPT_AFTER = 1
 HOUR = datetime.timedelta(hours=1)
 LIMIT = 120    # seconds that a single try may take, on a busy machine
 PATIENCE = 5    # exchange-timeout of a node that a server keeps waiting: long enough for the one that does not
-# What systemd does in the initramfs: the unlocker starts, and before the prompt systemd-cryptsetup@root.service waits. What the unlocker has
-# to say may come after the prompt: it goes on until it was heard.
+# What systemd does in the initramfs: the unlocker starts, and before the prompt systemd-cryptsetup@root.service waits. What the
+# unlocker has to say may come after the prompt: it goes on until it was heard.
 BOOT = """
 set -e
 mount -t tmpfs none "$1/namespace" && mkdir "$1/namespace/upper" "$1/namespace/work"
@@ -80,7 +80,8 @@ def prompt(lab, *words, run=("unshare", "-m"), **changes):
     console, enough = top / "console", top / "enough"
     for path in (console, enough):
         path.unlink(missing_ok=True)
-    command = [*run, "sh", "-c", BOOT, "sh", str(top), lab.node.volumes[0][0], *lab.command(**{"prompt_after": str(PROMPT_AFTER), **changes})]
+    command = [*run, "sh", "-c", BOOT, "sh", str(top), lab.node.volumes[0][0],
+               *lab.command(**{"prompt_after": str(PROMPT_AFTER), **changes})]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def is_heard():
@@ -186,8 +187,8 @@ def on_full_run(lab, *words):
                       stderr=subprocess.DEVNULL).returncode != 0:
         skip("no mount namespaces here")
     command = ["unshare", "-m", "sh", "-c", FULL_RUN, str(lab.run_dir), *words]
-    return Done(subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT,
-                               check=False))
+    return Done(subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               timeout=LIMIT, check=False))
 
 
 def test_full_run_closes_the_gate(lab):
@@ -307,9 +308,10 @@ ANSWERS = {
 def spoiled(lab, role, route, act, status, *words, **how):
     with Impostor(getattr(lab.fleet, role)) as impostor:
         impostor.at, impostor.act = route, act
-        patience = {"exchange_timeout": str(PATIENCE)} if status == "unreachable" else {}    # else the answer itself is what is refused
-        done = bad(lab, status, *(f"{role}: .*({word})" if how.get("named", True) else word for word in words), gate=how.get("gate", "open"),
-                   **{role: impostor.url}, **patience)
+        # where the answer itself is what is refused there is no need to hurry
+        patience = {"exchange_timeout": str(PATIENCE)} if status == "unreachable" else {}
+        done = bad(lab, status, *(f"{role}: .*({word})" if how.get("named", True) else word for word in words),
+                   gate=how.get("gate", "open"), **{role: impostor.url}, **patience)
         assert impostor.asked >= 2, impostor.asked    # by hand, and in a boot
     return done
 
@@ -454,7 +456,8 @@ def test_tpm_late(lab):
     """A driver that is loaded after we are started is waited for, and the prompt is not kept back for it."""
     lab.power_on()
     with DeviceTpm(lab.node.swtpm) as tpm:
-        process = subprocess.Popen(lab.command("unlock", "--test", "--device", lab.node.volumes[0][0], tpm=tpm.tcti, tpm_timeout=str(LIMIT)),
+        process = subprocess.Popen(lab.command("unlock", "--test", "--device", lab.node.volumes[0][0], tpm=tpm.tcti,
+                                               tpm_timeout=str(LIMIT)),
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         time.sleep(1.5)
         assert process.poll() is None, process.communicate()

@@ -70,8 +70,10 @@ class Place:
                 path.symlink_to("/dev/null")
             else:
                 path.write_text(text)
-        done = subprocess.run(["unshare", "-m", "sh", "-c", RUN, "sh", str(self.mount), str(HOOK)], env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-                              "WORDS": words}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240, check=False)
+        done = subprocess.run(["unshare", "-m", "sh", "-c", RUN, "sh", str(self.mount), str(HOOK)],
+                              env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                              "WORDS": words}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
+                              check=False)
         assert done.returncode == 0, done.stdout
         return done.stdout
 
@@ -98,9 +100,10 @@ class Place:
         for name, path in (("tallyboot", program), ("libcurl.so.4", library)):
             if name in missing:
                 path.unlink()
-        done = subprocess.run(["unshare", "-m", "sh", "-c", DOCTOR, "sh", str(top), BUILD / "tallyboot", "--config", top / "tallyboot.conf",
-                               "--run-dir", top / "run", "doctor", "--json", "--offline"], stdout=subprocess.PIPE, timeout=240, check=False,
-                              env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+        done = subprocess.run(["unshare", "-m", "sh", "-c", DOCTOR, "sh", str(top), BUILD / "tallyboot", "--config",
+                               top / "tallyboot.conf",
+                               "--run-dir", top / "run", "doctor", "--json", "--offline"], stdout=subprocess.PIPE, timeout=240,
+                              check=False, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
         checks = {}
         for one in json.loads(done.stdout):
             checks.setdefault(one["check"], []).append((one["level"], one["text"]))
@@ -153,9 +156,12 @@ def test_dracut_says_what_is_wrong_with_the_configuration(place):
     for line, words in (("", None), ("promt-after = 3\n", 'tallyboot.conf: 4: unknown key "promt-after"'),
                         ("gate-pcr = 16\n", "8 to 15")):
         (top / "tallyboot.conf").write_text(f"[node]\ntenant = https://127.0.0.1:9\nverifier = https://127.0.0.1:9\n{line}")
-        done = subprocess.run(["bash", "-c", script, MODULE, top / "tallyboot.conf", top], stdout=subprocess.PIPE, text=True, check=False,
-                              env={**os.environ, "PATH": f"{BUILD}:{os.environ['PATH']}", "ASAN_OPTIONS": "detect_leaks=0"}, timeout=240)
-        assert done.stdout.startswith("ERROR tallyboot: ") and words in done.stdout if words else done.stdout == "", (line, done.stdout)
+        done = subprocess.run(["bash", "-c", script, MODULE, top / "tallyboot.conf", top], stdout=subprocess.PIPE, text=True,
+                              check=False,
+                              env={**os.environ, "PATH": f"{BUILD}:{os.environ['PATH']}", "ASAN_OPTIONS": "detect_leaks=0"},
+                              timeout=240)
+        assert done.stdout.startswith("ERROR tallyboot: ") and words in done.stdout if words else done.stdout == "", (line,
+                                                                                                                      done.stdout)
 
 
 def test_nothing_without_a_configuration(place):

@@ -66,8 +66,8 @@ class Result:
 
 
 def tallyctl(*words, stdin=b"", env=None):
-    done = subprocess.run([str(BUILD / "tallyctl"), *map(str, words)], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          check=False, timeout=240, env={**os.environ, **(env or {})})
+    done = subprocess.run([str(BUILD / "tallyctl"), *map(str, words)], input=stdin, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, check=False, timeout=240, env={**os.environ, **(env or {})})
     return Result(done)
 
 

@@ -95,8 +95,9 @@ def test_without_libcurl_nothing_is_reached(lab):
     lab.power_on()
     (lab.directory / "libcurl.so.4").write_text("not a library\n")
     path = lab.node.volumes[0][0]
-    done = Done(subprocess.run(["env", f"LD_LIBRARY_PATH={lab.directory}", *lab.command("unlock", "--test", "--device", path)], text=True,
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240, check=False))
+    done = Done(subprocess.run(["env", f"LD_LIBRARY_PATH={lab.directory}", *lab.command("unlock", "--test", "--device", path)],
+                               text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240,
+                               check=False))
     check(done, "unreachable", "no server can be asked: .*libcurl.so.4: .*install libcurl", "incident [0-9a-f]{16}")
     works_again(lab)
 
@@ -269,7 +270,8 @@ def test_a_dns_server_that_does_not_answer(lab):
         done = Done(subprocess.run([*mount, *lab.command("unlock", "--test", "--device", path, connect_timeout="1", **names)],
                                    stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240, check=False))
-    check(done, "unreachable", r"tenant\.example:\d+: no answer about its name in time \(1000 ms\): .*DNS", r"verifier\.example:.*DNS")
+    check(done, "unreachable", r"tenant\.example:\d+: no answer about its name in time \(1000 ms\): .*DNS",
+          r"verifier\.example:.*DNS")
     works_again(lab)
 
 

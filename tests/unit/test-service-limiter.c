@@ -45,8 +45,8 @@ static void test_times_of_their_own(void **state) {
         assert_int_equal(limiter_count_in(limiter, "brief", "name", 1, 0), 0);
 }
 
-/* Nobody's limit is gone because another one, who asks as often, met him in the table: they come in turn. (Nine of 300 in one of 1024
- * rows are as likely as 1 to 20 million; two in one of 8192 places would be all but certain.) */
+/* Nobody's limit is gone because another one, who asks as often, met him in the table: they come in turn. (Nine of 300 in one of
+ * 1024 rows are as likely as 1 to 20 million; two in one of 8192 places would be all but certain.) */
 static void test_names_that_meet(void **state) {
         enum { NAMES = 300 };
         _cleanup_(limiter_freep) struct limiter *limiter = limiter_of(LIMIT);
