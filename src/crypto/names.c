@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/encode.h"
 
@@ -79,13 +80,12 @@ bool incident_is_valid(const char *text) {
         return is_lower_hex(text, 16);
 }
 
+/* Not from OpenSSL: a node makes it while libcurl is being loaded, and OpenSSL starts beside that. */
 int incident_new(char ret[static 17]) {
         uint8_t random[8];
-        int r;
 
-        r = random_bytes(random, sizeof(random));
-        if (r < 0)
-                return r;
+        if (getrandom(random, sizeof(random), 0) != sizeof(random))
+                return -errno;
 
         hex_write(random, sizeof(random), ret);
         return 0;

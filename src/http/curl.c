@@ -38,7 +38,7 @@ static int load(void) {
         void *library;
         CURLcode code;
 
-        library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
+        library = dlopen("libcurl.so.4", RTLD_LAZY | RTLD_LOCAL);
         if (!library)
                 return failed(dlerror());
         for (size_t i = 0; i < ELEMENTSOF(symbols); i++) {
