@@ -320,7 +320,6 @@ static int upgrade(struct keystore *keystore, const struct keystore_options *opt
 
         for (size_t i = 0; i < ELEMENTSOF(sources); i++) {
                 _cleanup_(master_closep) struct master *master = NULL;
-                _cleanup_(master_unrefp) struct master_ref *ref = NULL;
 
                 if (sources[i]->kind != KEYSTORE_FILE)
                         continue;

@@ -315,7 +315,8 @@ def test_reload_that_fails_keeps_what_was(fleet):
     fleet.list.write_text("nonsense\n")
     fleet.reload()
     for party in fleet.parties:
-        assert "line 1 is no EK digest" in party.log_text() and "the old stays" in party.log_text()
+        wait_for(lambda p=party: "the old stays" in p.log_text(), "what it is about the list")
+        assert "line 1 is no EK digest" in party.log_text()
     fleet.list.write_text("")
     each_refuses("pending-approval", node, "enroll", {"keys": []})
 
