@@ -3,9 +3,9 @@
 
 #include <curl/curl.h>
 
-/* libcurl's functions, loaded when an exchange first needs them. Distributions link it with some forty libraries for protocols
- * that tallyboot never speaks: they are more than half of what the start of a process costs, and in a boot one process of six
- * asks servers. */
+/* libcurl's functions, loaded when an exchange first needs them. Distributions link it with some forty libraries for
+ * protocols that tallyboot never speaks: they are more than half of what the start of a process costs, and of the processes of a
+ * boot (wait, opened, gate, check-root, ...) one asks servers. */
 struct curl_library {
         typeof(curl_global_init) *global_init;
         typeof(curl_easy_init) *easy_init;

@@ -7,7 +7,6 @@ import concurrent.futures
 import hashlib
 import json
 import os
-import sqlite3
 import sys
 import time
 
@@ -274,23 +273,14 @@ def test_log_ticket_of_another(fleet):
 def test_log_ticket_expired(fleet):
     start(fleet)
     node, log = fleet.soft, logs.firmware_log(SIGNED)
-    live_for(fleet, TTL)
-    try:
+    with fleet.nonces_of(TTL):
         held = {party: wanted(node, party) for party in PARTIES}
         time.sleep(TTL + 0.5)
         for party, (message, ticket) in held.items():
             expect(node.release_logs(party, message, ticket, log), 409, "stale-nonce")
-    finally:
-        live_for(fleet, LONG)
     for party in PARTIES:
         message, ticket = wanted(node, party)
         expect(node.release_logs(party, message, ticket, log), 200)
-
-
-def live_for(fleet, seconds):
-    for party in fleet.parties:
-        party.limits["nonce-ttl"] = seconds
-        party.restart()
 
 
 def test_log_ticket_is_for_its_purpose(fleet):
@@ -437,18 +427,15 @@ def test_log_of_another_node_refuses_nobody(fleet):
     for party in PARTIES:
         booted(node)
         released(node, party, log)
-        service = getattr(fleet, party)
         variable = "SecureBoot".encode("utf-16-le")
         at = log.index(variable) + len(variable)
         spoiled = log[:at] + b"\0" + log[at + 1:]
-        with sqlite3.connect(service.database, timeout=120) as connection:
-            assert connection.execute("UPDATE known_logs SET log = ?", (spoiled,)).rowcount == 1
+        assert node.party(party).change("UPDATE known_logs SET log = ?", spoiled) == 1
         booted(node)
         assert released(node, party, log) == {"firmware": 0}
         booted(node)
         assert released(node, party, log) == {}  # and has taken its place
-        with sqlite3.connect(service.database, timeout=120) as connection:
-            connection.execute("UPDATE known_logs SET log = ?", (logs.firmware_log(UNSIGNED),))
+        node.party(party).change("UPDATE known_logs SET log = ?", logs.firmware_log(UNSIGNED))
         booted(node)
         assert released(node, party, log) == {"firmware": 0}
         turned_down_logs_are_not_kept(node, party)

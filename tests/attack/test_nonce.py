@@ -181,8 +181,7 @@ def test_invariant_5_durable_with_its_record(fleet):
 def test_invariant_5_expired(fleet):
     node = fleet.soft
     node.reboot()
-    live_for(fleet, TTL)
-    try:
+    with fleet.nonces_of(TTL):
         challenges = node.challenges("boot")
         assert all(challenges[party]["ttl"] == TTL for party in PARTIES)
         message = node.evidence("boot", challenges)
@@ -193,16 +192,8 @@ def test_invariant_5_expired(fleet):
         sent = node.evidence("enroll", enroll, {"keys": []})
         for party in PARTIES:
             expect(node.release(party, node.add_proof(sent, party, enroll)), 409, "stale-nonce")
-    finally:
-        live_for(fleet, LONG)
     node.unlock()
     refused("rolled-back", rolled_back, node)
-
-
-def live_for(fleet, seconds):
-    for party in fleet.parties:
-        party.limits["nonce-ttl"] = seconds
-        party.restart()
 
 
 def rolled_back(node):

@@ -10,6 +10,7 @@ The programs come from build/, or from the directory in BUILD.
 """
 
 import atexit
+import contextlib
 import hashlib
 import http.client
 import json
@@ -255,6 +256,21 @@ class Fleet:
         if start:
             for one in self.services:
                 one.start()
+
+    @contextlib.contextmanager
+    def nonces_of(self, seconds):
+        """The parties' nonces are good for so long within, and as before after it."""
+        usual = self.tenant.limits["nonce-ttl"]
+        try:
+            self.restart_parties(**{"nonce-ttl": seconds})
+            yield
+        finally:
+            self.restart_parties(**{"nonce-ttl": usual})
+
+    def restart_parties(self, **limits):
+        for party in self.parties:
+            party.limits.update(limits)
+            party.restart()
 
     def replica(self, service):
         """A second process of the same role on the same database."""
